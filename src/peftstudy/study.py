@@ -1,14 +1,17 @@
 """The configuration as a typed grid: a Study holds everything, a RunSpec what decides one run."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 PROTOCOL = 1
 """Raised when records made before stop being comparable with those made after."""
 
 Options = tuple[tuple[str, Any], ...]
+Spec = TypeVar("Spec", "Source", "Dataset", "Backbone")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Dataset:
     examples: int | None = None
     max_length: int = 128
 
+    def without_length(self) -> "Dataset":
+        """The dataset as far as it decides which examples there are."""
+        return replace(self, max_length=Dataset.max_length)
+
 
 @dataclass(frozen=True)
 class Pretraining:
@@ -86,7 +93,17 @@ class Backbone:
 
     @property
     def kind(self) -> str:
+        """Where it comes from: hub, folder, random or pretrain."""
         return next(kind for kind in ("hub", "folder", "random", "pretrain") if getattr(self, kind))
+
+    def without_grid(self) -> "Backbone":
+        """The backbone as far as it decides its weights: not which methods and splits it is run with."""
+        return replace(self, methods=(), splits=())
+
+    def excluded_json(self, datasets: Mapping[str, Dataset]) -> str:
+        """Return the datasets that its corpus excludes, for the command line."""
+        names = self.pretrain.exclude if self.pretrain else ()
+        return json.dumps([json.loads(to_json(datasets[name].without_length())) for name in names])
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,15 @@ class Source:
     name: str
     kind: str
     options: Options = ()
+
+    def inputs(self) -> list[str]:
+        """Return the local files that the source is read from, as far as they exist; [] for other kinds."""
+        if self.kind != "files":
+            return []
+        options = dict(self.options)
+        folder = Path(os.path.expandvars(options["path"])).expanduser()
+        names = [name for _, part in options.get("files", ()) for name in ([part] if isinstance(part, str) else part)]
+        return [str(folder / name) for name in names if (folder / name).exists()]
 
 
 @dataclass(frozen=True)
@@ -155,7 +181,12 @@ class Pack:
 
     @property
     def name(self) -> str:
+        """The pack's name within its study."""
         return f"{self.dataset}_{self.split}_{self.backbone}_{self.number}"
+
+    def files(self, folder: str, *names: str) -> list[str]:
+        """Return the paths of the files `names` of each run."""
+        return [f"{folder}/{run.path}/{name}" for run in self.runs for name in names]
 
     @property
     def json(self) -> str:
@@ -168,9 +199,7 @@ class Pack:
 
     @staticmethod
     def runs_from_json(text: str) -> list[RunSpec]:
-        return [
-            RunSpec.from_dict({**cell, "seed": seed}) for cell in json.loads(text) for seed in cell["seed"]
-        ]
+        return [RunSpec.from_dict({**cell, "seed": seed}) for cell in json.loads(text) for seed in cell["seed"]]
 
 
 @dataclass(frozen=True)
@@ -221,12 +250,61 @@ class Study:
         """Return every run that the study asks for."""
         return [run for pack in self.packs() for run in pack.runs]
 
+    def corpus_tables(self, backbone: str) -> list[str]:
+        """Return the tables that a backbone is pre-trained on; none when it is not."""
+        pretrain = self.backbones[backbone].pretrain
+        return [
+            f"results/{self.name}/sources/{source}/table.parquet" for source, _ in (pretrain.corpus if pretrain else ())
+        ]
+
+    def excluded_examples(self, backbone: str) -> list[str]:
+        """Return the examples whose texts a backbone's corpus leaves out."""
+        pretrain = self.backbones[backbone].pretrain
+        return [
+            f"results/{self.name}/splits/{name}/examples.parquet" for name in (pretrain.exclude if pretrain else ())
+        ]
+
+    def base_folder(self, backbone: str) -> list[str]:
+        """Return the folder whose shape a random backbone takes; none for the others."""
+        base = self.backbones[backbone].random
+        return [f"results/{self.name}/backbones/{base}"] if base else []
+
+    def result_files(self) -> list[str]:
+        """Return the files that the metrics are made from: those of all runs and of their inputs."""
+        root = f"results/{self.name}"
+        runs = [path for pack in self.packs() for path in pack.files(f"{root}/runs", "record.json", "test.json")]
+        cells = list(self.cells())
+        splits = dict.fromkeys(f"{dataset.name}/{split}" for dataset, split, _, _ in cells)
+        tokens = dict.fromkeys(f"{dataset.name}/{backbone.name}" for dataset, _, backbone, _ in cells)
+        return [
+            *runs,
+            *(f"{root}/splits/{name}/split.json" for name in splits),
+            *(f"{root}/metrics/baselines/{name}.json" for name in splits),
+            *(f"{root}/tokens/{name}" for name in tokens),
+            *(f"{root}/backbones/{name}" for name in self.backbones),
+        ]
+
     def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: int) -> RunSpec:
         rate = method.learning_rate or self.training.learning_rate
         return RunSpec(
             dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method,
             method.options, replace(self.training, learning_rate=rate), self.search,
         )  # fmt: skip
+
+
+def to_json(spec: Source | Dataset | Backbone) -> str:
+    """Return a specification as JSON for the command line; parse() makes it again."""
+    return json.dumps(asdict(spec), separators=(",", ":"), sort_keys=True)
+
+
+def parse(kind: type[Spec], text: str) -> Spec:
+    """Return the specification that to_json() wrote."""
+    plain = json.loads(text)
+    pretrain = plain.pop("pretrain", None)
+    values = {key: freeze(value) for key, value in plain.items()}
+    if pretrain:
+        values["pretrain"] = Pretraining(**{key: freeze(value) for key, value in pretrain.items()})
+    return kind(**values)
 
 
 def freeze(value: Any) -> Any:
@@ -236,43 +314,3 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     return value
-
-
-def from_config(config: Mapping[str, Any]) -> Study:
-    """Return the study that a checked configuration describes (see checking.check)."""
-    plain = {
-        key: freeze(config[key]) for key in config if key in {f.name for f in fields(Study)} and not isinstance(config[key], Mapping)
-    }  # fmt: skip
-    return Study(
-        name=config["study"],
-        sources={name: _source(name, block) for name, block in config["sources"].items()},
-        datasets={name: _dataset(name, block) for name, block in config["datasets"].items()},
-        backbones={name: _backbone(name, block) for name, block in config["backbones"].items()},
-        methods={name: _method(name, block or {}) for name, block in config["methods"].items()},
-        training=Training(**{key: freeze(value) for key, value in config.get("training", {}).items()}),
-        search=Search(**config.get("search", {})),
-        **config.get("workflow", {}),
-        **plain,
-    )
-
-
-def _source(name: str, block: Mapping[str, Any]) -> Source:
-    return Source(name, block["kind"], freeze({key: block[key] for key in block if key != "kind"}))
-
-
-def _dataset(name: str, block: Mapping[str, Any]) -> Dataset:
-    text = [block["text"]] if isinstance(block["text"], str) else block["text"]
-    labels = [str(label) for label in block.get("labels", ())]
-    return Dataset(name, **{key: freeze(value) for key, value in (dict(block) | {"text": text, "labels": labels}).items()})
-
-
-def _backbone(name: str, block: Mapping[str, Any]) -> Backbone:
-    block = {key: freeze(value) if key != "pretrain" else value for key, value in block.items()}
-    if "pretrain" in block:
-        block["pretrain"] = Pretraining(**{key: freeze(value) for key, value in block["pretrain"].items()})
-    return Backbone(name, **block)
-
-
-def _method(name: str, block: Mapping[str, Any]) -> MethodSpec:
-    options = {key: value for key, value in block.items() if key not in ("method", "learning_rate")}
-    return MethodSpec(name, block.get("method", name), freeze(options), freeze(block.get("learning_rate")))

@@ -1,0 +1,24 @@
+"""What the study produces. The stages are in workflow/rules/, in order."""
+
+if "study" not in config:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/sources.smk"
+include: "workflow/rules/splits.smk"
+include: "workflow/rules/backbones.smk"
+include: "workflow/rules/tokens.smk"
+include: "workflow/rules/runs.smk"
+include: "workflow/rules/metrics.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/{study.name}/paper/report.pdf",

@@ -1,0 +1,129 @@
+"""The command line: one subcommand a stage. The workflow's rules call these, so every job can be pasted."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from peftstudy import commands
+from peftstudy.errors import StudyError
+
+Arguments = dict[str, dict]
+
+PATH = {"type": Path, "required": True}
+PATHS = {"type": Path, "nargs": "*", "default": []}
+TEXT = {"required": True}
+STUDY: Arguments = {
+    "--study": PATH | {"help": "the study's resolved configuration (study.json)"},
+    "--results": PATH | {"help": "the study's folder under results/"},
+}
+RUNS: Arguments = {
+    "--runs": TEXT | {"help": "specifications of the runs, in JSON"},
+    "--tokens": PATH,
+    "--backbone": PATH,
+    "--state": PATH | {"help": "where weights and checkpoints are kept, outside the workflow's reach"},
+    "--output": PATH,
+}
+
+COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
+    "check": (commands.check, "check a configuration and count its runs", {"config": {"type": Path}}),
+    "methods": (
+        commands.methods,
+        "list the methods, with what they train",
+        {"--backbone": {"type": Path, "help": "a backbone's folder, to count trained parameters"}},
+    ),
+    "resolve": (
+        commands.resolve,
+        "write the checked configuration for the later stages",
+        {"--config": TEXT, "--output": PATH},
+    ),
+    "source": (
+        commands.source,
+        "read or fetch one source into a table",
+        {"--spec": TEXT, "--output": PATH, "--manifest": PATH},
+    ),
+    "examples": (
+        commands.examples,
+        "take a dataset's examples from a source's table",
+        {"--spec": TEXT, "--table": PATH, "--data-seed": {"type": int, "required": True}, "--output": PATH},
+    ),
+    "split": (
+        commands.split,
+        "cut a dataset into train, validation and test",
+        {
+            "--name": TEXT,
+            "--examples": PATH,
+            "--validation": {"type": float, "required": True},
+            "--data-seed": {"type": int, "required": True},
+            "--output": PATH,
+        },
+    ),
+    "backbone": (
+        commands.backbone,
+        "fetch, copy, pre-train or randomise a backbone",
+        {
+            "--spec": TEXT,
+            "--tables": PATHS,
+            "--excluded": {"default": "[]", "help": "datasets whose texts stay out of the corpus, in JSON"},
+            "--examples": PATHS | {"help": "their examples, in the same order"},
+            "--base": PATHS | {"help": "the folder whose shape a random backbone takes"},
+            "--checkpoint": {"type": Path},
+            "--output": PATH,
+        },
+    ),
+    "tokenize": (
+        commands.tokenize,
+        "encode a dataset with a backbone's tokenizer",
+        {"--examples": PATH, "--backbone": PATH, "--max-length": {"type": int, "required": True}, "--output": PATH},
+    ),
+    "train": (
+        commands.train,
+        "train the runs of one job, the missing ones only",
+        RUNS | {"--train": PATH, "--validation": PATH, "--checkpoint-seconds": {"type": float, "default": 30.0}},
+    ),
+    "evaluate": (commands.evaluate, "score trained runs on the test part", RUNS | {"--test": PATH}),
+    "baseline": (
+        commands.baseline,
+        "score the majority class and a bag of words",
+        {"--examples": PATH, "--split": PATH, "--output": PATH},
+    ),
+    "collect": (commands.collect, "gather the runs' records into tables", STUDY | {"--output": PATH}),
+    "compare": (commands.compare, "means, intervals and differences", STUDY),
+    "draw": (commands.draw, "the figures", STUDY),
+    "tabulate": (commands.tabulate, "the tables", STUDY),
+    "typeset": (commands.typeset, "the report", STUDY | {"--paper": PATH}),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="peftstudy", description=__doc__)
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (function, text, arguments) in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        for flag, options in arguments.items():
+            sub.add_argument(flag, **options)
+        sub.set_defaults(function=function)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return 0, or 1 after a sentence that says what to mend."""
+    options = vars(parser().parse_args(arguments))
+    command, function = options.pop("command"), options.pop("function")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("peftstudy").setLevel(logging.INFO)
+    begin = time.monotonic()
+    try:
+        said = function(**options)
+    except StudyError as error:
+        print(f"peftstudy {command}: {error}", file=sys.stderr)
+        return 1
+    if said:
+        print(f"{command}: {said} ({time.monotonic() - begin:.1f} s)", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

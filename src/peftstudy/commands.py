@@ -1,0 +1,156 @@
+"""What each subcommand does: it opens the files, calls the stage, and says in a line what it made.
+
+Heavy modules are imported where they are needed, so that the command line starts at once.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from peftstudy import configuration, files, study
+
+
+def check(config: Path) -> str | None:
+    from peftstudy import checking
+
+    checked = checking.check(checking.load(config), str(config))
+    runs = checked.runs()
+    print(f"{config}: {checked.name}: {len(runs)} runs in {len(checked.packs())} jobs")
+
+
+def methods(backbone: Path | None) -> None:
+    from peftstudy import backbones, listing
+
+    print(listing.methods_table(backbones.read_shape(backbone) if backbone else None))
+
+
+def resolve(config: str, output: Path) -> None:
+    files.write_json(output, json.loads(config))
+
+
+def source(spec: str, output: Path, manifest: Path) -> str:
+    from peftstudy import sources
+
+    sources.read_source(study.parse(study.Source, spec), output, manifest)
+    return f"{output}, {files.read_json(manifest)['rows']} rows"
+
+
+def examples(spec: str, table: Path, data_seed: int, output: Path) -> str:
+    from peftstudy import splits
+
+    found = splits.write_examples(study.parse(study.Dataset, spec), table, data_seed, output)
+    return f"{output}, {sum(found['counts'].values())} examples of {len(found['labels'])} labels"
+
+
+def split(name: str, examples: Path, validation: float, data_seed: int, output: Path) -> str:
+    from peftstudy import splits
+
+    report = splits.write_split(examples, name, validation, data_seed, output)
+    return f"{output}, " + ", ".join(f"{part} {size}" for part, size in report["sizes"].items())
+
+
+def tokenize(examples: Path, backbone: Path, max_length: int, output: Path) -> str:
+    from peftstudy import tokens
+
+    tokens.write(examples, backbone, max_length, output)
+    about = files.read_json(output / "tokens.json")
+    return f"{output}, {about['mean_tokens']:.1f} tokens an example, {about['truncated_share']:.1%} cut"
+
+
+def backbone(spec: str, output: Path, **inputs: Any) -> str:
+    from peftstudy import making
+
+    manifest = making.make(study.parse(study.Backbone, spec), output, **inputs)
+    return f"{output}, {manifest['parameters']:,} parameters"
+
+
+def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, **folders: Path) -> str:
+    from peftstudy import runs as stage
+
+    inputs = stage.Inputs(**folders, device=process_device(), checkpoint_seconds=checkpoint_seconds)
+    records = stage.train_pack(study.Pack.runs_from_json(runs), inputs, train, validation)
+    return _outcome(inputs.output, records)
+
+
+def evaluate(runs: str, test: Path, **folders: Path) -> str:
+    from peftstudy import runs as stage
+
+    inputs = stage.Inputs(**folders, device=process_device())
+    scored = stage.evaluate_pack(study.Pack.runs_from_json(runs), inputs, test)
+    return f"{inputs.output}, {len(scored)} runs scored on test"
+
+
+def process_device() -> Any:
+    """Return the device of this process; on a CPU, as many threads as the job was given."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _outcome(output: Path, records: list[Any]) -> str:
+    failed = [record for record in records if record["status"] != "finished"]
+    said = f"{output}, {len(records)} runs"
+    for record in failed:
+        asked = record["asked"]
+        said += f"\n  {asked['method']}, seed {asked['seed']}: {record['status']}: {record['reason']}"
+    return said
+
+
+def baseline(examples: Path, split: Path, output: Path) -> str:
+    import numpy as np
+    import pandas as pd
+
+    from peftstudy import baselines
+
+    parts = [np.load(split / f"{part}.npy") for part in ("train", "validation", "test")]
+    labels = files.read_json(examples.with_suffix(".json"))["labels"]
+    rows = baselines.score_baselines(pd.read_parquet(examples), *parts, labels)
+    files.write_json(output, rows)
+    return f"{output}, " + ", ".join(f"{row['baseline']} {row['test_score']:.3f}" for row in rows)
+
+
+def load_study(path: Path) -> study.Study:
+    return configuration.from_config(files.read_json(path))
+
+
+def collect(study: Path, results: Path, output: Path) -> str:
+    from peftstudy import metrics
+
+    asked = load_study(study)
+    metrics.write(asked, results, output)
+    rows = metrics.read_rows(output / "runs.csv")
+    missing = [row for row in rows if row["status"] != "finished"]
+    names = ["/".join(row[key] for key in metrics.KEYS) + f": {row['status']}: {row['reason']}" for row in missing]
+    return f"{output}, {len(rows)} runs, {len(missing)} of them without a score" + "".join(
+        f"\n  {name}" for name in names
+    )
+
+
+def compare(study: Path, results: Path) -> str:
+    from peftstudy import statistics
+
+    statistics.write(results / "metrics", results / "statistics", load_study(study))
+    return str(results / "statistics")
+
+
+def draw(study: Path, results: Path) -> str:
+    from peftstudy import figures
+
+    figures.write(results / "metrics", results / "statistics", results / "figures", load_study(study))
+    return str(results / "figures")
+
+
+def tabulate(study: Path, results: Path) -> str:
+    from peftstudy import methods, tables
+
+    described = {name: (m.citation, m.trains) for name, m in methods.registered().items()}
+    tables.write(results / "metrics", results / "statistics", results / "tables", load_study(study), described)
+    return str(results / "tables")
+
+
+def typeset(study: Path, results: Path, paper: Path) -> str:
+    from peftstudy import paper as stage
+
+    return stage.write(results, load_study(study), paper)

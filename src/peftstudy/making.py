@@ -1,0 +1,71 @@
+"""sources -> backbones: a Hugging Face folder with a manifest, from each of the four origins."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from peftstudy import files
+from peftstudy.study import Backbone, Dataset, parse
+
+WEIGHTS_AND_TOKENIZER = ("*.json", "*.safetensors", "*.txt", "*.model", "merges.txt")
+
+
+def make(
+    backbone: Backbone,
+    output: Path,
+    tables: list[Path],
+    examples: list[Path],
+    excluded: str,
+    base: list[Path],
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    """Make a backbone's folder, whole or not at all; return its manifest.
+
+    tables: the corpus of a pre-trained one; examples, excluded: what stays out of it.
+    base: the folder whose shape and tokenizer a random one takes.
+    """
+    from peftstudy import backbones
+
+    with files.whole_folder(output) as folder:
+        if backbone.pretrain:
+            extra = _pretrain(backbone, folder, tables, examples, json.loads(excluded), checkpoint)
+        elif backbone.random:
+            backbones.randomise(base[0], folder, seed=0)
+            extra = {"origin": f"the shape of {backbone.random}, random weights"}
+        elif backbone.hub:
+            from peftstudy import hub
+
+            hub.fetch(backbone.hub, backbone.revision, "model", WEIGHTS_AND_TOKENIZER, folder)
+            extra = {"origin": backbone.hub, "revision": backbone.revision}
+        else:
+            backbones.copy_folder(Path(os.path.expandvars(backbone.folder)).expanduser(), folder)
+            extra = {"origin": "a local folder"}
+        shape = backbones.read_shape(folder)
+        backbones.check_tokenizer(folder, shape)
+        manifest = backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return manifest
+
+
+def _pretrain(
+    backbone: Backbone,
+    folder: Path,
+    tables: list[Path],
+    examples: list[Path],
+    excluded: list[dict],
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    from peftstudy import corpora, pretraining
+    from peftstudy.commands import process_device
+
+    settings = backbone.pretrain
+    datasets = [parse(Dataset, json.dumps(dataset)) for dataset in excluded]
+    columns = [column for _, column in settings.corpus]
+    texts, left_out = corpora.read_corpus(tables, columns, zip(datasets, examples, strict=True))
+    trained = pretraining.pretrain(settings, texts, checkpoint, process_device())
+    trained.model.save_pretrained(folder)
+    trained.tokenizer.save_pretrained(folder)
+    about = trained.about | {"texts": len(texts), "texts_left_out": left_out}
+    return {"origin": "pre-trained here", "pretraining": about}

@@ -1,0 +1,310 @@
+"""tokens -> runs: train and evaluate the runs of a pack in one process, the missing ones only.
+
+Training is given the training and validation parts, evaluation the test part; neither function
+takes what the other reads.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from peftstudy import backbones, files, methods, tasks, tokens, training
+from peftstudy.errors import StudyError
+from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
+from peftstudy.records import EVALUATED, TRAINED, Place, finite, run_key, write_rows
+from peftstudy.study import RunSpec
+
+log = logging.getLogger(__name__)
+
+HISTORY = (
+    "epoch",
+    "step",
+    "training_loss",
+    "validation_loss",
+    "validation_score",
+    "training_seconds",
+    "evaluation_seconds",
+)
+FAILURES = (RuntimeError, ArithmeticError, MemoryError)
+"""What sinks one run and not its neighbours: torch's errors (memory among them) and arithmetic ones."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folders that the runs of a pack share."""
+
+    tokens: Path
+    backbone: Path
+    state: Path
+    output: Path
+    device: torch.device
+    checkpoint_seconds: float = 30.0
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Return the SHA-256 of the tokens and of the backbone, from their manifests."""
+        return {
+            "tokens": files.read_json(self.tokens / "tokens.json")["sha256"],
+            "backbone": files.read_json(self.backbone / "manifest.json")["sha256"],
+        }
+
+
+def device() -> torch.device:
+    """Return the accelerator when there is one; one thread an accelerator-less process has unless told otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path) -> list[Mapping[str, Any]]:
+    """Train those of the runs that are not there yet; return the records of all, in order."""
+    checksums = inputs.checksums | {"train": files.sha256(train), "validation": files.sha256(validation)}
+    parts = np.load(train), np.load(validation)
+    data = tokens.load(inputs.tokens)
+    records = []
+    for number, spec in enumerate(runs, 1):
+        place = Place(inputs.state / spec.path)
+        key = run_key(spec, checksums)
+        record = place.holds("record.json", key)
+        if record is None or record["status"] == "failed":
+            record = _train(spec, inputs, data, parts, place, key, checksums)
+            log.info("%d/%d %s: %s", number, len(runs), spec.path, summary(record))
+        place.publish(TRAINED, inputs.output / spec.path)
+        _publish_search(spec, inputs)
+        records.append(record)
+    return records
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """Return one line on a run: its status, its validation score and how long it took."""
+    measured = record["measured"]
+    if record["status"] == "failed":
+        return f"failed: {record['reason']}"
+    score = measured["validation_score"]
+    scored = f"validation {score:.3f} at epoch {measured['chosen_epoch']}" if score is not None else "no validation"
+    return f"{record['status']}, {scored}, {measured['training_seconds']:.1f} s of training"
+
+
+def _train(
+    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str, checksums: Any
+) -> Any:
+    """Train one run and write its record, whatever comes of it; a failure is recorded, not raised."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": dict(checksums)}}
+    rows: list[dict[str, Any]] = []
+    try:
+        spec = replace(spec, training=replace(spec.training, learning_rate=_rate(spec, inputs, data, parts, checksums)))
+        measured, rows = _fit(spec, inputs, data, parts, place, key)
+        diverged = finite(rows[-1]["training_loss"]) is None
+        record = began | {"status": "diverged" if diverged else "finished", "reason": None, "measured": measured}
+        if diverged:
+            record["reason"] = f"the training loss was not finite in epoch {rows[-1]['epoch']}"
+    except FAILURES as error:
+        message = " ".join(str(error).split())[:500]
+        record = began | {"status": "failed", "reason": f"{type(error).__name__}: {message}", "measured": {}}
+    write_rows(place.folder / "history.csv", rows, HISTORY)
+    files.write_json(place.folder / "record.json", record)
+    return record
+
+
+def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str) -> tuple[dict, list]:
+    begin = time.perf_counter()
+    reset_peak_memory()
+    if inputs.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    adapted, method, task = build(spec, inputs, data)
+    run = training.Run(adapted.model, method, task, spec.training, spec.seed)
+    setup = time.perf_counter() - begin
+    checkpoints = training.Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
+    after = _keep_epoch(place) if spec.training.test_curve else None
+    progress = run.fit(data, *parts, checkpoints, after)
+    save_file({name: tensor.contiguous() for name, tensor in progress.best.items()}, place.weights)
+    place.checkpoint.unlink(missing_ok=True)
+    return _measured(spec, inputs, adapted, progress, setup, parts), [asdict(row) for row in progress.history]
+
+
+def _keep_epoch(place: Place) -> Any:
+    def keep(model: torch.nn.Module, epoch: int) -> None:
+        with files.whole(place.epoch_weights(epoch)) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in methods.trained_state(model).items()}, temporary)
+
+    return keep
+
+
+def _measured(
+    spec: RunSpec, inputs: Inputs, adapted: Any, progress: training.Progress, setup: float, parts: Any
+) -> dict:
+    history = progress.history
+    chosen = history[progress.chosen_epoch - 1]
+    seconds = sum(row.training_seconds for row in history)
+    return {
+        "learning_rate": spec.training.learning_rate,
+        "epochs": len(history),
+        "steps": progress.step,
+        "chosen_epoch": progress.chosen_epoch,
+        "validation_score": finite(chosen.validation_score),
+        "validation_loss": finite(chosen.validation_loss),
+        "train_examples": len(parts[0]),
+        "validation_examples": len(parts[1]),
+        "method_parameters": adapted.method_parameters,
+        "head_parameters": adapted.head_parameters,
+        "backbone_parameters": files.read_json(inputs.backbone / "manifest.json")["parameters"],
+        "stored_bytes": sum(tensor.numel() * tensor.element_size() for tensor in progress.best.values()),
+        "setup_seconds": setup,
+        "training_seconds": seconds,
+        "evaluation_seconds": sum(row.evaluation_seconds for row in history),
+        "examples_per_second": progress.examples_seen / seconds,
+        "tokens_per_second": progress.tokens_seen / seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if inputs.device.type == "cuda" else None,
+        "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.Adapted, methods.Method, tasks.Task]:
+    """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
+    method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
+    shape = backbones.read_shape(inputs.backbone)
+    longest = data.about["longest"]
+    if longest + method.extra_tokens > shape.positions:
+        raise StudyError(
+            f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
+            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length."
+        )
+    loaded = backbones.load(inputs.backbone, task, len(data.about["labels"]), spec.seed, method.attention)
+    adapted = methods.adapt(method, loaded, shape, spec.seed)
+    adapted.model.to(inputs.device)
+    torch.manual_seed(spec.seed)  # from here on: dropout
+    return adapted, method, task
+
+
+def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> float:
+    """Return the run's learning rate; of several, the one whose short trial scores best on validation.
+
+    Equal scores are told apart by the lower validation loss. All seeds of a cell share the choice.
+    """
+    rates = spec.training.learning_rate
+    if not isinstance(rates, tuple):
+        return rates
+    place = Place((inputs.state / spec.path).parent)
+    key = run_key(replace(spec, seed=spec.search.seed), checksums)
+    found = place.holds("search.json", key)
+    if found is None:
+        trials = [_trial(spec, rate, inputs, data, parts) for rate in rates]
+        best = max(trials, key=lambda trial: (trial["validation_score"] or -1, -(trial["validation_loss"] or 1e9)))
+        found = {"key": key, "trials": trials, "learning_rate": best["learning_rate"]}
+        files.write_json(place.folder / "search.json", found)
+        log.info(
+            "%s: learning rate %g of %s", place.folder.name, best["learning_rate"], [f"{rate:g}" for rate in rates]
+        )
+    return found["learning_rate"]
+
+
+def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, parts: Any) -> dict[str, Any]:
+    search = spec.search
+    settings = replace(
+        spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
+    )
+    adapted, method, task = build(replace(spec, seed=search.seed), inputs, data)
+    run = training.Run(adapted.model, method, task, settings, search.seed)
+    last = run.fit(data, parts[0][: search.examples], parts[1], training.Checkpoints()).history[-1]
+    return {
+        "learning_rate": rate,
+        "validation_score": finite(last.validation_score),
+        "validation_loss": finite(last.validation_loss),
+    }
+
+
+def _publish_search(spec: RunSpec, inputs: Inputs) -> None:
+    if isinstance(spec.training.learning_rate, tuple):
+        cell = (inputs.state / spec.path).parent
+        if (cell / "search.json").exists():
+            Place(cell).publish(["search.json"], (inputs.output / spec.path).parent)
+
+
+def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:
+    """Score the chosen weights of each trained run on the test part, once; keep the predictions."""
+    index = np.load(test)
+    data = tokens.load(inputs.tokens)
+    results = []
+    for spec in runs:
+        place = Place(inputs.state / spec.path)
+        record = files.read_json(inputs.output / spec.path / "record.json")
+        key = files.sha256_json([record["key"], files.sha256(test)])
+        result = place.holds("test.json", key)
+        if result is None:
+            result = {"key": key} | (
+                _evaluate(spec, inputs, data, index, place, record) if record["status"] == "finished" else {}
+            )
+            files.write_json(place.folder / "test.json", result)
+        if not (place.folder / "predictions.parquet").exists():
+            _write_predictions(place.folder / "predictions.parquet", index[:0], data, np.empty((0, 1)))
+        place.publish(EVALUATED, inputs.output / spec.path)
+        place.forget_weights()
+        results.append(result)
+    return results
+
+
+def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndarray, place: Place, record: Any) -> dict:
+    if not place.weights.exists():
+        raise StudyError(
+            f"{place.weights}: the trained weights are gone, and the test part is not the one they were scored on; "
+            f"delete {inputs.output / spec.path / 'record.json'} and {place.folder} to train this run again."
+        )
+    rate = record["measured"]["learning_rate"]
+    adapted, _, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
+    begin = time.perf_counter()
+    scored = _score(adapted, task, data, index, place.weights, spec)
+    seconds = time.perf_counter() - begin
+    predicted = task.predict(scored.logits)
+    _write_predictions(place.folder / "predictions.parquet", index, data, scored.logits, predicted)
+    curve = [
+        _score(adapted, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
+        for epoch in range(1, record["measured"]["epochs"] + 1)
+        if spec.training.test_curve
+    ]
+    return {
+        "metric": task.metric,
+        "scores": {name: finite(value) for name, value in scored.scores.items()},
+        "loss": finite(scored.loss),
+        "is_collapsed": task.collapsed(predicted, data.labels[index]),
+        "curve": curve,
+        "test_examples": len(index),
+        "test_seconds": seconds,
+    }
+
+
+def _score(
+    adapted: Any, task: Any, data: tokens.Tokens, index: np.ndarray, weights: Path, spec: RunSpec
+) -> training.Scored:
+    methods.load_trained(adapted.model, load_file(weights))
+    return training.evaluate(adapted.model, task, data, index, spec.training.precision)
+
+
+def _write_predictions(
+    path: Path, index: np.ndarray, data: tokens.Tokens, logits: np.ndarray, predicted: Any = ()
+) -> None:
+    """Write example number, label, prediction and logits (float32) of the test part, a row an example."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        "example": pa.array(index, pa.int32()),
+        "label": pa.array(data.labels[index], pa.int32()),
+        "predicted": pa.array(np.asarray(predicted), pa.int32()),
+        "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
+    }
+    with files.whole(path) as temporary:
+        parquet.write_table(pa.table(columns), temporary, compression="zstd")
+
+
+def clean(state: Path) -> None:
+    """Remove a study's state folder: weights, checkpoints and the second copies of its records."""
+    shutil.rmtree(state, ignore_errors=True)

@@ -1,0 +1,280 @@
+"""The loop: AdamW over one adapted model. It knows no method and no task by name."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from peftstudy import files
+from peftstudy.methods import Method, trained_state
+from peftstudy.study import Training
+from peftstudy.tasks import Task
+from peftstudy.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass left behind: a row of the history. Losses are means over examples."""
+
+    epoch: int
+    step: int
+    training_loss: float
+    validation_loss: float | None
+    validation_score: float | None
+    training_seconds: float
+    evaluation_seconds: float
+
+
+@dataclass
+class Progress:
+    """How far a run is: all that a checkpoint must hold beside the optimizer and the generators."""
+
+    epoch: int = 0
+    step: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    chosen_epoch: int = 0
+    examples_seen: int = 0
+    tokens_seen: int = 0
+
+    @property
+    def is_finite(self) -> bool:
+        return not self.history or math.isfinite(self.history[-1].training_loss)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps and epochs a budget comes to for so many training examples."""
+
+    steps_an_epoch: int
+    steps: int
+    epochs: int
+
+    @classmethod
+    def of(cls, settings: Training, examples: int) -> "Plan":
+        """Epochs, or steps when the budget names them, or epochs until there are minimum_steps.
+
+        >>> Plan.of(Training(epochs=3, batch_size=32, minimum_steps=20), 100)
+        Plan(steps_an_epoch=4, steps=20, epochs=5)
+        """
+        an_epoch = math.ceil(examples / settings.batch_size)
+        steps = settings.steps or max(settings.epochs * an_epoch, settings.minimum_steps)
+        return cls(an_epoch, steps, math.ceil(steps / an_epoch))
+
+
+class Run:
+    """One model on its way through its budget, with what is needed to stop and go on."""
+
+    def __init__(self, model: nn.Module, method: Method, task: Task, settings: Training, seed: int) -> None:
+        self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
+        self.device = next(model.parameters()).device
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
+        self.progress = Progress()
+
+    def fit(
+        self,
+        tokens: Tokens,
+        train: np.ndarray,
+        validation: np.ndarray,
+        checkpoints: "Checkpoints",
+        after_epoch: Callable[[nn.Module, int], None] | None = None,
+    ) -> Progress:
+        """Spend the budget; return the history and the trained weights of the chosen epoch.
+
+        train, validation: example numbers, shape (examples,); validation may be empty.
+        The weights are those of the best epoch by validation score (the first of equals), or of
+        the last one, as the settings say. A loss that is not finite ends the run.
+        """
+        plan = Plan.of(self.settings, len(train))
+        checkpoints.restore(self)
+        while self.progress.epoch < plan.epochs and self.progress.is_finite:
+            begin = time.perf_counter()
+            loss = self._epoch(tokens, train, plan)
+            trained = time.perf_counter()
+            scored = evaluate(self.model, self.task, tokens, validation, self.settings.precision)
+            self._record(loss, scored, trained - begin, time.perf_counter() - trained)
+            if after_epoch:
+                after_epoch(self.model, self.progress.epoch)
+            checkpoints.save(self)
+        return self.progress
+
+    def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan) -> float:
+        """Do the steps of one epoch; return the mean training loss over its examples."""
+        self.model.train()
+        order = np.random.default_rng([self.seed, self.progress.epoch]).permutation(train)
+        total, seen = torch.zeros((), device=self.device), 0
+        for start in range(0, len(order), self.settings.batch_size):
+            if self.progress.step == plan.steps:
+                break
+            batch = order[start : start + self.settings.batch_size]
+            total += self._step(tokens, batch, plan)
+            seen += len(batch)
+            self.progress.examples_seen += len(batch)
+            self.progress.tokens_seen += int(tokens.lengths[batch].sum())
+        return float(total) / seen
+
+    def _step(self, tokens: Tokens, batch: np.ndarray, plan: Plan) -> Tensor:
+        """Do one optimizer step; return the summed loss of the batch's examples."""
+        rate = schedule(self.progress.step, plan.steps, self.settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.settings.learning_rate
+        total = torch.zeros((), device=self.device)
+        for part in micro_batches(tokens.lengths, batch, self.settings.micro_batch_size):
+            inputs, targets = to_tensors(tokens, part, self.device)
+            with autocast(self.device, self.settings.precision):
+                logits = self.model(**inputs).logits
+            loss = self.task.loss_sum(logits, targets)
+            (loss / len(batch)).backward()
+            total += loss.detach()
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.step += 1
+        self.method.after_step(self.model, self.progress.step)
+        return total
+
+    def _record(self, loss: float, scored: "Scored | None", training: float, evaluation: float) -> None:
+        progress = self.progress
+        progress.epoch += 1
+        row = Epoch(
+            progress.epoch, progress.step, loss,
+            scored.loss if scored else None, scored.scores[self.task.metric] if scored else None, training, evaluation,
+        )  # fmt: skip
+        earlier = [e.validation_score for e in progress.history if e.validation_score is not None]
+        if self.settings.select == "last" or not earlier or row.validation_score > max(earlier):
+            progress.best = {name: tensor.detach().clone() for name, tensor in trained_state(self.model).items()}
+            progress.chosen_epoch = progress.epoch
+        progress.history.append(row)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model's answers to some examples: logits, shape (examples, classes), mean loss, scores."""
+
+    logits: np.ndarray
+    loss: float
+    scores: dict[str, float]
+
+
+def evaluate(model: nn.Module, task: Task, tokens: Tokens, index: np.ndarray, precision: str) -> Scored | None:
+    """Score the model on the examples numbered `index`, in their order; None when there are none."""
+    if not len(index):
+        return None
+    model.eval()
+    device = next(model.parameters()).device
+    by_length = np.argsort(tokens.lengths[index], kind="stable")
+    logits, total = [], 0.0
+    with torch.inference_mode(), autocast(device, precision):
+        for start in range(0, len(index), 64):
+            inputs, targets = to_tensors(tokens, index[by_length[start : start + 64]], device)
+            output = model(**inputs).logits.float()
+            total += float(task.loss_sum(output, targets))
+            logits.append(output.cpu().numpy())
+    ordered = np.empty_like(np.concatenate(logits))
+    ordered[by_length] = np.concatenate(logits)
+    classes = len(tokens.about["labels"])
+    return Scored(ordered, total / len(index), task.score(task.predict(ordered), tokens.labels[index], classes))
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Return the factor on the learning rate at `step` (from 0): up linearly, then down to 0.
+
+    >>> [round(schedule(step, 10, 0.2), 2) for step in (0, 1, 2, 9)]
+    [0.5, 1.0, 1.0, 0.12]
+    """
+    rising = max(1, round(steps * warmup)) if warmup else 0
+    if step < rising:
+        return (step + 1) / rising
+    return (steps - step) / max(1, steps - rising)
+
+
+def micro_batches(lengths: np.ndarray, batch: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Cut a batch, sorted by length, into parts of `size` examples.
+
+    The parts' gradients add up to that of the batch's mean loss, so the update is the same; short
+    examples are no longer padded to the longest of the batch.
+    """
+    ordered = batch[np.argsort(lengths[batch], kind="stable")]
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]
+
+
+def to_tensors(tokens: Tokens, index: np.ndarray, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the model's inputs, shape (examples, longest), and the targets, shape (examples,)."""
+    inputs = {name: torch.from_numpy(array).to(device) for name, array in tokens.batch(index).items()}
+    if not inputs["token_type_ids"].any():
+        del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
+    return inputs, torch.from_numpy(tokens.labels[index].astype(np.int64)).to(device)
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    """Return the context of a forward pass: bfloat16 where the settings ask for it, else nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def _groups(model: nn.Module, method: Method, settings: Training) -> list[dict[str, Any]]:
+    """Weight decay for matrices only: biases, norms and what the method exempts go without (Devlin et al., 2019)."""
+    decayed, free = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (free if parameter.ndim < 2 or method.no_decay(name) else decayed).append(parameter)
+    return [
+        {"params": decayed, "lr": 0.0, "weight_decay": settings.weight_decay},
+        {"params": free, "lr": 0.0, "weight_decay": 0.0},
+    ]
+
+
+@dataclass
+class Checkpoints:
+    """Where a run keeps its state between epochs, and at least how many seconds apart.
+
+    A run that goes on from a checkpoint ends with the same numbers, bit for bit, as one that was
+    not interrupted: the optimizer's moments, torch's generators and the order of examples (which
+    depends on seed and epoch alone) are what decides the rest.
+    """
+
+    path: Path | None = None
+    key: str = ""
+    seconds: float = 30.0
+    saved: float = field(default_factory=time.monotonic)
+
+    def save(self, run: Run) -> None:
+        if self.path is None or time.monotonic() - self.saved < self.seconds:
+            return
+        state = {
+            "key": self.key,
+            "trained": trained_state(run.model),
+            "optimizer": run.optimizer.state_dict(),
+            "cpu_generator": torch.get_rng_state(),
+            "device_generators": torch.cuda.get_rng_state_all() if run.device.type == "cuda" else [],
+            "progress": {**vars(run.progress), "history": [asdict(row) for row in run.progress.history]},
+        }
+        with files.whole(self.path) as temporary:
+            torch.save(state, temporary)
+        self.saved = time.monotonic()
+
+    def restore(self, run: Run) -> None:
+        """Put a run where its checkpoint left it; one of another specification or input is passed over."""
+        if self.path is None or not self.path.exists():
+            return
+        state = torch.load(self.path, map_location=run.device, weights_only=True)
+        if state["key"] != self.key:
+            return
+        parameters = dict(run.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in state["trained"].items():
+                parameters[name].copy_(tensor)
+        run.optimizer.load_state_dict(state["optimizer"])
+        history = [Epoch(**row) for row in state["progress"].pop("history")]
+        run.progress = Progress(**state["progress"], history=history)
+        torch.set_rng_state(state["cpu_generator"].cpu())
+        if state["device_generators"]:
+            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])

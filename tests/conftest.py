@@ -1,0 +1,104 @@
+"""What several test files share: tiny real backbones, real tokens, and where the shared data may lie."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIBRARIES = {"apple": "sweet red round juicy", "stone": "grey hard heavy cold", "river": "wet long deep quick"}
+
+# One thread: the results of sums depend on how they are cut, and tests run beside each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared real data; a test that wants it skips when it is not there."""
+    folder = Path(os.environ.get("PEFTSTUDY_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no shared data: neither PEFTSTUDY_SHARED nor {folder.name}/ beside the project")
+    return folder
+
+
+def made_texts(count: int, seed: int = 0) -> pd.DataFrame:
+    """Return texts of three learnable classes: each holds two words of its class among common ones."""
+    rng = np.random.default_rng(seed)
+    common = "the a of this that old new it was here there very one two some".split()
+    rows = []
+    for number in range(count):
+        label = number % len(LIBRARIES)
+        own = list(LIBRARIES.values())[label].split()
+        words = [*rng.choice(common, rng.integers(3, 12)), *rng.choice(own, 2)]
+        rows.append({"id": f"t{number}", "text": " ".join(rng.permutation(words)) + f" n{number}", "label": label})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def texts() -> pd.DataFrame:
+    return made_texts(240)
+
+
+@pytest.fixture(scope="session", params=["bert", "roberta"])
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def make_backbone(tmp_path_factory: pytest.TempPathFactory, texts: pd.DataFrame):
+    """Return a function that makes a tiny random backbone of a family, once: a folder with tokenizer and manifest."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            made[family] = _tiny_backbone(family, texts, tmp_path_factory.mktemp(family) / "backbone")
+        return made[family]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bert(make_backbone) -> Path:
+    return make_backbone("bert")
+
+
+def _tiny_backbone(family: str, texts: pd.DataFrame, folder: Path) -> Path:
+    import torch
+    import transformers
+
+    from peftstudy import backbones, corpora
+
+    tokenizer = corpora.train_tokenizer(family, texts["text"].tolist() * 2, 280, 62)
+    names = {"bert": ("BertConfig", "BertForMaskedLM"), "roberta": ("RobertaConfig", "RobertaForMaskedLM")}[family]
+    config = getattr(transformers, names[0])(
+        vocab_size=280, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    getattr(transformers, names[1])(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    backbones.write_manifest(folder, {"kind": "random", "family": family, "origin": "made for a test"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_tokens(tmp_path_factory: pytest.TempPathFactory, texts: pd.DataFrame, make_backbone):
+    """Return a function that encodes the made texts for a family, once: a folder that tokens.load opens."""
+    from peftstudy import files, tokens
+
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            folder = tmp_path_factory.mktemp("tokens")
+            with files.whole(folder / "examples.parquet") as temporary:
+                texts.to_parquet(temporary)
+            files.write_json(folder / "examples.json", {"labels": list(LIBRARIES)})
+            tokens.write(folder / "examples.parquet", make_backbone(family), 24, folder / family)
+            made[family] = folder / family
+        return made[family]
+
+    return make

@@ -1,0 +1,177 @@
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from peftstudy import files, runs, training
+from peftstudy.errors import StudyError
+from peftstudy.study import RunSpec, Search, Training
+
+PARTS = {"train": np.arange(96), "validation": np.arange(96, 144), "test": np.arange(144, 240)}
+
+
+def spec(method="bitfit", seed=0, options=(), **settings):
+    budget = Training(**{"epochs": 2, "batch_size": 16, "learning_rate": 3e-3} | settings)
+    return RunSpec("made", "90-10", "bert", method, seed, "classification", method, options, budget, Search())
+
+
+@pytest.fixture
+def inputs(bert, make_tokens, tmp_path):
+    for name, part in PARTS.items():
+        np.save(tmp_path / f"{name}.npy", part.astype(np.int32))
+    return runs.Inputs(
+        make_tokens("bert"), bert, tmp_path / "state", tmp_path / "runs", torch.device("cpu"), checkpoint_seconds=0
+    )
+
+
+def train(specs, inputs):
+    return runs.train_pack(specs, inputs, inputs.state.parent / "train.npy", inputs.state.parent / "validation.npy")
+
+
+def evaluate(specs, inputs):
+    return runs.evaluate_pack(specs, inputs, inputs.state.parent / "test.npy")
+
+
+def steps_taken(monkeypatch):
+    taken, step = [], training.Run._step
+    monkeypatch.setattr(training.Run, "_step", lambda self, *rest: taken.append(1) or step(self, *rest))
+    return taken
+
+
+def test_a_run_leaves_what_was_asked_measured_and_where_from(inputs):
+    [record] = train([spec()], inputs)
+    folder = inputs.output / spec().path
+    assert files.read_json(folder / "record.json") == json.loads(json.dumps(record))
+    assert record["asked"] == spec().as_dict()
+    assert RunSpec.from_dict(record["asked"]) == spec()
+    assert record["status"] == "finished"
+    measured = record["measured"]
+    assert measured["steps"] == 12 and measured["train_examples"] == 96
+    assert 0 < measured["training_seconds"] < 60
+    assert measured["method_parameters"] > 0 and measured["head_parameters"] > 0
+    assert measured["stored_bytes"] == 4 * (measured["method_parameters"] + measured["head_parameters"])
+    assert measured["peak_memory_bytes"] > 10**8
+    assert set(record["provenance"]["inputs"]) == {"tokens", "backbone", "train", "validation"}
+    assert len(pd.read_csv(folder / "history.csv")) == 2
+
+
+def test_evaluation_scores_the_kept_weights_on_test_alone(inputs):
+    train([spec("full", learning_rate=5e-3, epochs=8)], inputs)
+    [result] = evaluate([spec("full", learning_rate=5e-3, epochs=8)], inputs)
+    predictions = pd.read_parquet(inputs.output / spec("full").path / "predictions.parquet")
+    assert predictions["example"].tolist() == list(range(144, 240))
+    assert result["scores"]["accuracy"] == (predictions["predicted"] == predictions["label"]).mean() > 0.6
+    logits = np.stack(predictions["logits"])
+    assert np.array_equal(logits.argmax(1), predictions["predicted"])
+    assert result["curve"] == []
+    assert not (inputs.state / spec("full").path / "trained.safetensors").exists()
+
+
+def test_a_test_curve_scores_every_epoch_and_ends_at_the_reported_score(inputs):
+    asked = spec("full", learning_rate=5e-3, epochs=3, select="last", test_curve=True)
+    train([asked], inputs)
+    [result] = evaluate([asked], inputs)
+    assert len(result["curve"]) == 3
+    assert result["curve"][-1] == result["scores"]["accuracy"]
+    assert result["curve"][0] != result["curve"][-1]
+
+
+def test_finished_runs_are_not_done_again(inputs, monkeypatch):
+    first = train([spec()], inputs)
+    evaluate([spec()], inputs)
+    (inputs.output / spec().path / "record.json").unlink()  # as a workflow does that stops half-way
+    taken = steps_taken(monkeypatch)
+    again = train([spec(), spec(seed=1)], inputs)
+    assert len(taken) == 12, "the added seed alone"
+    assert again[0] == first[0]
+    evaluate([spec(), spec(seed=1)], inputs)
+    assert (inputs.output / spec().path / "record.json").exists()
+
+
+def test_a_changed_option_or_input_repeats_the_run(inputs, monkeypatch):
+    train([spec("lora")], inputs)
+    taken = steps_taken(monkeypatch)
+    train([spec("lora", options=(("rank", 4),))], inputs)
+    assert len(taken) == 12
+    np.save(inputs.state.parent / "train.npy", np.arange(64, dtype=np.int32))
+    train([spec("lora", options=(("rank", 4),))], inputs)
+    assert len(taken) == 12 + 8
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_record(inputs, monkeypatch, tmp_path):
+    asked = spec("full", epochs=4)
+    whole = train([asked], dataclasses.replace(inputs, state=tmp_path / "s2", output=tmp_path / "r2"))[0]
+    taken, step = [], training.Run._step
+
+    def killed(self, *rest):
+        taken.append(1)
+        if len(taken) == 15:
+            raise KeyboardInterrupt
+        return step(self, *rest)
+
+    monkeypatch.setattr(training.Run, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train([asked], inputs)
+    assert not (inputs.output / asked.path).exists()
+    record = train([asked], inputs)[0]
+    assert len(taken) == 15 + 12, "from the end of the second epoch"
+    is_number = lambda name: not name.endswith(("_seconds", "_per_second")) and "memory" not in name  # noqa: E731
+    assert {k: v for k, v in record["measured"].items() if is_number(k)} == {
+        k: v for k, v in whole["measured"].items() if is_number(k)
+    }
+    history = [pd.read_csv(root / asked.path / "history.csv") for root in (inputs.output, tmp_path / "r2")]
+    assert history[0].filter(regex="loss|score").equals(history[1].filter(regex="loss|score"))
+
+
+def test_a_failed_run_does_not_sink_its_neighbours(inputs, monkeypatch):
+    build = runs.build
+
+    def failing(asked, *rest):
+        if asked.seed == 0:
+            raise torch.OutOfMemoryError("no memory left")
+        return build(asked, *rest)
+
+    monkeypatch.setattr(runs, "build", failing)
+    failed, finished = train([spec(), spec(seed=1)], inputs)
+    assert (failed["status"], finished["status"]) == ("failed", "finished")
+    assert failed["reason"] == "OutOfMemoryError: no memory left"
+    assert "scores" not in evaluate([spec()], inputs)[0]
+    assert len(pd.read_parquet(inputs.output / spec().path / "predictions.parquet")) == 0
+    monkeypatch.undo()
+    assert train([spec()], inputs)[0]["status"] == "finished", "a failed run is tried again"
+
+
+def test_a_diverged_run_is_recorded_as_such(inputs):
+    asked = spec("full", learning_rate=1e30, gradient_norm=1e30)
+    record = train([asked], inputs)[0]
+    assert record["status"] == "diverged"
+    assert record["reason"] == "the training loss was not finite in epoch 1"
+    assert evaluate([asked], inputs)[0].keys() == {"key"}
+
+
+def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch):
+    asked = [spec("full", seed=seed, learning_rate=(1e-7, 5e-3), epochs=6) for seed in (0, 1)]
+    asked = [dataclasses.replace(run, search=Search(epochs=4, examples=64, seed=7)) for run in asked]
+    taken = steps_taken(monkeypatch)
+    records = train(asked, inputs)
+    assert len(taken) == 2 * 4 * 4 + 2 * 36, "two trials of four epochs of 64 examples, then two runs"
+    assert [record["measured"]["learning_rate"] for record in records] == [5e-3, 5e-3]
+    found = files.read_json((inputs.output / asked[0].path).parent / "search.json")
+    assert [trial["learning_rate"] for trial in found["trials"]] == [1e-7, 5e-3]
+    assert found["learning_rate"] == 5e-3
+    assert records[0]["asked"]["training"]["learning_rate"] == [1e-7, 5e-3]
+
+
+def test_a_prompt_longer_than_the_positions_left_is_refused(inputs):
+    with pytest.raises(StudyError, match=r"methods\.prompt: 60 added tokens and texts of up to \d+ tokens do not fit"):
+        train([spec("prompt", options=(("tokens", 60),))], inputs)
+
+
+def test_lost_weights_are_told(inputs):
+    train([spec()], inputs)
+    (inputs.state / spec().path / "trained.safetensors").unlink()
+    with pytest.raises(StudyError, match="the trained weights are gone"):
+        evaluate([spec()], inputs)

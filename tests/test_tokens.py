@@ -1,0 +1,71 @@
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import AutoTokenizer
+
+from peftstudy import tokens
+from peftstudy.errors import StudyError
+
+
+def tokenizer(folder):
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def test_tokens_are_those_of_the_library(family, make_backbone, make_tokens, texts):
+    ours = tokens.load(make_tokens(family))
+    index = np.array([3, 0, 7])
+    theirs = tokenizer(make_backbone(family))(
+        texts["text"].iloc[index].tolist(), truncation=True, max_length=24, padding=True, return_tensors="np"
+    )
+    batch = ours.batch(index)
+    assert np.array_equal(batch["input_ids"], theirs["input_ids"])
+    assert np.array_equal(batch["attention_mask"], theirs["attention_mask"])
+    assert not batch["token_type_ids"].any()
+    special = tokenizer(make_backbone(family))
+    lengths = batch["attention_mask"].sum(1)
+    assert (batch["input_ids"][:, 0] == special.cls_token_id).all()
+    assert (batch["input_ids"][np.arange(3), lengths - 1] == special.sep_token_id).all()
+
+
+def test_arrays_are_mapped_and_small(make_tokens):
+    found = tokens.load(make_tokens("bert"))
+    assert isinstance(found.input_ids, np.memmap)
+    assert found.input_ids.dtype == np.uint16
+    assert found.about["examples"] == len(found.labels) == 240
+    assert found.about["labels"] == ["apple", "stone", "river"]
+
+
+def test_long_texts_are_cut_and_counted(bert):
+    table = pd.DataFrame({"text": ["the old stone", "very " * 50], "label": [0, 1]})
+    found = tokens.encode(table, tokenizer(bert), 16)
+    assert found.lengths.max() == 16
+    assert found.about["truncated_share"] == 0.5
+    assert found.input_ids[found.offsets[2] - 1] == tokenizer(bert).sep_token_id
+
+
+def test_pairs_are_marked_where_the_backbone_tells_them_apart(make_backbone):
+    table = pd.DataFrame({"text": ["the old stone"], "text_pair": ["a new river"], "label": [0]})
+    for family, marked in (("bert", True), ("roberta", False)):
+        plain = tokenizer(make_backbone(family))
+        found = tokens.encode(table, plain, 32)
+        batch = found.batch(np.array([0]))
+        assert batch["input_ids"][0].tolist() == plain("the old stone", "a new river")["input_ids"]
+        assert bool(batch["token_type_ids"].any()) == marked
+        if marked:
+            assert batch["token_type_ids"][0].tolist() == plain("the old stone", "a new river")["token_type_ids"]
+
+
+def test_the_same_input_gives_the_same_bytes(bert, make_tokens, tmp_path):
+    again = tmp_path / "again"
+    tokens.write(make_tokens("bert").parent / "examples.parquet", bert, 24, again)
+    for path in make_tokens("bert").iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_a_cut_array_is_named(make_tokens, tmp_path):
+    for path in make_tokens("bert").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    broken = tmp_path / "input_ids.npy"
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(StudyError, match=r"input_ids\.npy: not a whole array"):
+        tokens.load(tmp_path)

@@ -1,0 +1,165 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from peftstudy import backbones, methods, tasks, tokens, training
+from peftstudy.study import Training
+
+SETTINGS = Training(epochs=2, batch_size=16, micro_batch_size=4, learning_rate=3e-3)
+TRAIN, VALIDATION = np.arange(0, 96), np.arange(96, 144)
+
+
+@pytest.fixture
+def data(make_tokens):
+    return tokens.load(make_tokens("bert"))
+
+
+def a_run(folder, settings=SETTINGS, seed=0, method="full", dropout=True):
+    task = tasks.create("classification")
+    adaptation = methods.create(method)
+    loaded = backbones.load(folder, task, 3, seed, adaptation.attention)
+    adapted = methods.adapt(adaptation, loaded, backbones.read_shape(folder), seed)
+    if not dropout:
+        for module in adapted.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        adapted.model.config.attention_probs_dropout_prob = 0.0
+    torch.manual_seed(seed)
+    return training.Run(adapted.model, adaptation, task, settings, seed)
+
+
+def weights(progress):
+    return {name: tensor.clone() for name, tensor in progress.best.items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_seconds(progress):
+    return [
+        {k: v for k, v in dataclasses.asdict(row).items() if not k.endswith("_seconds")} for row in progress.history
+    ]
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(bert, data):
+    one, again, other = (
+        a_run(bert, seed=seed).fit(data, TRAIN, VALIDATION, training.Checkpoints()) for seed in (0, 0, 1)
+    )
+    assert same(weights(one), weights(again))
+    assert without_seconds(one) == without_seconds(again)
+    assert not same(weights(one), weights(other))
+
+
+def test_it_learns_what_can_be_learned(bert, data):
+    settings = dataclasses.replace(SETTINGS, epochs=50, learning_rate=3e-3)
+    history = a_run(bert, settings).fit(data, TRAIN, VALIDATION, training.Checkpoints()).history
+    assert history[-1].training_loss < 0.3 < history[0].training_loss
+    assert history[-1].validation_score > 0.8
+
+
+def test_a_run_that_stops_and_goes_on_ends_with_the_same_numbers(bert, data, tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=4)
+    whole = a_run(bert, settings).fit(data, TRAIN, VALIDATION, training.Checkpoints())
+
+    class Stop(Exception):
+        pass
+
+    def stop(model, epoch):
+        if epoch == 3:
+            raise Stop
+
+    keep = training.Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0)
+    with pytest.raises(Stop):
+        a_run(bert, settings).fit(data, TRAIN, VALIDATION, keep, stop)
+    resumed = a_run(bert, settings)
+    torch.manual_seed(99)  # what the generator held before is no matter: the checkpoint holds it
+    progress = resumed.fit(data, TRAIN, VALIDATION, training.Checkpoints(tmp_path / "checkpoint.pt", "key"))
+    assert same(weights(whole), weights(progress))
+    assert without_seconds(whole) == without_seconds(progress)
+    assert progress.chosen_epoch == whole.chosen_epoch
+    assert progress.examples_seen == whole.examples_seen
+
+
+def test_a_checkpoint_of_another_run_is_passed_over(bert, data, tmp_path):
+    keep = training.Checkpoints(tmp_path / "checkpoint.pt", "one", seconds=0)
+    a_run(bert).fit(data, TRAIN, VALIDATION, keep)
+    run = a_run(bert)
+    training.Checkpoints(tmp_path / "checkpoint.pt", "other").restore(run)
+    assert run.progress.epoch == 0
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(bert, data):
+    gradients = []
+    for size in (3, 16):
+        run = a_run(bert, dataclasses.replace(SETTINGS, micro_batch_size=size), dropout=False)
+        run.optimizer.step = lambda: None
+        run.optimizer.zero_grad = lambda: None
+        run._step(data, TRAIN[:16], training.Plan.of(SETTINGS, 96))
+        gradients.append(torch.cat([p.grad.ravel() for p in run.parameters]))
+    assert torch.allclose(*gradients, atol=1e-6)
+    assert gradients[0].abs().max() > 1e-3
+
+
+def test_the_best_epoch_by_validation_is_kept_and_the_last_one_when_asked(bert, data):
+    settings = dataclasses.replace(SETTINGS, epochs=6)
+    best = a_run(bert, settings).fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    scores = [row.validation_score for row in best.history]
+    assert best.chosen_epoch == scores.index(max(scores)) + 1
+    run = a_run(bert, dataclasses.replace(settings, select="last"))
+    last = run.fit(data, TRAIN, VALIDATION[:0], training.Checkpoints())
+    assert last.chosen_epoch == 6
+    assert last.history[0].validation_score is None
+    assert same(weights(last), methods.trained_state(run.model))
+
+
+def test_kept_weights_score_as_the_history_says(bert, data):
+    run = a_run(bert, dataclasses.replace(SETTINGS, epochs=5))
+    progress = run.fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    methods.load_trained(run.model, progress.best)
+    scored = training.evaluate(run.model, run.task, data, VALIDATION, "float32")
+    assert scored.scores["accuracy"] == progress.history[progress.chosen_epoch - 1].validation_score
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
+    run = a_run(bert, dataclasses.replace(SETTINGS, epochs=9, learning_rate=1e30, gradient_norm=1e30))
+    history = run.fit(data, TRAIN, VALIDATION, training.Checkpoints()).history
+    assert len(history) < 9
+    assert not np.isfinite(history[-1].training_loss)
+
+
+def test_evaluation_keeps_the_order_of_examples(bert, data):
+    run = a_run(bert)
+    index = np.array([5, 90, 7, 33])
+    together = training.evaluate(run.model, run.task, data, index, "float32").logits
+    alone = [training.evaluate(run.model, run.task, data, index[i : i + 1], "float32").logits[0] for i in range(4)]
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "plan"),
+    [
+        (Training(epochs=3, batch_size=10), (10, 30, 3)),
+        (Training(epochs=3, batch_size=10, minimum_steps=45), (10, 45, 5)),
+        (Training(epochs=3, batch_size=10, steps=12), (10, 12, 2)),
+        (Training(epochs=1, batch_size=64), (2, 2, 1)),
+    ],
+)
+def test_budgets(settings, plan):
+    assert training.Plan.of(settings, 96) == training.Plan(*plan)
+
+
+def test_a_budget_in_steps_ends_within_an_epoch(bert, data):
+    run = a_run(bert, dataclasses.replace(SETTINGS, steps=8))
+    progress = run.fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    assert [row.step for row in progress.history] == [6, 8]
+    assert progress.examples_seen == 8 * 16
+
+
+def test_weight_decay_spares_biases_and_norms(bert):
+    run = a_run(bert)
+    decayed, free = run.optimizer.param_groups
+    assert all(p.ndim == 2 for p in decayed["params"]) and all(p.ndim == 1 for p in free["params"])
+    assert free["weight_decay"] == 0.0 < decayed["weight_decay"]

@@ -1,0 +1,50 @@
+"""tokens -> runs: adapt a backbone with some methods; a record for each seed.
+
+Training is given the training and validation parts, the evaluation of trained runs alone the
+test part. A job does a pack of runs, the missing ones only: update() keeps what is there.
+
+in:  results/{study}/tokens/{dataset}/{backbone}, backbones/{backbone}, splits/{dataset}/{split}
+out: results/{study}/runs/{dataset}/{split}/{backbone}/{method}/seed-{seed}/
+     record.json, history.csv (train), test.json, predictions.parquet (evaluate)
+"""
+
+for pack in study.packs():
+
+    rule:
+        name:
+            f"train_{pack.name}"
+        input:
+            tokens=f"results/{study.name}/tokens/{pack.dataset}/{pack.backbone}",
+            backbone=f"results/{study.name}/backbones/{pack.backbone}",
+            train=f"results/{study.name}/splits/{pack.dataset}/{pack.split}/train.npy",
+            validation=f"results/{study.name}/splits/{pack.dataset}/{pack.split}/validation.npy",
+        output:
+            update(pack.files(f"results/{study.name}/runs", "record.json", "history.csv")),
+        params:
+            runs=pack.json,
+            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
+        log:
+            f"results/{study.name}/logs/runs/train_{pack.name}.log",
+        shell:
+            "python -m peftstudy train --runs {params.runs:q} --tokens {input.tokens:q}"
+            " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
+            " {params.folders} 2>&1 | tee {log:q}"
+
+    rule:
+        name:
+            f"evaluate_{pack.name}"
+        input:
+            pack.files(f"results/{study.name}/runs", "record.json"),
+            tokens=f"results/{study.name}/tokens/{pack.dataset}/{pack.backbone}",
+            backbone=f"results/{study.name}/backbones/{pack.backbone}",
+            test=f"results/{study.name}/splits/{pack.dataset}/{pack.split}/test.npy",
+        output:
+            update(pack.files(f"results/{study.name}/runs", "test.json", "predictions.parquet")),
+        params:
+            runs=pack.json,
+            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
+        log:
+            f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
+        shell:
+            "python -m peftstudy evaluate --runs {params.runs:q} --tokens {input.tokens:q}"
+            " --backbone {input.backbone:q} --test {input.test:q} {params.folders} 2>&1 | tee {log:q}"

@@ -1,0 +1,20 @@
+"""what the config names -> sources: one table each, with a manifest of checksums.
+
+in:  the files of a local source; the lock, which fixes the docstrings
+out: results/{study}/sources/{source}/table.parquet, manifest.json
+"""
+
+
+rule read_source:
+    input:
+        lambda wildcards: study.sources[wildcards.source].inputs() or "requirements.lock",
+    output:
+        table="results/{study}/sources/{source}/table.parquet",
+        manifest="results/{study}/sources/{source}/manifest.json",
+    params:
+        spec=lambda wildcards: to_json(study.sources[wildcards.source]),
+    log:
+        "results/{study}/logs/sources/{source}.log",
+    shell:
+        "python -m peftstudy source --spec {params.spec:q} --output {output.table:q}"
+        " --manifest {output.manifest:q} 2>&1 | tee {log:q}"

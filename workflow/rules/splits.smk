@@ -1,0 +1,40 @@
+"""sources -> splits: a dataset's examples, and its parts as indices.
+
+in:  results/{study}/sources/{source}/table.parquet
+out: results/{study}/splits/{dataset}/examples.parquet, examples.json
+     results/{study}/splits/{dataset}/{split}/train.npy, validation.npy, test.npy, split.json
+"""
+
+
+rule take_examples:
+    input:
+        lambda wildcards: f"results/{wildcards.study}/sources/{study.datasets[wildcards.dataset].source}/table.parquet",
+    output:
+        table="results/{study}/splits/{dataset}/examples.parquet",
+        about="results/{study}/splits/{dataset}/examples.json",
+    params:
+        spec=lambda wildcards: to_json(study.datasets[wildcards.dataset].without_length()),
+        data_seed=study.data_seed,
+    log:
+        "results/{study}/logs/splits/{dataset}.log",
+    shell:
+        "python -m peftstudy examples --spec {params.spec:q} --table {input:q}"
+        " --data-seed {params.data_seed} --output {output.table:q} 2>&1 | tee {log:q}"
+
+
+rule cut_split:
+    input:
+        "results/{study}/splits/{dataset}/examples.parquet",
+    output:
+        expand("results/{{study}}/splits/{{dataset}}/{{split}}/{part}.npy", part=["train", "validation", "test"]),
+        about="results/{study}/splits/{dataset}/{split}/split.json",
+    params:
+        validation=study.validation,
+        data_seed=study.data_seed,
+        folder="results/{study}/splits/{dataset}/{split}",
+    log:
+        "results/{study}/logs/splits/{dataset}_{split}.log",
+    shell:
+        "python -m peftstudy split --name {wildcards.split:q} --examples {input:q}"
+        " --validation {params.validation} --data-seed {params.data_seed}"
+        " --output {params.folder:q} 2>&1 | tee {log:q}"

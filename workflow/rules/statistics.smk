@@ -1,0 +1,19 @@
+"""metrics -> statistics: means, intervals, differences to the reference.
+
+in:  results/{study}/metrics/*.csv
+out: results/{study}/statistics/scores.csv, differences.csv
+"""
+
+
+rule compare:
+    input:
+        expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
+        study="results/{study}/study.json",
+    output:
+        expand("results/{{study}}/statistics/{table}.csv", table=["scores", "differences"]),
+    params:
+        results="results/{study}",
+    log:
+        "results/{study}/logs/statistics/compare.log",
+    shell:
+        "python -m peftstudy compare --study {input.study:q} --results {params.results:q} 2>&1 | tee {log:q}"
