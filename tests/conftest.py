@@ -27,7 +27,7 @@ def shared() -> Path:
 def made_texts(count: int, seed: int = 0) -> pd.DataFrame:
     """Return texts of three learnable classes: each holds two words of its class among common ones."""
     rng = np.random.default_rng(seed)
-    common = "the a of this that old new it was here there very one two some".split()
+    common = "the a of this that old new it was here there very one two some".split()  # noqa: SIM905
     rows = []
     for number in range(count):
         label = number % len(LIBRARIES)

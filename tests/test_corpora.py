@@ -7,7 +7,6 @@ import pytest
 
 from peftstudy import corpora
 from peftstudy.errors import StudyError
-from peftstudy.study import Dataset
 
 
 def table(path, **columns):
@@ -19,8 +18,7 @@ def test_texts_of_examples_stay_out_of_the_corpus(tmp_path):
     own = table(tmp_path / "a.parquet", summary=["one two", "three", "four"], whole=["long one", "long three", ""])
     other = table(tmp_path / "b.parquet", body=["three\n ", "five", "five"])
     examples = table(tmp_path / "examples.parquet", text=["three", "one  two"])
-    dataset = Dataset("d", "a", "classification", ("summary",), "label")
-    texts, left_out = corpora.read_corpus([own, other], ["whole", "body"], [(dataset, examples)])
+    texts, left_out = corpora.read_corpus([own, other], ["whole", "body"], [(examples, "text", "summary")])
     assert texts == ["five"]
     assert left_out == {"empty": 1, "repeated": 1, "excluded": 3}
 

@@ -34,6 +34,11 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         "list the methods, with what they train",
         {"--backbone": {"type": Path, "help": "a backbone's folder, to count trained parameters"}},
     ),
+    "aclimdb": (
+        commands.aclimdb,
+        "turn the public IMDb archive into JSON Lines files",
+        {"archive": {"type": Path}, "--output": PATH},
+    ),
     "resolve": (
         commands.resolve,
         "write the checked configuration for the later stages",
@@ -66,8 +71,13 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         {
             "--spec": TEXT,
             "--tables": PATHS,
-            "--excluded": {"default": "[]", "help": "datasets whose texts stay out of the corpus, in JSON"},
-            "--examples": PATHS | {"help": "their examples, in the same order"},
+            "--exclude": {
+                "nargs": 3,
+                "action": "append",
+                "default": [],
+                "metavar": ("TABLE", "COLUMN", "OWN"),
+                "help": "texts that stay out of the corpus, and the corpus' own column to compare with them",
+            },
             "--base": PATHS | {"help": "the folder whose shape a random backbone takes"},
             "--checkpoint": {"type": Path},
             "--output": PATH,

@@ -25,6 +25,13 @@ def methods(backbone: Path | None) -> None:
     print(listing.methods_table(backbones.read_shape(backbone) if backbone else None))
 
 
+def aclimdb(archive: Path, output: Path) -> str:
+    from peftstudy import aclimdb
+
+    counts = aclimdb.convert(archive, output)
+    return f"{output}, " + ", ".join(f"{part} {count}" for part, count in counts.items())
+
+
 def resolve(config: str, output: Path) -> None:
     files.write_json(output, json.loads(config))
 

@@ -1,5 +1,6 @@
 """From a checked configuration to a Study: the blocks become frozen values, defaults come from their classes."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ def from_config(config: Mapping[str, Any]) -> Study:
     plain = {key: freeze(config[key]) for key in PLAIN if key in config}
     return Study(
         name=config["study"],
-        sources={name: _source(name, block) for name, block in config["sources"].items()},
+        sources={name: _source(name, block, config.get("folder", "")) for name, block in config["sources"].items()},
         datasets={name: _dataset(name, block) for name, block in config["datasets"].items()},
         backbones={name: _backbone(name, block) for name, block in config["backbones"].items()},
         methods={name: _method(name, block or {}) for name, block in config["methods"].items()},
@@ -24,7 +25,9 @@ def from_config(config: Mapping[str, Any]) -> Study:
     )
 
 
-def _source(name: str, block: Mapping[str, Any]) -> Source:
+def _source(name: str, block: Mapping[str, Any], folder: str) -> Source:
+    if "path" in block:
+        block = {**block, "path": os.path.join(folder, block["path"])}
     return Source(name, block["kind"], freeze({key: block[key] for key in block if key != "kind"}))
 
 

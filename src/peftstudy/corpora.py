@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from peftstudy.errors import StudyError
-from peftstudy.study import Dataset
 
 ALPHABET = 500  # letters, the most frequent ones, of which words are made; words with others are unknown
 
@@ -21,18 +20,18 @@ def fold(text: str) -> str:
 
 
 def read_corpus(
-    tables: Sequence[Path], columns: Sequence[str], excluded: Iterable[tuple[Dataset, Path]]
+    tables: Sequence[Path], columns: Sequence[str], exclusions: Iterable[tuple[Path, str, str]]
 ) -> tuple[list[str], dict[str, int]]:
     """Return the texts of a corpus in the tables' order, without empty ones, repeats and excluded texts.
 
     tables, columns: the sources' tables and the column of each that holds the text.
-    excluded: datasets and their examples files. A row is left out when its text, or, where the
-    table has the dataset's own text column, that column, is the text of an example.
+    exclusions: a path, its column of texts that must stay out, and the corpus' own column that is
+    compared with them beside the text, where a table has it (see study.Study.exclusions).
     Returns the texts and the number left out by reason.
     """
-    examples = [(dataset, pd.read_parquet(path)) for dataset, path in excluded]
-    banned = {fold(text) for _, table in examples for text in table["text"]}
-    checked = {dataset.text[0] for dataset, _ in examples}
+    exclusions = list(exclusions)
+    banned = {fold(text) for path, column, _ in exclusions for text in pd.read_parquet(path, columns=[column])[column]}
+    checked = {own for _, _, own in exclusions}
     texts, seen, left_out = [], set(), {"empty": 0, "repeated": 0, "excluded": 0}
     for path, column in zip(tables, columns, strict=True):
         table = pd.read_parquet(path)

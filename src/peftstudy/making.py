@@ -1,12 +1,11 @@
 """sources -> backbones: a Hugging Face folder with a manifest, from each of the four origins."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from peftstudy import files
-from peftstudy.study import Backbone, Dataset, parse
+from peftstudy.study import Backbone
 
 WEIGHTS_AND_TOKENIZER = ("*.json", "*.safetensors", "*.txt", "*.model", "merges.txt")
 
@@ -15,21 +14,20 @@ def make(
     backbone: Backbone,
     output: Path,
     tables: list[Path],
-    examples: list[Path],
-    excluded: str,
+    exclude: list[tuple[str, str, str]],
     base: list[Path],
     checkpoint: Path | None,
 ) -> dict[str, Any]:
     """Make a backbone's folder, whole or not at all; return its manifest.
 
-    tables: the corpus of a pre-trained one; examples, excluded: what stays out of it.
+    tables: the corpus of a pre-trained one; exclude: what stays out of it, as in Study.exclusions.
     base: the folder whose shape and tokenizer a random one takes.
     """
     from peftstudy import backbones
 
     with files.whole_folder(output) as folder:
         if backbone.pretrain:
-            extra = _pretrain(backbone, folder, tables, examples, json.loads(excluded), checkpoint)
+            extra = _pretrain(backbone, folder, tables, exclude, checkpoint)
         elif backbone.random:
             backbones.randomise(base[0], folder, seed=0)
             extra = {"origin": f"the shape of {backbone.random}, random weights"}
@@ -50,20 +48,14 @@ def make(
 
 
 def _pretrain(
-    backbone: Backbone,
-    folder: Path,
-    tables: list[Path],
-    examples: list[Path],
-    excluded: list[dict],
-    checkpoint: Path | None,
+    backbone: Backbone, folder: Path, tables: list[Path], exclude: list[tuple[str, str, str]], checkpoint: Path | None
 ) -> dict[str, Any]:
     from peftstudy import corpora, pretraining
     from peftstudy.commands import process_device
 
     settings = backbone.pretrain
-    datasets = [parse(Dataset, json.dumps(dataset)) for dataset in excluded]
     columns = [column for _, column in settings.corpus]
-    texts, left_out = corpora.read_corpus(tables, columns, zip(datasets, examples, strict=True))
+    texts, left_out = corpora.read_corpus(tables, columns, [(Path(path), *rest) for path, *rest in exclude])
     trained = pretraining.pretrain(settings, texts, checkpoint, process_device())
     trained.model.save_pretrained(folder)
     trained.tokenizer.save_pretrained(folder)

@@ -100,11 +100,6 @@ class Backbone:
         """The backbone as far as it decides its weights: not which methods and splits it is run with."""
         return replace(self, methods=(), splits=())
 
-    def excluded_json(self, datasets: Mapping[str, Dataset]) -> str:
-        """Return the datasets that its corpus excludes, for the command line."""
-        names = self.pretrain.exclude if self.pretrain else ()
-        return json.dumps([json.loads(to_json(datasets[name].without_length())) for name in names])
-
 
 @dataclass(frozen=True)
 class Source:
@@ -257,12 +252,21 @@ class Study:
             f"results/{self.name}/sources/{source}/table.parquet" for source, _ in (pretrain.corpus if pretrain else ())
         ]
 
-    def excluded_examples(self, backbone: str) -> list[str]:
-        """Return the examples whose texts a backbone's corpus leaves out."""
-        pretrain = self.backbones[backbone].pretrain
-        return [
-            f"results/{self.name}/splits/{name}/examples.parquet" for name in (pretrain.exclude if pretrain else ())
-        ]
+    def exclusions(self, backbone: str) -> list[tuple[str, str, str]]:
+        """Return the tables whose texts a backbone's corpus leaves out.
+
+        Each is a path, the column of its texts there, and the column to compare with them where
+        the corpus has it (a dataset's examples are cut from longer texts of the same source).
+        """
+        pretrain, root = self.backbones[backbone].pretrain, f"results/{self.name}"
+        found = []
+        for name in pretrain.exclude if pretrain else ():
+            source, _, column = name.partition(":")
+            if column:
+                found.append((f"{root}/sources/{source}/table.parquet", column, column))
+            else:
+                found.append((f"{root}/splits/{name}/examples.parquet", "text", self.datasets[name].text[0]))
+        return found
 
     def base_folder(self, backbone: str) -> list[str]:
         """Return the folder whose shape a random backbone takes; none for the others."""

@@ -9,17 +9,17 @@ out: results/{study}/backbones/{backbone}/
 rule make_backbone:
     input:
         tables=lambda wildcards: study.corpus_tables(wildcards.backbone),
-        examples=lambda wildcards: study.excluded_examples(wildcards.backbone),
+        excluded=lambda wildcards: [path for path, _, _ in study.exclusions(wildcards.backbone)],
         base=lambda wildcards: study.base_folder(wildcards.backbone),
     output:
         directory("results/{study}/backbones/{backbone}"),
     params:
         spec=lambda wildcards: to_json(study.backbones[wildcards.backbone].without_grid()),
-        excluded=lambda wildcards: study.backbones[wildcards.backbone].excluded_json(study.datasets),
+        exclude=lambda wildcards: [word for found in study.exclusions(wildcards.backbone) for word in ("--exclude", *found)],
         checkpoint="results/{study}/state/backbones/{backbone}.pt",
     log:
         "results/{study}/logs/backbones/{backbone}.log",
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
-        " --examples {input.examples:q} --excluded {params.excluded:q} --base {input.base:q}"
+        " {params.exclude:q} --base {input.base:q}"
         " --checkpoint {params.checkpoint:q} --output {output:q} 2>&1 | tee {log:q}"
