@@ -23,12 +23,13 @@ for pack in study.packs():
         params:
             runs=pack.json,
             folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
+            seconds=study.checkpoint_seconds,
         log:
             f"results/{study.name}/logs/runs/train_{pack.name}.log",
         shell:
             "python -m peftstudy train --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
-            " {params.folders} 2>&1 | tee {log:q}"
+            " --checkpoint-seconds {params.seconds} {params.folders} 2>&1 | tee {log:q}"
 
     rule:
         name:

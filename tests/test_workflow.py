@@ -1,0 +1,203 @@
+"""The whole workflow on a tiny study of made texts: real Snakemake, real training, real files."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, made_texts
+
+CONFIG = {
+    "study": "tiny",
+    "title": "A tiny study",
+    "question": "Does everything hang together?",
+    "sources": {"made": {"kind": "files", "path": "data", "files": {"all": "made.csv"}}},
+    "datasets": {
+        "made": {"source": "made", "task": "classification", "text": "text", "label": "label", "max_length": 24}
+    },
+    "splits": ["90-10", "30-70"],
+    "validation": 0.2,
+    "backbones": {
+        "small": {
+            "pretrain": {
+                "family": "bert",
+                "shape": {
+                    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+                    "max_position_embeddings": 64,
+                },
+                "tokenizer": {"vocabulary": 280},
+                "corpus": {"made": "text"},
+                "steps": 20,
+                "batch_size": 8,
+                "block_length": 16,
+            }
+        },
+        "small-random": {"random": "small", "methods": ["full"], "splits": ["90-10"]},
+    },
+    "methods": {"full": {"learning_rate": [1e-4, 5e-3]}, "lora": {"rank": 2}},
+    "reference": "full",
+    "seeds": [0, 1],
+    "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
+    "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0},
+}  # fmt: skip
+METRICS = "results/tiny/metrics/runs.csv"
+
+
+class Project:
+    """A copy of the project's written files in a folder of its own, with a study to run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("workflow", "paper", "studies"):
+            shutil.copytree(ROOT / name, folder / name)
+        for name in ("Snakefile", "config.yaml", "requirements.lock"):
+            shutil.copy(ROOT / name, folder / name)
+        (folder / "data").mkdir()
+        made_texts(180).to_csv(folder / "data" / "made.csv", index=False)
+
+    def command(self, *arguments: str, config: dict = CONFIG) -> list[str]:
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+        return [
+            sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", "--nocolor", *arguments,
+        ]  # fmt: skip
+
+    def run(self, *arguments: str, config: dict = CONFIG) -> str:
+        """Run Snakemake; return all that it printed."""
+        done = subprocess.run(
+            self.command(*arguments, config=config),
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def records(self) -> dict[str, int]:
+        """Return when each run's record was written, in nanoseconds."""
+        root = self.folder / "results/tiny/state/runs"
+        return {str(p.parent.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("record.json")}
+
+    def scores(self) -> pd.DataFrame:
+        """Return what must not depend on how a study came about: not seconds, not memory."""
+        table = pd.read_csv(self.folder / METRICS).set_index(["split", "backbone", "method", "seed"])
+        return table.filter(regex="score|loss|accuracy|parameters|steps|examples$|chosen_epoch|status|learning_rate")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """The tiny study, run once to its metrics."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.run(METRICS)
+    return project
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Project:
+    """A copy of the finished study, to change."""
+    shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
+    project = Project.__new__(Project)
+    project.folder = tmp_path / "copy"
+    return project
+
+
+def changed(**blocks: dict) -> dict:
+    return {**CONFIG, **blocks}
+
+
+def written(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """Return the runs that were trained in between."""
+    return {name for name, when in after.items() if before.get(name) != when}
+
+
+def test_every_run_asked_for_is_in_the_metrics(finished):
+    runs = pd.read_csv(finished.folder / METRICS)
+    assert len(runs) == 2 * (2 * 2 + 1)
+    assert set(runs["status"]) == {"finished"}
+    assert runs["test_score"].between(0.2, 1).all()
+    assert runs.groupby("backbone")["seed"].count().to_dict() == {"small": 8, "small-random": 2}
+    searches = pd.read_csv(finished.folder / "results/tiny/metrics/searches.csv")
+    assert searches.groupby(["split", "backbone"])["chosen"].sum().eq(1).all()
+
+
+def test_the_report_is_typeset_and_then_there_is_nothing_to_do(copied):
+    if not shutil.which("latexmk"):
+        pytest.skip("no latexmk: install latexmk, texlive-latex-recommended, texlive-fonts-recommended, lmodern")
+    copied.run()
+    report = copied.folder / "results/tiny/paper/report.pdf"
+    assert report.read_bytes().startswith(b"%PDF")
+    assert "Nothing to be done" in copied.run()
+
+
+def test_a_changed_rank_repeats_the_runs_of_that_method_alone(copied):
+    before = copied.records()
+    copied.run(METRICS, config=changed(methods={**CONFIG["methods"], "lora": {"rank": 4}}))
+    repeated = written(before, copied.records())
+    assert len(repeated) == 4
+    assert all("/lora/" in name for name in repeated)
+
+
+def test_an_added_seed_trains_that_seed_alone(copied):
+    before = copied.records()
+    copied.run(METRICS, config=changed(seeds=[0, 1, 2]))
+    added = written(before, copied.records())
+    assert len(added) == 5
+    assert all(name.endswith("seed-2") for name in added)
+
+
+def test_an_added_method_trains_that_method_alone(copied):
+    before = copied.records()
+    copied.run(METRICS, config=changed(methods={**CONFIG["methods"], "bitfit": {}}))
+    added = written(before, copied.records())
+    assert len(added) == 4
+    assert all("/bitfit/" in name for name in added)
+
+
+def test_a_study_that_is_killed_ends_with_the_same_numbers(copied, tmp_path):
+    long = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"])
+    whole = Project.__new__(Project)
+    whole.folder = tmp_path / "whole"
+    shutil.copytree(copied.folder, whole.folder)
+    whole.run(METRICS, config=long)
+
+    before = copied.records()
+    process = subprocess.Popen(
+        copied.command(METRICS, config=long), cwd=copied.folder, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    state = copied.folder / "results/tiny/state/runs"
+    deadline = time.monotonic() + 120
+    while not (written(before, copied.records()) and list(state.rglob("checkpoint.pt"))):
+        assert time.monotonic() < deadline and process.poll() is None, "no run was under way to be killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = written(before, copied.records())
+    between = copied.records()
+    copied.run("--unlock", config=long)
+    copied.run("--rerun-incomplete", METRICS, config=long)
+    assert not done & written(between, copied.records()), "a finished run was repeated"
+    pd.testing.assert_frame_equal(copied.scores(), whole.scores())
+
+
+def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(finished):
+    for arguments in ([], ["--configfile", "studies/imdb-tiny.yaml"]):
+        command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", *arguments]
+        done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "make_backbone" in done.stdout + done.stderr
+
+
+def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):
+    project = Project(tmp_path / "p")
+    command = project.command("-n", config=changed(methods={"lora": {"rnak": 2}}, reference="lora"))
+    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = (done.stdout + done.stderr).strip().splitlines()
+    assert said == [
+        "study.yaml: methods.lora: unknown option 'rnak' (known: alpha, dropout, rank, targets). Did you mean 'rank'?"
+    ]
+    assert not (project.folder / "results").exists()
