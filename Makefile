@@ -1,0 +1,115 @@
+# The project's few commands; `make help` lists them. Everything else is the workflow's (see Snakefile).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# CONFIG=studies/x.yaml takes another study than config.yaml.
+CONFIG ?=
+# FOLDER=path/to/data says where the files of a study are that asks for a folder.
+FOLDER ?=
+# TORCH_BACKEND=cpu (or cu130, ...) chooses the build of torch; plain pip does when it is empty.
+TORCH_BACKEND ?=
+
+UV := uv==0.13.8
+TORCH := $(shell sed -nE 's/^ *"(torch==[^"]+)",?$$/\1/p' pyproject.toml)
+LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
+
+# A command in the environment: its programs come first, and it is no other environment's.
+INSIDE := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"; unset PYTHONPATH PYTHONHOME;
+
+.PHONY: help report test lint clean lock latex
+
+help:  ## say what there is
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 14
+
+report: .venv/ready latex  ## make the study's report: results/<study>/paper/report.pdf
+	@$(INSIDE)
+	snakemake --cores all $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)")
+	study=$$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["study"])' "$(or $(CONFIG),config.yaml)")
+	echo
+	echo "The report: results/$$study/paper/report.pdf"
+	cat "results/$$study/paper/headline.txt"
+
+test: .venv/ready latex  ## run all checks and tests, without a network
+	@$(INSIDE)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+
+lint: .venv/ready  ## check the code's style alone
+	@$(INSIDE)
+	pytest tests/test_style.py
+
+clean:  ## remove the environment and the caches; results/ stays
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache
+	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock leaves out torch and its CUDA packages: which build fits is a matter of the machine.
+lock: .venv/ready  ## write requirements.lock and envs/ again, from pyproject.toml
+	@$(INSIDE)
+	compile() { uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --quiet "$$@"; }
+	unlocked=$$(compile --no-annotate | sed -nE 's/^((torch|triton|nvidia-|cuda-)[^=]*)==.*/--no-emit-package \1/p')
+	cp requirements.lock .venv/requirements.lock
+	compile --generate-hashes $$unlocked --output-file .venv/requirements.lock > /dev/null
+	cp .venv/requirements.lock requirements.lock
+	python -m peftstudy.environment
+
+# The environment is whole or it is made again: .venv/locked is written after the last locked package,
+# .venv/ready after torch and the package itself.
+.venv/ready: .venv/locked pyproject.toml
+	@$(INSIDE)
+	echo "Installing $(TORCH) and peftstudy into .venv."
+	if [ -n "$(TORCH_BACKEND)" ]; then
+		UV_COMPILE_BYTECODE=1 uv pip install --torch-backend "$(TORCH_BACKEND)" "$(TORCH)"
+	else
+		python -m pip install --disable-pip-version-check --quiet "$(TORCH)"
+	fi
+	uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch .venv/ready
+
+.venv/locked: requirements.lock
+	@if [ -f .venv/locked ] && [ "$$(sha256sum < requirements.lock)" = "$$(cat .venv/locked)" ]; then
+		touch .venv/locked
+		exit
+	fi
+	echo "Making the environment in .venv, once: one to three minutes."
+	rm -rf .venv
+	fits() { "$$1" -c "import sys, $$2; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" 2> /dev/null; }
+	python=
+	for candidate in python3.13 python3.12 python3.11 python3 python; do
+		if fits $$candidate ensurepip; then python=$$candidate; break; fi
+	done
+	for candidate in python3.13 python3.12 python3.11 python3 python; do
+		[ -n "$$python" ] && break
+		fits $$candidate sys || continue
+		package=$$($$candidate -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+			export DEBIAN_FRONTEND=noninteractive
+			apt-get update -qq && apt-get install -qq -y --no-install-recommends $$package > /dev/null || true
+		fi
+		if fits $$candidate ensurepip; then python=$$candidate; break; fi
+		echo "$$candidate cannot make environments: install the package $$package (apt-get install $$package), then try again." >&2
+		exit 1
+	done
+	if [ -z "$$python" ]; then
+		echo "No Python 3.11, 3.12 or 3.13 was found: install one (apt-get install python3 python3-venv), then try again." >&2
+		exit 1
+	fi
+	"$$python" -m venv .venv
+	$(INSIDE)
+	python -m pip install --disable-pip-version-check --quiet $(UV)
+	UV_COMPILE_BYTECODE=1 uv pip install --quiet --no-deps --require-hashes -r requirements.lock
+	sha256sum < requirements.lock > .venv/locked
+
+# Goes on when LaTeX cannot be had: the workflow then says so at the report, after all that needs none.
+latex:
+	@complete() { command -v latexmk > /dev/null && kpsewhich booktabs.sty > /dev/null && kpsewhich lmodern.sty > /dev/null && kpsewhich utmr8a.pfb > /dev/null; }
+	complete && exit
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+		echo "Installing LaTeX ($(LATEX)): about a minute."
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(LATEX) > /dev/null || true
+	fi
+	complete || echo "LaTeX is missing, and the report needs it: install the packages $(LATEX) (on Debian or Ubuntu: sudo apt-get install $(LATEX))." >&2

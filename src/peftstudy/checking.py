@@ -1,0 +1,196 @@
+"""A configuration is checked before any job starts: the file, the schema, then what a schema cannot say."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from peftstudy import methods, schema, tasks
+from peftstudy.configuration import from_config
+from peftstudy.errors import StudyError, unknown
+from peftstudy.study import Backbone, Dataset, Pretraining, Study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+KINDS = ("hub", "folder", "pretrain", "random")
+
+SHAPE = (
+    "attention_probs_dropout_prob", "hidden_act", "hidden_dropout_prob", "hidden_size", "initializer_range",
+    "intermediate_size", "layer_norm_eps", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
+    "type_vocab_size",
+)  # fmt: skip
+"""What a pre-trained shape may set. Hugging Face configurations take any other key, too, and do nothing with it."""
+
+
+def load(path: Path | str) -> dict[str, Any]:
+    """Return the mapping in a YAML file; what YAML lets pass in silence (a key twice) is a StudyError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read as text ({error}).") from None
+    try:
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), path, set())
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise _not_yaml(error, path) from None
+    if not isinstance(config, dict):
+        raise StudyError(f"{path}: found {schema.found(config)}, want a block of keys.")
+    return config
+
+
+def _not_yaml(error: yaml.YAMLError, path: Path | str) -> StudyError:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    at = f"{path}: line {mark.line + 1}" if mark else str(path)
+    if "'\\t'" in problem:
+        return StudyError(f"{at}: found a tab; YAML is indented with spaces.")
+    return StudyError(f"{at}: not YAML ({' '.join(problem.split())}).")
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path | str, seen: set[int]) -> None:
+    if id(node) in seen:  # an alias, which may stand within its own anchor
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, path, seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+                first = lines[key.value]
+                raise StudyError(f"{path}: line {line}: the key {key.value!r} stands in line {first} already.")
+            _refuse_repeated_keys(value, path, seen)
+
+
+def check(config: Mapping[str, Any], where: str) -> Study:
+    """Return the study that a configuration describes, or raise a StudyError for the first thing that is wrong.
+
+    where: opens each sentence; the file's name.
+    """
+    config = dict(config)
+    if isinstance(config.get("methods"), Mapping):
+        # A method without options is written without a block.
+        config["methods"] = {name: {} if block is None else block for name, block in config["methods"].items()}
+    if "folder" in config and config["folder"] is None:
+        raise StudyError(
+            f"{where}: folder: found nothing; say where the study's files are "
+            "(make report FOLDER=..., or snakemake --config folder=...)."
+        )
+    schema.refuse(config, where)
+    for name, block in config["backbones"].items():
+        _check_origin(f"{where}: backbones.{name}", block)
+    study = from_config(config)
+    _check_sources(config, where)
+    for dataset in study.datasets.values():
+        _check_dataset(f"{where}: datasets.{dataset.name}", dataset, study)
+    _check_splits(study, where)
+    for backbone in study.backbones.values():
+        _check_backbone(f"{where}: backbones.{backbone.name}", backbone, study)
+    for method in study.methods.values():
+        methods.create(method.method, method.options, f"{where}: methods.{method.name}")
+    if study.reference is not None:
+        _known(f"{where}: reference", "method", [study.reference], study.methods)
+    _check_budget(config, study, where)
+    if study.replicates is not None:
+        reported = [folder.name for folder in (ROOT / "paper" / "reported").glob("*") if folder.is_dir()]
+        _known(f"{where}: replicates", "folder under paper/reported", [study.replicates], reported)
+    return study
+
+
+def _known(at: str, kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise unknown(at, kind, name, known)
+
+
+def _check_sources(config: Mapping[str, Any], where: str) -> None:
+    for name, block in config["sources"].items():
+        if block["kind"] == "files":
+            _one_of(f"{where}: sources.{name}", block, ("files", "classes"))
+
+
+def _one_of(at: str, block: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    there = [key for key in keys if key in block]
+    if len(there) != 1:
+        raise StudyError(f"{at}: found {' and '.join(there) or 'none'} of {', '.join(keys)}; want exactly one.")
+
+
+def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
+    _known(f"{at}.source", "source", [dataset.source], study.sources)
+    _known(f"{at}.task", "task", [dataset.task], tasks.registered())
+    if dataset.label in dataset.text:
+        raise StudyError(f"{at}.label: {dataset.label!r} is a column of the text, too; the text would give it away.")
+    for number, label in enumerate(dataset.labels):
+        if label in dataset.labels[:number]:
+            raise StudyError(f"{at}.labels: {label!r} stands there twice.")
+
+
+def _check_splits(study: Study, where: str) -> None:
+    for split in study.splits:
+        first, _, second = split.partition("-")
+        if first == "size" and int(second) == 0:
+            raise StudyError(f"{where}: splits: {split!r} has no examples.")
+        if first.isdigit() and int(first) + int(second) != 100:
+            raise StudyError(f"{where}: splits: {split!r} adds up to {int(first) + int(second)}, want 100.")
+
+
+def _check_origin(at: str, block: Mapping[str, Any]) -> None:
+    _one_of(at, block, KINDS)
+    if "hub" in block and "revision" not in block:
+        raise StudyError(
+            f"{at}: the key 'revision' is missing: a backbone from the hub is pinned by its full commit hash."
+        )
+    if "revision" in block and "hub" not in block:
+        raise StudyError(f"{at}.revision: only a backbone from the hub has one.")
+    if "tokenizer" in block.get("pretrain", {}):
+        _one_of(f"{at}.pretrain.tokenizer", block["pretrain"]["tokenizer"], ("vocabulary", "folder"))
+
+
+def _check_backbone(at: str, backbone: Backbone, study: Study) -> None:
+    _known(f"{at}.methods", "method", backbone.methods, study.methods)
+    _known(f"{at}.splits", "split", backbone.splits, study.splits)
+    if backbone.random is not None:
+        _known(f"{at}.random", "backbone", [backbone.random], study.backbones)
+        if study.backbones[backbone.random].kind == "random":
+            raise StudyError(f"{at}.random: {backbone.random!r} is random itself; name a backbone with weights.")
+    if backbone.pretrain is not None:
+        _check_pretraining(f"{at}.pretrain", backbone.pretrain, study)
+
+
+def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
+    _known(f"{at}.corpus", "source", dict(pretrain.corpus), study.sources)
+    for name, colon, _ in (excluded.partition(":") for excluded in pretrain.exclude):
+        _known(f"{at}.exclude", *(("source", [name], study.sources) if colon else ("dataset", [name], study.datasets)))
+    shape = dict(pretrain.shape)
+    _known(f"{at}.shape", "key", shape, SHAPE)
+    hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
+    if hidden % heads:
+        raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
+    # RoBERTa counts positions from 2.
+    room = shape.get("max_position_embeddings", 512) - (2 if pretrain.family == "roberta" else 0)
+    if pretrain.block_length > room:
+        raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
+
+
+def _check_budget(config: Mapping[str, Any], study: Study, where: str) -> None:
+    asked = config.get("training", {})
+    if "epochs" in asked and "steps" in asked:
+        raise StudyError(f"{where}: training: found epochs and steps; want one of them.")
+    if study.validation > 0:
+        return
+    if study.training.select == "best":
+        said = "'best'" if "select" in asked else "'best' when left out"
+        raise StudyError(
+            f"{where}: validation: found 0, and training.select is {said}: without a validation part the epoch can "
+            "only be the last (training.select: last)."
+        )
+    rates = {"training": study.training.learning_rate}
+    rates |= {f"methods.{name}": method.learning_rate for name, method in study.methods.items()}
+    for key, rate in rates.items():
+        if isinstance(rate, tuple):
+            raise StudyError(f"{where}: {key}.learning_rate: found a list to search, and validation is 0; give one.")

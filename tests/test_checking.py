@@ -1,0 +1,197 @@
+"""Each thing that can be wrong in a configuration has its sentence, before any job starts."""
+
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from peftstudy import checking, schema
+from peftstudy.checking import check, load
+from peftstudy.errors import StudyError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BASE = yaml.safe_load("""
+study: a-study
+title: A title
+question: A question?
+sources:
+  docs: {kind: docstrings}
+  reviews: {kind: files, path: data, files: {all: [reviews.csv]}}
+datasets:
+  sentiment: {source: reviews, task: classification, text: text, label: label, labels: [neg, pos]}
+splits: [90-10, size-500]
+backbones:
+  tiny:
+    pretrain:
+      family: bert
+      shape: {hidden_size: 128, num_attention_heads: 2}
+      tokenizer: {vocabulary: 1000}
+      corpus: {docs: docstring}
+      exclude: [sentiment]
+      steps: 10
+  untrained: {random: tiny, methods: [full], splits: [90-10]}
+methods:
+  full: {learning_rate: 0.001}
+  lora: {rank: 8}
+reference: full
+seeds: [0, 1]
+training: {epochs: 2}
+""")
+
+LEFT_OUT = object()
+SENTENCES = yaml.safe_load((ROOT / "tests" / "checking.yaml").read_text())
+
+
+def changed(*changes):
+    config = deepcopy(BASE)
+    for path, value in changes:
+        *blocks, key = path.split(".")
+        block = config
+        for name in blocks:
+            block = block[name]
+        if value is LEFT_OUT:
+            del block[key]
+        else:
+            block[int(key) if key.isdigit() else key] = value
+    return config
+
+
+def known(at: str) -> str:
+    """What stands in the code and the schema, not here again."""
+    properties = yaml.safe_load(schema.SCHEMA.read_text())["properties"]
+    reported = [folder.name for folder in (ROOT / "paper" / "reported").glob("*") if folder.is_dir()]
+    names = {
+        "KEYS": properties["training"]["properties"] if "training" in at else properties,
+        "TASKS": checking.tasks.registered(),
+        "METHODS": checking.methods.registered(),
+        "SHAPE": checking.SHAPE,
+        "REPORTED": reported,
+    }
+    for word, values in names.items():
+        at = at.replace(f"known: {word}", f"known: {', '.join(sorted(values)) or 'none'}")
+    return at
+
+
+def sentence(config) -> str:
+    with pytest.raises(StudyError) as error:
+        check(config, "c.yaml")
+    return str(error.value)
+
+
+def test_the_base_is_well():
+    study = check(BASE, "c.yaml")
+    assert len(study.runs()) == 2 * 2 * 2 + 2
+    assert study.training.epochs == 2
+
+
+@pytest.mark.parametrize("case", SENTENCES, ids=lambda case: " ".join(str(case[key]) for key in case if key != "says"))
+def test_what_is_wrong_is_said(case):
+    change = (case["set"], case["to"]) if "set" in case else (case["leave out"], LEFT_OUT)
+    assert sentence(changed(change)) == known(case["says"])
+
+
+def test_a_list_of_rates_needs_a_validation_part():
+    without = [("validation", 0), ("training.select", "last")]
+    assert check(changed(*without), "c.yaml").validation == 0
+    rates = ("methods.lora.learning_rate", [0.1, 0.2])
+    assert sentence(changed(*without, rates)) == (
+        "c.yaml: methods.lora.learning_rate: found a list to search, and validation is 0; give one."
+    )
+    assert sentence(changed(*without, ("training.learning_rate", [0.1, 0.2]))).startswith("c.yaml: training.learning")
+
+
+def test_the_first_place_is_named_first():
+    wrong = changed(("seeds", 3), ("title", 4), ("datasets.sentiment.max_length", 1))
+    assert sentence(wrong).startswith("c.yaml: title:")
+
+
+def test_a_method_without_options_needs_no_block():
+    assert check(changed(("methods.full", None)), "c.yaml").methods["full"].options == ()
+
+
+def test_checking_changes_nothing():
+    config = changed(("methods.full", None))
+    check(config, "c.yaml")
+    assert config == changed(("methods.full", None))
+
+
+def test_every_pattern_of_the_schema_has_its_words():
+    def patterns(value):
+        if isinstance(value, dict):
+            yield from [value["pattern"]] if isinstance(value.get("pattern"), str) else []
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from patterns(item)
+
+    assert set(patterns(yaml.safe_load(schema.SCHEMA.read_text()))) == set(schema.PATTERNS)
+
+
+def test_every_shape_key_is_one_of_both_families():
+    from transformers import BertConfig, RobertaConfig
+
+    for family in (BertConfig, RobertaConfig):
+        assert set(checking.SHAPE) <= family().to_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("config.yaml"), *ROOT.glob("studies/*.yaml")]), ids=lambda p: p.name
+)
+def test_the_studies_at_hand_are_well(path):
+    config = load(path)
+    if "folder" in config:
+        assert config["folder"] is None, "where a user's files are has no default"
+        config["folder"] = "data"
+    check(config, path.name)
+
+
+TEXTS = [
+    ("", "found nothing, want a block of keys."),
+    ("- a\n- b\n", "found a list, want a block of keys."),
+    ("a: 1\n\tb: 2\n", "line 2: found a tab; YAML is indented with spaces."),
+    ("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' stands in line 1 already."),
+    ("m:\n  lora:\n    rank: 1\n    rank: 2\n", "line 4: the key 'rank' stands in line 3 already."),
+    ("a: [1, 2\nb: 3\n", "line 2: not YAML (expected ',' or ']', but got ':')."),
+    ("a: *b\n", "line 1: not YAML (found undefined alias 'b')."),
+    (
+        "a: !!binary2 x\n",
+        "line 1: not YAML (could not determine a constructor for the tag 'tag:yaml.org,2002:binary2').",
+    ),
+]
+
+
+@pytest.mark.parametrize("text, expected", TEXTS, ids=[repr(text) for text, _ in TEXTS])
+def test_what_is_wrong_with_the_file_is_said(tmp_path, monkeypatch, text, expected):
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(text)
+    with pytest.raises(StudyError) as error:
+        load("c.yaml")
+    assert str(error.value).removeprefix("c.yaml: ") == expected
+
+
+def test_a_missing_and_an_unreadable_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match=r"^c\.yaml: no such file\.$"):
+        load("c.yaml")
+    Path("c.yaml").write_bytes(b"title: \xff")
+    with pytest.raises(StudyError, match=r"^c\.yaml: cannot be read as text"):
+        load("c.yaml")
+
+
+def test_anchors_and_merges_are_no_repetition(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: *a\n")
+    assert load(path)["b"] == {"x": 1, "y": 3}
+
+
+def test_checking_is_quick_to_import():
+    script = (
+        "import sys, peftstudy.checking\n"
+        "print([name for name in ('torch', 'transformers', 'pandas', 'sklearn', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
