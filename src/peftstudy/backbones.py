@@ -1,0 +1,183 @@
+"""Backbones: Hugging Face folders with weights in safetensors, and models loaded from them.
+
+Importing this module imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftstudy.errors import StudyError
+from peftstudy.files import file_entry, read_json, sha256_json, write_json
+from peftstudy.shapes import Shape, read_shape, read_tensors, weight_files
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from peftstudy.tasks import Task
+
+TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
+TOKENIZER_FILES = {name for names in TOKENIZERS for name in names} | {
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model for a task, and the names of its freshly initialised parameters: the head."""
+
+    model: nn.Module
+    head: frozenset[str]
+
+
+def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sdpa") -> Loaded:
+    """Return the backbone with a fresh head for the task, in float32, in evaluation mode.
+
+    seed: fixes the head's initial values, bit for bit, whatever method comes after.
+    The head is what the weights do not hold: BERT's classifier, and its pooler when masked-language
+    modelling alone has trained the backbone; RoBERTa's classifier with both its layers.
+    Raises StudyError when the weights lack a part of the body, do not fit config.json, or hold a classifier.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    shape = read_shape(folder)
+    if used := [name for name in read_tensors(folder) if name.startswith("classifier.")]:
+        raise StudyError(f"{folder}: is fine-tuned already (its weights hold {used[0]}); give a bare backbone.")
+    seed_torch(seed, "head")
+    try:
+        with _quiet():
+            model, report = getattr(transformers, task.auto_class).from_pretrained(
+                folder, num_labels=task.outputs(classes), attn_implementation=attention, dtype=torch.float32,
+                local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            )  # fmt: skip
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise StudyError(f"{folder}: cannot be loaded ({' '.join(str(error).split())[:300]}).") from error
+    prefix = model.base_model_prefix
+    fresh = frozenset(report["missing_keys"])
+    body = sorted(name for name in fresh if name.startswith((f"{prefix}.embeddings.", f"{prefix}.encoder.")))
+    if body:
+        raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
+    return Loaded(model.eval(), fresh)
+
+
+def seed_torch(seed: int, stream: str) -> None:
+    """Seed torch's generators for one use of a run's seed ("head", "method", "training", …).
+
+    Streams of one seed are independent, so that what one part draws never shifts another's draws.
+    """
+    import torch
+
+    digest = hashlib.sha256(f"{stream}/{seed}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:7]))
+
+
+def randomise(folder: Path, output: Path, seed: int) -> None:
+    """Write the same backbone with weights drawn anew: what pre-training is compared with."""
+    import transformers
+
+    seed_torch(seed, "random backbone")
+    shape = read_shape(folder)
+    with _quiet(), whole_folder(output) as temporary:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        transformers.AutoModel.from_config(config, add_pooling_layer=shape.pooler).save_pretrained(temporary)
+        _copy(_tokenizer_files(folder), temporary)
+
+
+def copy_folder(source: Path, output: Path) -> None:
+    """Copy a backbone's configuration, tokenizer and safetensors, and nothing else.
+
+    Raises StudyError for a missing or truncated file, weights in another format, weights that do not
+    fit config.json, or a tokenizer that does not fit the embeddings; then nothing is written.
+    """
+    source = Path(source)
+    shape = read_shape(source)
+    for name, found in read_tensors(source).items():
+        if name.endswith("embeddings.word_embeddings.weight") and found != (shape.vocabulary, shape.hidden):
+            expected = (shape.vocabulary, shape.hidden)
+            raise StudyError(f"{source}: {name} has the shape {found}; config.json says {expected}.")
+    files = [source / "config.json", *_tokenizer_files(source), *weight_files(source)]
+    if len(weight_files(source)) > 1:
+        files.append(source / "model.safetensors.index.json")
+    check_tokenizer(source, shape)
+    with whole_folder(output) as temporary:
+        _copy(files, temporary)
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    folder = Path(folder)
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+        known = ", ".join(" with ".join(names) for names in TOKENIZERS)
+        raise StudyError(f"{folder}: no tokenizer (looked for {known}).")
+    return sorted(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+
+
+def _copy(files: list[Path], folder: Path) -> None:
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+
+
+def check_tokenizer(folder: Path, shape: Shape) -> None:
+    """Raise StudyError when the tokenizer gives ids for which the backbone has no embedding, or cannot be read."""
+    import transformers
+
+    if (Path(folder) / "tokenizer.json").is_file():
+        read_json(Path(folder) / "tokenizer.json")
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{folder}: the tokenizer cannot be read ({' '.join(str(error).split())[:300]}).") from error
+    ids = max(tokenizer.get_vocab().values()) + 1
+    if ids > shape.vocabulary:
+        raise StudyError(
+            f"{folder}: the tokenizer does not fit: it has {ids} ids, the embeddings {shape.vocabulary} rows."
+        )
+
+
+def write_manifest(folder: Path, extra: Mapping[str, Any]) -> None:
+    """Write manifest.json: each file with its SHA-256, one over them all, the body's parameters, and `extra`."""
+    folder = Path(folder)
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "manifest.json")
+    entries = [file_entry(path) for path in paths]
+    own = {"files": entries, "sha256": sha256_json(entries), "parameters": read_shape(folder).parameters}
+    write_json(folder / "manifest.json", {**extra, **own})
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; when the block ends well, it replaces `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' advice (that a head is fresh is what we ask for) and its progress bars."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

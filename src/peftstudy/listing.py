@@ -1,0 +1,40 @@
+"""The table of `peftstudy methods`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from peftstudy.methods import Method, registered
+from peftstudy.shapes import Shape
+
+
+def methods_table(shape: Shape | None = None, methods: Mapping[str, type[Method]] | None = None) -> str:
+    """Return a row a method: what it trains, its options with defaults, its learning rates, its source.
+
+    shape: adds the parameters that each trains on such a backbone, the head not counted.
+    methods: all that are registered, unless given.
+    """
+    methods = registered() if methods is None else methods
+    rows = [("method", "trains", "options", "learning rates", *(["parameters"] if shape else []), "source")]
+    for name, method in methods.items():
+        cells = [name, method.trains, _options(method), " ".join(f"{rate:g}" for rate in method.learning_rates)]
+        if shape:
+            cells.append(_parameters(method(), shape))
+        rows.append((*cells, method.citation))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _options(method: type[Method]) -> str:
+    return " ".join(f"{name}={_value(value)}" for name, value in method.options().items()) or "-"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "null" if value is None else f"{value}"
+
+
+def _parameters(method: Method, shape: Shape) -> str:
+    reason = method.skip(shape)
+    return f"impossible: {reason}" if reason else f"{method.count(shape):,}"

@@ -1,0 +1,193 @@
+"""Methods: ways of adapting a backbone. One small file each; the training loop knows none by name.
+
+To add one, write a file here with a registered subclass of Method; the contract tests and
+`peftstudy methods` pick it up. Listing the methods imports no torch: a method imports what it
+needs inside `adapt`.
+"""
+
+from __future__ import annotations
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from peftstudy.backbones import Loaded, seed_torch
+from peftstudy.errors import StudyError, unknown
+from peftstudy.registry import Registry
+from peftstudy.shapes import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way of adapting a backbone. The dataclass fields of a subclass are its options."""
+
+    name: ClassVar[str]
+    citation: ClassVar[str]
+    """The key of its source in the bibliography."""
+    trains: ClassVar[str]
+    """What it trains, in a few words."""
+    learning_rates: ClassVar[tuple[float, ...]]
+    """A logarithmic grid that suits it on small encoders; as long for every method, so that searches are equal."""
+    start: ClassVar[str] = ""
+    """Why an adapted, untrained model gives other outputs than the backbone, if it does."""
+    attention: ClassVar[str] = "sdpa"
+    """The attention implementation that it needs."""
+
+    @abstractmethod
+    def adapt(self, model: nn.Module, shape: Shape) -> nn.Module:
+        """Make what the method trains require gradients, in `model` or in a wrapper around it.
+
+        model: a transformers model with its task's head, in which nothing requires a gradient yet.
+        Initial values are drawn from torch's global generator, which is seeded just before.
+        The head is no business of a method: it is always trained.
+        """
+
+    @abstractmethod
+    def count(self, shape: Shape) -> int:
+        """Return how many parameters the method trains, the head not counted, by formula.
+
+        Where shape.pooler says that the backbone's weights hold a pooler, the pooler belongs to the
+        backbone and so to `full` and (its bias) to `bitfit`; otherwise it is fresh, a part of the head.
+        """
+
+    @property
+    def extra_tokens(self) -> int:
+        """How many positions it takes away from the text."""
+        return 0
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the options, if anything."""
+        return None
+
+    def skip(self, shape: Shape) -> str | None:
+        """Return why the method cannot adapt a backbone of this shape, if it cannot."""
+        return None
+
+    def no_decay(self, name: str) -> bool:
+        """Return whether weight decay leaves the parameter alone: biases and layer norms, as in BERT."""
+        return name.endswith("bias") or "LayerNorm" in name
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Do what the method asks for after optimizer step `step` (from 1)."""
+        return None
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the options with their defaults; every option has one."""
+        return {field.name: field.default for field in fields(cls)}
+
+
+_registry: Registry[Method] = Registry(__name__, "method")
+register = _registry.register
+registered = _registry.all
+
+
+def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), where: str = "") -> Method:
+    """Return the method of that name with these options.
+
+    where: opens the sentence of a StudyError, which tells of an unknown method or option, a value of
+    the wrong type, and a value that the method refuses.
+    """
+    where = where or f"methods.{name}"
+    cls = _registry.find(name, where)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(options).items()}
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items():
+        if key not in cls.options():
+            raise unknown(where, "option", key, cls.options())
+        if not _fits(value, hints[key]):
+            raise StudyError(f"{where}.{key}: {value!r} is not of the type {_words(hints[key])}.")
+    method = cls(**values)
+    if problem := method.problem():
+        raise StudyError(f"{where}: {problem}.")
+    return method
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if typing.get_args(hint):
+        return any(_fits(value, choice) for choice in typing.get_args(hint))
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    return isinstance(value, int | float if hint is float else hint)
+
+
+def _words(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"list of {typing.get_args(hint)[0].__name__}"
+    return " or ".join(
+        "null" if choice is type(None) else choice.__name__ for choice in typing.get_args(hint) or [hint]
+    )
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model that is ready to train: which parameters do, by name, and how many they are."""
+
+    model: nn.Module
+    method_names: frozenset[str]
+    head_names: frozenset[str]
+    method_parameters: int
+    head_parameters: int
+
+
+def adapt(method: Method, loaded: Loaded, shape: Shape, seed: int) -> Adapted:
+    """Adapt a freshly loaded model, so that the method's parameters and the head train, and nothing else.
+
+    seed: fixes the initial values of what the method adds. The model is left in evaluation mode.
+    Parameters are told apart by identity, for wrappers rename and repeat them.
+    Raises StudyError when the shape is impossible, when the method lost the head, or when what
+    trains is not what its formula counts.
+    """
+    if reason := method.skip(shape):
+        raise StudyError(f"method {method.name}: impossible on this backbone: {reason}.")
+    head = {id(parameter) for name, parameter in loaded.model.named_parameters() if name in loaded.head}
+    loaded.model.requires_grad_(False)
+    seed_torch(seed, "method")
+    model = method.adapt(loaded.model, shape).eval()
+    named = dict(model.named_parameters())
+    head_names = frozenset(name for name, parameter in named.items() if id(parameter) in head)
+    if len(head_names) != len(loaded.head):
+        raise StudyError(f"method {method.name}: it replaced or removed a part of the head.")
+    method_names = frozenset(name for name, parameter in named.items() if parameter.requires_grad) - head_names
+    for name in head_names:
+        named[name].requires_grad_(True)
+    sizes = [sum(named[name].numel() for name in names) for names in (method_names, head_names)]
+    if sizes[0] != method.count(shape):
+        raise StudyError(f"method {method.name}: trains {sizes[0]} parameters; its formula says {method.count(shape)}.")
+    return Adapted(model, method_names, head_names, *sizes)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the trained tensors by name, on the CPU and apart from the model: all that a task must store.
+
+    The model comes back by loading the backbone, adapting it with the same seed, and load_trained.
+    """
+    return {
+        name: parameter.detach().cpu().clone().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put stored tensors back; missing, unexpected or misshapen names are a StudyError, and change nothing."""
+    import torch
+
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for names, word in ((named.keys() - state.keys(), "lacks"), (state.keys() - named.keys(), "has unexpected")):
+        if names:
+            raise StudyError(f"trained parameters: the stored state {word} {min(names)} ({len(names)} in all).")
+    for name, parameter in named.items():
+        if parameter.shape != state[name].shape:
+            found, known = tuple(state[name].shape), tuple(parameter.shape)
+            raise StudyError(f"trained parameters: {name} is stored with shape {found}; the model has {known}.")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(state[name])

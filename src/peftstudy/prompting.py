@@ -1,0 +1,45 @@
+"""An encoder that reads trained vectors beside each text."""
+
+import torch
+from torch import Tensor, nn
+
+from peftstudy.shapes import Shape
+
+
+class Prompted(nn.Module):
+    """Put `tokens` trained vectors behind the first token of every text.
+
+    They join the word embeddings, so that the backbone adds positions and token types to them and
+    normalises them with the text. Attention knows order by position embeddings alone, hence only
+    the first place, which the head reads, matters to where they stand.
+    """
+
+    def __init__(self, model: nn.Module, tokens: int, shape: Shape):
+        super().__init__()
+        self.model = model
+        chosen = torch.randperm(shape.vocabulary)[:tokens]
+        self.prompt = nn.Parameter(self._embed(chosen).detach().clone())
+        self.offset = shape.position_offset
+        last = self.offset + shape.positions
+        self.register_buffer("positions", torch.arange(last - tokens, last), persistent=False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None):
+        """Return the model's output; all inputs have the shape (examples, length), and no text begins with padding."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        # As transformers counts for RoBERTa, padding not counted; where BERT's padding stands is never attended to.
+        places = (mask.cumsum(1) * mask + self.offset - 1).clamp(min=0)
+        rows = len(input_ids)
+        return self.model(
+            inputs_embeds=_behind_first(self._embed(input_ids), self.prompt.expand(rows, -1, -1)),
+            attention_mask=_behind_first(mask, mask.new_ones(rows, len(self.prompt))),
+            token_type_ids=_behind_first(types, types.new_zeros(rows, len(self.prompt))),
+            position_ids=_behind_first(places, self.positions.expand(rows, -1)),
+        )
+
+    def _embed(self, words: Tensor) -> Tensor:
+        return self.model.base_model.get_input_embeddings()(words)
+
+
+def _behind_first(text: Tensor, prompt: Tensor) -> Tensor:
+    return torch.cat([text[:, :1], prompt.to(text.dtype), text[:, 1:]], dim=1)

@@ -1,0 +1,25 @@
+"""The table of `peftstudy methods`, against golden files."""
+
+from pathlib import Path
+
+import pytest
+
+from peftstudy.listing import methods_table
+from peftstudy.methods import registered
+from peftstudy.shapes import Shape
+
+GOLDEN = Path(__file__).parent / "golden"
+FIRST = ("bitfit", "embeddings", "encoder", "full", "head", "houlsby", "lora", "prompt")
+BERT = Shape("bert", 128, 2, 512, 2, 30522, 512, 2, pooler=True)
+SHORT = Shape("roberta", 64, 1, 128, 2, 1000, 18, 1)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("methods", None), ("methods-bert", BERT), ("methods-short", SHORT)])
+def test_table(name, shape):
+    """Of the first eight methods, so that a new one need not touch the golden files."""
+    methods = {method: registered()[method] for method in FIRST}
+    assert methods_table(shape, methods) == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_every_method_is_listed():
+    assert {line.split()[0] for line in methods_table(BERT).splitlines()[1:]} == set(registered())
