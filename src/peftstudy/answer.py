@@ -1,0 +1,181 @@
+"""What the study found, in generated sentences: which method to take, what it costs, how sure that is."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pandas as pd
+
+from peftstudy import latex, statistics
+from peftstudy.figures import METRICS, backbones, of
+from peftstudy.study import Study
+
+NEAR = 0.03
+"""A method this close to the best one may be worth its savings."""
+
+
+class Choice(NamedTuple):
+    """The best method on one dataset, split and backbone, and the leanest of those that come near."""
+
+    dataset: str
+    split: str
+    backbone: str
+    best: pd.Series
+    lean: pd.Series | None
+    difference: pd.Series | None
+
+    @property
+    def is_near(self) -> bool:
+        return self.difference is not None and self.difference.difference > -NEAR
+
+
+def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
+    """Return a choice for each dataset and backbone, on the study's first split."""
+    split = study.splits[0]
+    found = []
+    for dataset in study.datasets:
+        for backbone in backbones(study, split):
+            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
+            here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)
+            if len(here):
+                differences = of(tables.differences, kind="best", dataset=dataset, split=split, backbone=backbone)
+                found.append(Choice(dataset, split, backbone, *choose(here, differences)))
+    return found
+
+
+def choose(scores: pd.DataFrame, differences: pd.DataFrame):
+    """Return the best method, and of those that train less: the leanest one near it, or else the nearest one.
+
+    A method that lost a run, or collapsed in one, is not offered: a cheap method that may fail is no bargain.
+    """
+    best = scores.loc[scores.test_score.idxmax()]
+    to_best = differences.set_index("method")
+    sound = (scores.finished == scores.asked) & (scores.collapsed == 0) & scores.method.isin(to_best.index)
+    less = scores[sound & (scores.trained < best.trained)]
+    if not len(less):
+        return best, None, None
+    losses = less.method.map(to_best.difference)
+    near = less[losses > -NEAR]
+    lean = near.loc[near.trained.idxmin()] if len(near) else less.loc[losses.idxmax()]
+    return best, lean, to_best.loc[lean.method]
+
+
+def answer(tables: SimpleNamespace, study: Study) -> str:
+    """Return the report's answer in LaTeX: an item for each dataset and backbone."""
+    found = choices(tables, study)
+    if not found:
+        return "No run has finished, so there is no answer."
+    items = [r"\item " + " ".join(sentences(choice, tables, study)) for choice in found]
+    return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}"])
+
+
+def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str]:
+    best, lean, gap = choice.best, choice.lean, choice.difference
+    name = r"\textbf{" + latex.escape(best.method) + "}"
+    where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
+    said = [f"{where}, {name} scores best: {estimate(best)} {metric(tables)}{seeds(best)}{baseline(choice, tables)}."]
+    if lean is None:
+        return [*said, "No method that trains fewer parameters finished every run."]
+    other = r"\textbf{" + latex.escape(lean.method) + "}"
+    loss = latex.estimate(gap.difference, gap.low, gap.high)
+    costs = (
+        f"{latex.share(lean.trained / best.trained)} of the trained parameters, {ratio(lean, best, 'training_seconds')} "
+        f"of the training time and {ratio(lean, best, 'stored_bytes')} of the storage"
+    )
+    if choice.is_near:
+        said.append(f"{other} comes within {NEAR:g} of it (difference {loss}) at {costs}.")
+        said.append(f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count.")
+    else:
+        said.append(f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}.")
+        said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
+    return said
+
+
+def estimate(row: pd.Series) -> str:
+    return latex.estimate(row.test_score, row.low, row.high)
+
+
+def seeds(row: pd.Series) -> str:
+    if row.finished == 1:
+        return " (one seed, so no interval)"
+    return f" (mean of {row.finished} seeds)"
+
+
+def baseline(choice: Choice, tables: SimpleNamespace) -> str:
+    found = of(tables.baselines, dataset=choice.dataset, split=choice.split).dropna(subset=["test_score"])
+    if not len(found):
+        return ""
+    row = found.loc[found.test_score.idxmax()]
+    name = row.baseline.replace("tfidf-logistic-regression", "tf-idf with logistic regression")
+    return f"; without a backbone, {latex.escape(name)} scores {latex.score(row.test_score)}"
+
+
+def ratio(a: pd.Series, b: pd.Series, column: str) -> str:
+    return latex.share(a[column] / b[column]) if b[column] else latex.NONE
+
+
+def metric(tables: SimpleNamespace) -> str:
+    name = str(tables.runs.metric.iloc[0])
+    return latex.escape(METRICS.get(name, name))
+
+
+def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
+    """Return what pre-training gives each method, in a sentence for each pair of backbones."""
+    gains = of(tables.differences, kind="pretraining")
+    said = []
+    for (dataset, split, backbone), rows in gains.groupby(["dataset", "split", "backbone"], sort=False):
+        parts = [
+            f"{latex.score(row.difference)} {latex.bounds(row.low, row.high)}".strip() + f" with {latex.escape(row.method)}"
+            for row in rows.itertuples()
+        ]
+        said.append(
+            f"On {latex.escape(dataset)} at {latex.escape(split)}, {latex.escape(backbone)} gains from pre-training, "
+            f"in {metric(tables)}: {latex.listed(parts)}."
+        )
+    return " ".join(said)
+
+
+def sampling_error(tables: SimpleNamespace, study: Study) -> str:
+    """Return how far the draw of the test part may move an accuracy: a binomial 95 % half-width."""
+    found = choices(tables, study)
+    if not found or tables.runs.metric.iloc[0] != "accuracy":
+        return "The intervals over seeds do not hold the draw of the test part."
+    best = found[0].best
+    half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5
+    return (
+        f"The intervals are over seeds and do not hold the draw of the test part: its {latex.count(best.test_examples)} "
+        f"examples alone may move an accuracy of {latex.score(best.test_score)} by {latex.score(half)} either way "
+        "(differences, being paired on the same examples, less)."
+    )
+
+
+def comparability(tables: SimpleNamespace, study: Study) -> str:
+    """Return what the runs were made with, or what they wrongly mix."""
+    mixed = statistics.mixtures(tables.runs)
+    if mixed:
+        kinds = "; ".join(
+            f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})" for column, values in mixed.items()
+        )
+        return rf"\textbf{{The runs mix what ought to be the same}}: {latex.escape(kinds)}. Compare costs with care."
+    done = tables.runs[tables.runs.status == "finished"]
+    if not len(done):
+        return "No run has finished."
+    row = done.iloc[0]
+    threads = "" if latex.absent(row.threads) else f" with {round(row.threads)} threads"
+    return f"All runs were made on {latex.escape(row.device)}{threads}, in {latex.escape(row.precision)}."
+
+
+def headline(tables: SimpleNamespace, study: Study) -> str:
+    """Return the answer in one line for the terminal."""
+    lines = []
+    for choice in choices(tables, study):
+        best, lean = choice.best, choice.lean
+        text = f"{choice.dataset} {choice.split} {choice.backbone}: {plain(best)}"
+        if lean is not None:
+            text += f", {plain(lean)} at {100 * lean.trained / best.trained:.2g} % of the trained parameters"
+        lines.append(text)
+    return "; ".join(lines) or "no run has finished"
+
+
+def plain(row: pd.Series) -> str:
+    interval = "" if latex.absent(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
+    return f"{row.method} {row.test_score:.2f}{interval}"

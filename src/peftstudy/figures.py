@@ -1,0 +1,319 @@
+"""Tables in, figures out: each shows one thing, and its name says what."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from peftstudy import plotting, statistics
+from peftstudy.errors import StudyError
+from peftstudy.plotting import (
+    GREY,
+    fit,
+    label_ends,
+    label_points,
+    logarithmic,
+    looks,
+    panels,
+    save,
+    seeds_and_mean,
+    style,
+)
+from peftstudy.study import Study
+
+METRICS = {"f1_macro": "macro F1", "mcc": "Matthews correlation"}
+
+
+class NothingToDraw(Exception):
+    """Why a figure has nothing to show."""
+
+
+def sized(study: Study, dataset: str) -> list[str]:
+    """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
+    splits = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
+    return splits if len(splits) >= 3 else list(study.splits)
+
+
+def backbones(study: Study, split: str | None = None) -> list[str]:
+    """Return the backbones that are shown, which are all but random twins, in the config's order."""
+    chosen = [b for b in study.backbones.values() if not (split and b.splits) or split in b.splits]
+    return [b.name for b in chosen if not b.random] or [b.name for b in chosen]
+
+
+def main_splits(study: Study) -> list[str]:
+    """Return the splits that are compared as such; absolute sizes are points of a curve."""
+    return [split for split in study.splits if not split.startswith("size-")] or list(study.splits[:1])
+
+
+def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
+    """Draw the scores of each method: a row of panels a split, a panel a backbone, baselines as lines."""
+    splits = [split for split in main_splits(study) if backbones(study, split)]
+    columns = backbones(study)
+    order = list(study.methods)
+    look = looks(order)
+    figure, axes = panels(len(splits), len(columns), 0.17 * len(order) + 0.45, sharex=True, sharey=True)
+    for i, split in enumerate(splits):
+        for j, backbone in enumerate(columns):
+            here = axes[i, j]
+            if backbone not in backbones(study, split):
+                here.set_axis_off()
+                continue
+            baselines(here, data, dataset, split, names=i == 0)
+            for method, seeds, row in cells(data, study, dataset, split, backbone):
+                y = order.index(method)
+                seeds_and_mean(here, seeds, [y] * len(seeds), (row.test_score, y), look[method],
+                               (row.low, row.high), across=True)  # fmt: skip
+            here.set_title(f"{backbone}, {split}", loc="left", pad=10 if i == 0 else 4)
+            here.grid(axis="y", visible=False)
+    fit(axes, "x", shown(data, dataset, splits, columns))
+    name_rows(axes, order)
+    figure.supxlabel(f"{measure(data)} on test", fontsize=8)
+    return figure
+
+
+def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
+    """Draw the mean score after each epoch, a panel a backbone; test scores, where logged, in a second row."""
+    split = study.splits[0]
+    columns = backbones(study, split)
+    scores = {"validation_score": "validation"} if study.validation else {}
+    if study.training.test_curve:
+        scores["test_score"] = "test"
+    figure, axes = panels(len(scores), len(columns), 2.1, sharex="col", sharey=True)
+    look = looks(list(study.methods))
+    epochs = of(data.epochs, dataset=dataset, split=split)
+    finished = data.runs[data.runs.status == "finished"][[*statistics.CELL, "seed"]]
+    epochs = epochs.merge(finished, on=[*statistics.CELL, "seed"])
+    if not len(epochs):
+        raise NothingToDraw("no run has finished an epoch")
+    ends = {}
+    for i, (column, name) in enumerate(scores.items()):
+        for j, backbone in enumerate(columns):
+            here = axes[i, j]
+            curves = of(epochs, backbone=backbone).groupby(["method", "epoch"])[column].mean().dropna()
+            for method in [m for m in study.methods if m in curves.index.get_level_values(0)]:
+                curve = curves[method]
+                here.plot(curve.index, curve, ls=look[method].dashes, color=look[method].colour)
+                end = (curve.index[-1], curve.iloc[-1], method, look[method].ink)
+                ends.setdefault((i, j), []).append(end)
+            here.set_title(f"{backbone}, {split}: {name}", loc="left")
+            here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    for (i, j), names in ends.items():
+        label_ends(axes[i, j], names)
+    figure.supxlabel("epoch", fontsize=8)
+    figure.supylabel(measure(data), fontsize=8)
+    return figure
+
+
+def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
+    """Return a figure of scores against a cost, on a logarithmic scale: a panel a backbone, a name a method."""
+
+    def draw(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
+        split = study.splits[0]
+        columns = backbones(study, split)
+        look = looks(list(study.methods))
+        figure, axes = panels(1, len(columns), 2.6, sharey=True)
+        points = {}
+        spent = column(of(data.runs, dataset=dataset, split=split, status="finished"))
+        for here, backbone in zip(axes[0], columns, strict=True):
+            for method, seeds, row in cells(data, study, dataset, split, backbone):
+                runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method, status="finished")
+                costs = column(runs)
+                seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
+                points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
+            here.set_title(f"{backbone}, {split}", loc="left")
+            logarithmic(here, spent[data.runs.backbone == backbone])
+        fit(axes, "y", shown(data, dataset, [split], columns, baselines=False))
+        figure.supxlabel(title, fontsize=8)
+        axes[0, 0].set_ylabel(f"{measure(data)} on test")
+        for here, names in points.items():
+            label_points(figure, here, names)
+        return figure
+
+    return draw
+
+
+def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
+    """Draw each method's score over the size of the training part, with its interval; a panel a backbone."""
+    splits = sized(study, dataset)
+    columns = [b for b in backbones(study) if sum(b in backbones(study, split) for split in splits) >= 3]
+    look = looks(list(study.methods))
+    figure, axes = panels(1, len(columns), 2.6, sharey=True)
+    scores = of(data.scores, dataset=dataset).dropna(subset=["test_score"])
+    scores = scores[scores.split.isin(splits)].sort_values("train_examples", kind="stable")
+    ends = {}
+    for here, backbone in zip(axes[0], columns, strict=True):
+        for method in study.methods:
+            curve = of(scores, backbone=backbone, method=method)
+            if not len(curve):
+                continue
+            here.plot(curve.train_examples, curve.test_score, ls=look[method].dashes, color=look[method].colour,
+                      marker=look[method].shape, ms=3.2)  # fmt: skip
+            here.vlines(curve.train_examples, curve.low, curve.high, color=look[method].colour, lw=0.5, alpha=0.7)
+            end = (curve.train_examples.iloc[-1], curve.test_score.iloc[-1], method, look[method].ink)
+            ends.setdefault(here, []).append(end)
+        line = of(data.baselines, dataset=dataset, baseline="tfidf-logistic-regression")
+        sizes = scores.drop_duplicates("split").set_index("split").train_examples
+        line = line[line.split.isin(sizes.index)].assign(size=lambda frame: frame.split.map(sizes)).sort_values("size")
+        if len(line):
+            here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
+            ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
+        here.set_title(backbone, loc="left")
+        logarithmic(here, sizes, sizes)
+    fit(axes, "y", [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)])
+    for here, names in ends.items():
+        label_ends(here, names)
+    figure.supxlabel("training examples", fontsize=8)
+    axes[0, 0].set_ylabel(f"{measure(data)} on test")
+    return figure
+
+
+def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
+    """Draw what pre-training adds to each method: score minus the score from random weights, paired by seed."""
+    gains = of(data.differences, dataset=dataset, kind="pretraining")
+    places = list(dict.fromkeys(zip(gains.backbone, gains.split, gains.reference, strict=True)))
+    if not places:
+        raise NothingToDraw("no method has finished both from pre-trained and from random weights")
+    order = [method for method in study.methods if method in set(gains.method)]
+    look = looks(list(study.methods))
+    columns = min(3, len(places))
+    figure, axes = panels(-(-len(places) // columns), columns, 0.2 * len(order) + 0.5, sharex=True, sharey=True)
+    for here in axes.flat[len(places) :]:
+        here.set_axis_off()
+    for here, (backbone, split, twin) in zip(axes.flat, places, strict=False):
+        here.axvline(0, color=GREY, lw=0.6)
+        for row in of(gains, backbone=backbone, split=split, reference=twin).itertuples():
+            a, b = (
+                statistics.scores_by_seed(of(data.runs, dataset=dataset, split=split, backbone=name, method=row.method))
+                for name in (backbone, twin)
+            )
+            seeds = (a - b).dropna()
+            y = order.index(row.method)
+            seeds_and_mean(here, seeds, [y] * len(seeds), (row.difference, y), look[row.method],
+                           (row.low, row.high), across=True)  # fmt: skip
+        here.set_title(f"{backbone}, {split}", loc="left")
+        here.grid(axis="y", visible=False)
+    name_rows(axes, order)
+    figure.supxlabel(f"{measure(data)}: pre-trained minus random weights", fontsize=8)
+    return figure
+
+
+DRAWN: dict[str, Callable[[SimpleNamespace, Study, str], Figure]] = {
+    "score-by-method": score_by_method,
+    "learning-curves": learning_curves,
+    "score-by-trained-parameters": score_by(
+        lambda runs: runs.method_parameters + runs.head_parameters, "trained parameters, head included"
+    ),
+    "score-by-training-seconds": score_by(lambda runs: runs.training_seconds, "seconds of training"),
+    "score-by-training-examples": score_by_training_examples,
+    "pretraining-gain": pretraining_gain,
+}
+
+
+def kinds(study: Study) -> list[str]:
+    """Return which figures the study has data for, judged by what it asks for."""
+    shape = study.training
+    curved = any(
+        sum(not backbone.splits or split in backbone.splits for split in sized(study, "")) >= 3
+        for backbone in study.backbones.values()
+        if backbone.name in backbones(study)
+    )
+    absent = set()
+    if shape.epochs == 1 and not shape.steps and not shape.minimum_steps:
+        absent.add("learning-curves")
+    if not study.validation and not shape.test_curve:
+        absent.add("learning-curves")
+    if not curved:
+        absent.add("score-by-training-examples")
+    if not any(statistics.random_twins(study).values()):
+        absent.add("pretraining-gain")
+    return [kind for kind in DRAWN if kind not in absent]
+
+
+def files(study: Study, kind: str) -> list[str]:
+    """Return the files of one kind of figure: one for each dataset, named after it where there are several."""
+    if len(study.datasets) == 1:
+        return [f"{kind}.pdf"]
+    return [f"{kind}-{dataset}.pdf" for dataset in study.datasets]
+
+
+def names(study: Study) -> list[str]:
+    """Return the files that `write` makes for a study."""
+    return [file for kind in kinds(study) for file in files(study, kind)]
+
+
+def write(metrics: Path, tables: Path, output: Path, study: Study) -> None:
+    """Write the study's figures into `output`, from the CSVs in `metrics` and the statistics in `tables`."""
+    data = SimpleNamespace(
+        **{name: statistics.read(metrics / f"{name}.csv") for name in ("runs", "epochs", "baselines")},
+        **{name: statistics.read(tables / f"{name}.csv") for name in ("scores", "differences")},
+    )
+    if not (data.runs.status == "finished").any():
+        raise StudyError(f"{metrics / 'runs.csv'}: no run has finished, so there is nothing to draw; see its reasons.")
+    for kind in kinds(study):
+        for dataset, file in zip(study.datasets, files(study, kind), strict=True):
+            with style():
+                try:
+                    figure = DRAWN[kind](data, study, dataset)
+                except NothingToDraw as reason:
+                    figure = note(f"{kind}: {reason}.")
+            save(figure, output / file)
+
+
+def note(text: str) -> Figure:
+    """Return a line of text in place of a figure whose runs all failed: an empty frame would say nothing."""
+    figure = Figure(figsize=(plotting.TEXT_WIDTH, 0.4))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
+
+
+def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+    """Return the rows whose columns have the wanted values."""
+    for column, value in wanted.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def cells(data, study, dataset, split, backbone):
+    """Yield method, scores by seed and summary of the cells that have a score."""
+    found = of(data.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=["test_score"])
+    for method in study.methods:
+        for row in of(found, method=method).itertuples():
+            runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method)
+            yield method, statistics.scores_by_seed(runs), row
+
+
+def baselines(axes, data, dataset, split, names: bool) -> None:
+    """Draw the baselines of a split as vertical lines; `names` writes them above."""
+    for row in of(data.baselines, dataset=dataset, split=split).dropna(subset=["test_score"]).itertuples():
+        axes.axvline(row.test_score, color=GREY, lw=0.6, ls=(0, (4, 2)), gid="baseline", zorder=1)
+        if names:
+            axes.annotate(
+                row.baseline.replace("tfidf-logistic-regression", "tf-idf"), (row.test_score, 1.0), xytext=(0, 1),
+                xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha="center", va="bottom",
+                fontsize=6.5, color=GREY,
+            )  # fmt: skip
+
+
+def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]:
+    """Return the scores that a figure has dots and lines for, which set its limits."""
+    runs = of(data.runs, dataset=dataset, status="finished")
+    runs = runs[runs.split.isin(splits) & runs.backbone.isin(columns)]
+    if not len(runs):
+        raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
+    lines = of(data.baselines, dataset=dataset)
+    lines = lines[lines.split.isin(splits)] if baselines else lines.head(0)
+    return [*runs.test_score.dropna(), *lines.test_score.dropna()]
+
+
+def name_rows(axes, names: list[str]) -> None:
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+
+
+def measure(data: SimpleNamespace) -> str:
+    metric = str(data.runs.metric.iloc[0])
+    return METRICS.get(metric, metric)
+

@@ -1,0 +1,151 @@
+"""The report: its numbers as LaTeX macros, and its typesetting, to the same bytes every time."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+from peftstudy import answer, figures, findings, latex, tables
+from peftstudy.errors import StudyError
+from peftstudy.files import whole, write_text
+from peftstudy.study import Study
+
+PACKAGES = "latexmk texlive-latex-recommended texlive-fonts-recommended lmodern"
+INSTALL = f"install it with: apt-get install --no-install-recommends {PACKAGES}"
+HEAD = "% Written by the workflow: every number that the report's text names.\n"
+
+
+def numbers(data: SimpleNamespace, study: Study) -> str:
+    r"""Return the macros of numbers.tex: \StudyTitle and its kin, and which tables and figures there are."""
+    macros = study_macros(study) | result_macros(data, study)
+    lines = [rf"\newcommand{{\{name}}}{{{value}}}" for name, value in macros.items()]
+    # A section asks for what exists, so that a study without, say, random backbones reads well too.
+    lines += [has("table", kind, f"{kind}.tex") for kind in tables.kinds(study)]
+    lines += [has("figure", kind, ",".join(figures.files(study, kind))) for kind in figures.kinds(study)]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def has(what: str, kind: str, value: str) -> str:
+    return rf"\expandafter\def\csname {what}:{kind}\endcsname{{{value}}}"
+
+
+def study_macros(study: Study) -> dict[str, str]:
+    """Return what the configuration says, as macros."""
+    names = {
+        "TheDatasets": study.datasets, "TheSplits": study.splits, "TheMethods": study.methods,
+        "TheBackbones": figures.backbones(study), "TheSeeds": map(str, study.seeds),
+    }  # fmt: skip
+    return {
+        "StudyName": latex.escape(study.name),
+        "StudyTitle": latex.escape(study.title),
+        "StudyQuestion": latex.escape(study.question),
+        "MainSplit": latex.escape(study.splits[0]),
+        "NumberOfMethods": latex.count(len(study.methods)),
+        "NumberOfSeeds": latex.count(len(study.seeds)),
+        "SeedWord": "seed" if len(study.seeds) == 1 else "seeds",
+        "SelectionRule": tables.selection_rule(study),
+        "SearchRule": tables.search_rule(study) if tables.searched(study) else "",
+        "ValidationShare": latex.share(study.validation),
+        "NearMargin": f"{answer.NEAR:g}",
+        **{name: latex.listed([latex.escape(word) for word in words]) for name, words in names.items()},
+        **({"ReferenceMethod": latex.escape(study.reference)} if study.reference else {}),
+        **({"Replicates": latex.escape(study.replicates)} if study.replicates else {}),
+    }
+
+
+def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
+    """Return what the runs say, as macros."""
+    runs = data.runs
+    done = runs[runs.status == "finished"]
+    seconds = done[["setup_seconds", "training_seconds", "evaluation_seconds", "test_seconds"]].sum().sum()
+    commits = sorted(done.commit.dropna().astype(str).unique())
+    macros = {
+        "Metric": answer.metric(data),
+        "NumberOfRuns": latex.count(len(runs)),
+        "NumberOfFinishedRuns": latex.count(len(done)),
+        "NumberOfCollapsedRuns": latex.count(done.collapsed.sum()),
+        "RunsTogetherTook": f"{latex.amount(seconds / 3600)} hours" if seconds >= 5400 else f"{latex.amount(seconds / 60)} minutes",
+        "Answer": answer.answer(data, study),
+        "SamplingError": answer.sampling_error(data, study),
+        "Comparability": answer.comparability(data, study),
+        "Commit": latex.listed([rf"\texttt{{{latex.escape(commit[:10])}}}" for commit in commits]) or latex.NONE,
+        "DirtyNote": " with changes that were not committed" if done.dirty.any() else "",
+        "Headline": latex.escape(answer.headline(data, study)),
+    }
+    gain = answer.pretraining_gain(data, study)
+    if gain:
+        macros["PretrainingGain"] = gain
+    if study.replicates in findings.FINDINGS:
+        verdicts = findings.check(study.replicates, runs, data.epochs).verdict
+        macros["NumberOfFindings"] = latex.count(len(verdicts))
+        macros |= {
+            f"NumberThat{word}": latex.count((verdicts == verdict).sum())
+            for word, verdict in [("Hold", "holds"), ("Fail", "fails"), ("StayOpen", "undecided")]
+        }
+    return macros
+
+
+def load(results: Path, study: Study, reported: Path) -> SimpleNamespace:
+    return tables.load(results / "metrics", results / "statistics", study, reported)
+
+
+def write(results: Path, study: Study, reported: Path = Path("paper/reported")) -> None:
+    """Write results/<study>/paper/numbers.tex from the metrics and statistics in `results`."""
+    write_text(results / "paper" / "numbers.tex", numbers(load(results, study, reported), study))
+
+
+def headline(results: Path, study: Study, reported: Path = Path("paper/reported")) -> str:
+    """Return one line for the terminal: where the report is, and what it found."""
+    return f"{results / 'paper' / 'report.pdf'}: {answer.headline(load(results, study, reported), study)}"
+
+
+def typeset(paper: Path, results: Path, output: Path, study: Study) -> None:
+    """Typeset the report into `output`, the same bytes from the same files, whole or not at all.
+
+    paper: the hand-written text. All that the report needs is gathered beside `output` in build/, which
+    keeps LaTeX's log and can be typeset by hand. A missing LaTeX and its errors are StudyErrors.
+    """
+    for program in ("latexmk", "pdflatex", "bibtex"):
+        if not shutil.which(program):
+            raise StudyError(
+                f"{output}: there is no {program} to typeset it with; {INSTALL}. "
+                f"Every other output of the study is made, under {results}."
+            )
+    build = output.parent / "build"
+    gather(paper, results, build, study)
+    # A date of its own would change the bytes; report.tex leaves out the rest that does.
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "TZ": "UTC", "max_print_line": "1000"}
+    command = ["latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "report.tex"]
+    done = subprocess.run(
+        command, cwd=build, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode or not (build / "report.pdf").is_file():
+        raise StudyError(f"{output}: LaTeX stopped: {first_error(build, done.stdout)} (see {build / 'report.log'}).")
+    with whole(output) as temporary:
+        shutil.copyfile(build / "report.pdf", temporary)
+
+
+def gather(paper: Path, results: Path, build: Path, study: Study) -> None:
+    """Copy what the report is made of into an empty folder: exactly the files that the study has."""
+    shutil.rmtree(build, ignore_errors=True)
+    wanted = {build / path.relative_to(paper): path for path in [*paper.glob("*.tex"), *paper.glob("*.bib")]}
+    wanted |= {build / path.relative_to(paper): path for path in paper.glob("sections/*.tex")}
+    wanted |= {build / "numbers.tex": results / "paper" / "numbers.tex"}
+    wanted |= {build / "tables" / name: results / "tables" / name for name in tables.names(study)}
+    wanted |= {build / "figures" / name: results / "figures" / name for name in figures.names(study)}
+    for target, path in wanted.items():
+        if not path.is_file():
+            raise StudyError(f"{path}: no such file, and the report needs it; the stage before this one makes it.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def first_error(build: Path, printed: str) -> str:
+    """Return the first error of LaTeX's log, or the last line that was printed when there is no log."""
+    log = build / "report.log"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = re.search(r"^(?:\./)?(\S+\.\w+:\d+: .+|! .+)$", text, flags=re.MULTILINE)
+    error = found[1].strip() if found else next(iter(reversed(printed.strip().splitlines())), "no message")
+    return f"{error}; {INSTALL}" if ".sty' not found" in error else error

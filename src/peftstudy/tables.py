@@ -1,0 +1,216 @@
+"""The tables of the report: what was compared, and which file each table is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+
+from peftstudy import findings, replication, result_tables, statistics
+from peftstudy.files import write_text
+from peftstudy.latex import (
+    NONE,
+    absent,
+    amount,
+    count,
+    escape,
+    floating,
+    listed,
+    rate,
+    score,
+    share,
+    shortened,
+    tabular,
+)
+from peftstudy.study import MethodSpec, Study
+
+Citations = Mapping[str, tuple[str, str]]
+"""Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""
+
+PARTS = ["train", "validation", "test"]
+
+
+def data(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+    """Return the table of splits: examples by part, classes, and the duplicates that were kept out."""
+    rows = []
+    for (dataset, split), parts in tables.splits.groupby(["dataset", "split"], sort=False):
+        parts = parts.set_index("part")
+        sizes = [count(parts.examples.get(part)) for part in PARTS]
+        train = parts.loc["train"] if "train" in parts.index else parts.iloc[0]
+        rows.append([
+            escape(dataset), escape(split), *sizes, count(train.classes),
+            f"{count(train.smallest_class)} to {count(train.largest_class)}", count(parts.duplicates_removed.sum()),
+        ])  # fmt: skip
+    header = [["dataset", "split", *PARTS, "classes", "examples a class", "duplicates"]]
+    caption = (
+        "Data. Splits are named by the percentages for training and for test, or by the number of examples for "
+        f"training; validation is {share(study.validation)} of the training part. Duplicates: texts that occur on "
+        "both sides and were kept out of test. Examples a class: the smallest and the largest class in training."
+    )
+    return floating(tabular("llrrrrlr", header, rows), caption, "data")
+
+
+def tokens(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+    """Return the table of how long the texts are for each tokenizer, and how many were cut."""
+    rows = [
+        [escape(row.dataset), escape(row.backbone), count(row.examples), amount(row.mean_tokens),
+         count(row.max_length), share(row.truncated_share)]
+        for row in tables.tokens.itertuples()
+    ]  # fmt: skip
+    header = [["dataset", "backbone", "examples", "mean tokens", "longest allowed", "cut"]]
+    caption = "Tokens. Mean length before cutting, and the share of examples that were cut."
+    return floating(tabular("llrrrr", header, rows), caption, "tokens")
+
+
+def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+    """Return the table of the backbones: shape, origin and pre-training."""
+    rows = []
+    for row in tables.backbones.itertuples():
+        origin = NONE if absent(row.origin) else shortened(row.origin, 44)
+        if not absent(row.revision):
+            origin += rf" ({escape(str(row.revision)[:10])})"
+        rows.append([
+            escape(row.backbone), escape(row.family), count(row.parameters), origin, count(row.pretraining_steps),
+            count(row.pretraining_tokens), amount(row.pretraining_seconds), score(row.pretraining_loss, 2),
+        ])  # fmt: skip
+    header = [
+        ["", "", "", "", r"\multicolumn{4}{c}{pre-training}"],
+        ["backbone", "family", "parameters", "origin", "steps", "tokens", "seconds", "loss"],
+    ]
+    caption = (
+        "Backbones. Parameters are counted without the head. Pre-training is by masked-language modelling; a dash "
+        "stands where it was done elsewhere or not at all. Loss: the last on held-out text."
+    )
+    return floating(tabular("llrlrrrr", header, rows, r"\cmidrule(l){5-8}"), caption, "backbones")
+
+
+def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+    """Return the table of methods: what each trains, its source, and how its learning rate came about."""
+    rows = []
+    for name, spec in study.methods.items():
+        citation, description = methods.get(spec.method, ("", ""))
+        used = sorted(tables.runs[tables.runs.method == name].learning_rate.dropna().unique())
+        options = "; ".join(f"{key} {value}" for key, value in spec.options)
+        rows.append([
+            escape(name), escape(description.rstrip(".")) + (f" ({escape(options)})" if options else ""),
+            rf"\citet{{{citation}}}" if citation else NONE,
+            ", ".join(rate(value) for value in used) or NONE, origin_of_rate(study, spec),
+        ])  # fmt: skip
+    columns = r"l>{\raggedright}p{1.75in}>{\raggedright}p{1.25in}>{\raggedright}p{0.85in}>{\raggedright\arraybackslash}p{0.8in}"
+    header = [["method", "trains, besides the head", "source", "learning rate", "chosen"]]
+    rate_rule = "" if not searched(study) else f" {search_rule(study)}"
+    caption = f"Methods. The head, freshly initialised, is trained with every method.{rate_rule}"
+    return floating(tabular(columns, header, rows), caption, "methods")
+
+
+def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+    """Return the table of the budget, which is one for all methods."""
+    shape = study.training
+    length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
+    if shape.minimum_steps:
+        length += f", at least {shape.minimum_steps} steps"
+    limits = sorted({dataset.max_length for dataset in study.datasets.values()})
+    rows = [
+        ["budget of a run", length],
+        ["examples a step", str(shape.batch_size)],
+        ["tokens an example, at most", listed([str(limit) for limit in limits])],
+        ["optimizer", rf"AdamW \citep{{loshchilov2019adamw}}, weight decay {shape.weight_decay:g}"],
+        ["schedule", f"linear warm-up over {share(shape.warmup)} of the steps, then linear decay to zero"],
+        ["gradients", f"cut to length {shape.gradient_norm:g}"],
+        ["precision", escape(shape.precision)],
+        ["seeds", escape(", ".join(map(str, study.seeds)))],
+        ["reported model", selection_rule(study)],
+    ]
+    caption = "Settings, the same for every method."
+    return floating(tabular("ll", [["setting", "value"]], rows), caption, "settings")
+
+
+def selection_rule(study: Study) -> str:
+    """Return which epoch's model is reported, as tables name it."""
+    if study.training.select == "best":
+        return "the epoch with the best validation score"
+    return "the last epoch"
+
+
+def search_rule(study: Study) -> str:
+    shape = study.search
+    size = f" on at most {count(shape.examples)} examples" if shape.examples else ""
+    epochs = "one epoch" if shape.epochs == 1 else f"{shape.epochs} epochs"
+    return (
+        "Where a search chose the learning rate, it was the one with the best validation score after "
+        f"trials of {epochs}{size}, for each backbone and split anew."
+    )
+
+
+def searched(study: Study) -> bool:
+    """Whether any method has several learning rates to choose from."""
+    rates = [study.training.learning_rate, *(method.learning_rate for method in study.methods.values())]
+    return any(isinstance(value, tuple) for value in rates)
+
+
+def origin_of_rate(study: Study, spec: MethodSpec) -> str:
+    asked = spec.learning_rate or study.training.learning_rate
+    return f"search of {len(asked)}" if isinstance(asked, tuple) else "beforehand"
+
+
+MADE = {
+    "data": data,
+    "tokens": tokens,
+    "backbones": backbones,
+    "methods": method_table,
+    "settings": settings,
+    "searches": result_tables.searches,
+    "scores": result_tables.scores,
+    "differences": result_tables.differences,
+    "pretraining": result_tables.pretraining,
+    "costs": result_tables.costs,
+    "failures": result_tables.failures,
+    "epochs": result_tables.epochs,
+    "replication-scores": replication.scores,
+    "replication-parameters": replication.parameters,
+    "findings": replication.findings_table,
+}
+
+
+def kinds(study: Study) -> list[str]:
+    """Return which tables a study has, judged by what it asks for."""
+    absent_ones = set()
+    if not searched(study):
+        absent_ones.add("searches")
+    if not any(statistics.random_twins(study).values()):
+        absent_ones.add("pretraining")
+    if not study.reference:
+        absent_ones.add("differences")
+    if not study.replicates:
+        absent_ones |= {"replication-scores", "replication-parameters", "findings"}
+    elif study.replicates not in findings.FINDINGS:
+        absent_ones.add("findings")
+    return [kind for kind in MADE if kind not in absent_ones]
+
+
+def names(study: Study) -> list[str]:
+    """Return the files that `write` makes for a study."""
+    return [f"{kind}.tex" for kind in kinds(study)]
+
+
+def load(metrics: Path, statistics_folder: Path, study: Study, reported: Path) -> SimpleNamespace:
+    """Return every table that the report draws on, by name; `reported` holds the published figures' folders."""
+    files = ("runs", "epochs", "baselines", "splits", "tokens", "backbones", "searches")
+    loaded: dict[str, pd.DataFrame] = {name: statistics.read(metrics / f"{name}.csv") for name in files}
+    loaded |= {name: statistics.read(statistics_folder / f"{name}.csv") for name in ("scores", "differences")}
+    published = replication.read(reported, study.replicates) if study.replicates else None
+    return SimpleNamespace(**loaded, published=published)
+
+
+def write(
+    metrics: Path, statistics_folder: Path, output: Path, study: Study, methods: Citations,
+    reported: Path = Path("paper/reported"),
+) -> None:  # fmt: skip
+    """Write the study's tables into `output`.
+
+    methods: registered method -> (citation key, what it trains). reported: where the published figures
+    of replicated studies lie, a folder each.
+    """
+    tables = load(metrics, statistics_folder, study, reported)
+    for kind in kinds(study):
+        write_text(output / f"{kind}.tex", MADE[kind](tables, study, methods))

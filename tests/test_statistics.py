@@ -1,0 +1,169 @@
+"""Intervals and differences against published examples, by hand, and by what they promise: coverage."""
+
+import doctest
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import course_study, default_study, write_metrics
+
+from peftstudy import statistics
+from peftstudy.errors import StudyError
+from peftstudy.statistics import holm, interval, mixtures, paired_difference, read, summarise
+
+SLEEP_GAIN = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+"""Student (1908): hours of sleep gained, of ten patients, by one drug over another; t = 4.0621, 9 degrees."""
+
+
+def test_doctests():
+    assert doctest.testmod(statistics).failed == 0
+
+
+def test_interval_of_three_by_hand():
+    # t(0.975, 2) = 4.30265; the standard error of 1, 2, 3 is 1 / sqrt(3).
+    mean, low, high = interval([1.0, 2.0, 3.0])
+    assert (mean, low, high) == pytest.approx((2.0, 2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5), abs=1e-4)
+
+
+def test_one_score_has_no_interval_and_equal_scores_have_no_width():
+    assert interval([0.7]) == (0.7, None, None)
+    assert interval([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("scores", [[], [0.5, float("nan")], [[0.5, 0.6]]])
+def test_interval_refuses_what_has_no_mean(scores):
+    with pytest.raises(ValueError, match="finite"):
+        interval(scores)
+
+
+def test_paired_difference_is_students_own_example():
+    a = pd.Series(SLEEP_GAIN[:9])
+    found = paired_difference(a, a * 0)
+    mean = np.mean(SLEEP_GAIN[:9])
+    half = 2.306004 * np.std(SLEEP_GAIN[:9], ddof=1) / 3
+    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - half, mean + half), abs=1e-5)
+    assert paired_difference(pd.Series(SLEEP_GAIN), pd.Series([0.0] * 10)).p == pytest.approx(0.002833, abs=1e-6)
+
+
+def test_pairing_is_by_seed_and_not_by_position():
+    a = pd.Series([0.9, 0.5, 0.7], index=[2, 0, 1])
+    b = pd.Series([0.4, 0.6, 0.8, 0.1], index=[0, 1, 2, 9])
+    found = paired_difference(a, b)
+    assert (found.pairs, found.low, found.high, found.p) == (3, pytest.approx(0.1), pytest.approx(0.1), None)
+    with pytest.raises(ValueError, match="no seed"):
+        paired_difference(a, pd.Series([0.1], index=[7]))
+
+
+def test_equal_scores_have_p_one():
+    a = pd.Series([0.5, 0.6])
+    assert paired_difference(a, a).p == 1.0
+
+
+def test_holm_by_hand_and_with_gaps():
+    # Sorted 0.005, 0.01, 0.03, 0.04: times 4, 3, 2, 1, then never smaller than the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, np.nan, 0.6]) == pytest.approx([1.0, np.nan, 1.0], nan_ok=True)
+    assert len(holm([])) == 0
+
+
+def test_t_intervals_cover_the_mean_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    draws = rng.normal(3.0, 2.0, size=(2000, 4))
+    bounds = [interval(scores)[1:] for scores in draws]
+    covered = np.mean([low <= 3.0 <= high for low, high in bounds])
+    assert 0.935 < covered < 0.965
+
+
+def test_bootstrap_intervals_cover_the_mean_of_skewed_scores():
+    rng = np.random.default_rng(2)
+    draws = rng.exponential(1.0, size=(150, 30))
+    covered = np.mean([low <= 1.0 <= high for _, low, high in map(interval, draws)])
+    assert 0.87 < covered < 0.99
+    assert interval(draws[0]) == interval(draws[0])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return read(write_metrics(tmp_path_factory.mktemp("default") / "metrics", default_study()) / "runs.csv")
+
+
+def cell(frame, method, split="90-10", backbone="bert-tiny"):
+    return frame[(frame.method == method) & (frame.split == split) & (frame.backbone == backbone)].iloc[0]
+
+
+def test_summary_counts_failures_and_averages_what_finished(runs):
+    scores = summarise(runs)
+    assert len(scores) == 8 * 5 + 8 * 2 + 3
+    for method, state in [("embeddings", "diverged"), ("encoder", "failed"), ("bitfit", "missing")]:
+        row = cell(scores, method)
+        assert (row.asked, row.finished, row[state]) == (3, 2, 1)
+    prompt = cell(scores, "prompt")
+    assert (prompt.finished, prompt.collapsed) == (3, 1)
+    here = runs[(runs.method == "prompt") & (runs.split == "90-10") & (runs.backbone == "bert-tiny")]
+    assert prompt.test_score == pytest.approx(here.test_score.mean())
+    assert scores.test_score.notna().all()
+
+
+def test_a_cell_without_a_finished_run_keeps_its_row(runs):
+    runs = runs.copy()
+    lost = (runs.method == "lora") & (runs.split == "30-70")
+    runs.loc[lost, ["status", "test_score"]] = ["failed", None]
+    row = cell(summarise(runs), "lora", split="30-70")
+    assert (row.asked, row.finished, row.failed) == (3, 0, 3)
+    assert np.isnan(row.test_score)
+    found = statistics.differences(runs, "full", {})
+    assert not ((found.method == "lora") & (found.split == "30-70")).any()
+
+
+def test_differences_are_to_the_reference_the_best_and_random_weights(runs):
+    found = statistics.differences(runs, "full", {"bert-tiny-random": "bert-tiny"})
+    here = found[(found.split == "90-10") & (found.backbone == "bert-tiny")]
+    assert set(here[here.kind == "pretraining"].method) == {"full", "head", "bitfit"}
+    assert (here[here.kind == "pretraining"].difference > 0.05).all()
+    to_full = here[here.kind == "reference"].set_index("method")
+    assert len(to_full) == 7
+    assert to_full.p_holm.to_numpy() == pytest.approx(holm(to_full.p))
+    assert (here[here.kind == "best"].difference <= 0).all()
+    seeds = runs[(runs.split == "90-10") & (runs.backbone == "bert-tiny")].pivot(
+        index="seed", columns="method", values="test_score"
+    )
+    assert to_full.difference["head"] == pytest.approx((seeds["head"] - seeds.full).mean())
+    assert to_full.pairs["bitfit"] == 2
+
+
+def test_a_reference_that_failed_gives_no_differences(runs):
+    found = statistics.differences(runs[runs.method != "full"], "full", {})
+    assert set(found.kind) == {"best"}
+    assert set(statistics.differences(runs, None, {}).kind) == {"best"}
+
+
+def test_mixtures_are_named(runs):
+    assert mixtures(runs) == {}
+    runs = runs.copy()
+    runs.loc[0, "device"] = "cuda"
+    assert mixtures(runs) == {"device": ["cpu", "cuda"]}
+
+
+def test_write_makes_both_files_and_the_same_bytes_twice(tmp_path):
+    study = course_study()
+    metrics = write_metrics(tmp_path / "metrics", study)
+    statistics.write(metrics, tmp_path / "a", study)
+    statistics.write(metrics, tmp_path / "b", study)
+    for name in ("scores.csv", "differences.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert len(read(tmp_path / "a" / "scores.csv")) == 20
+
+
+def test_records_of_two_protocols_are_refused(tmp_path):
+    metrics = write_metrics(tmp_path / "metrics", course_study())
+    runs = pd.read_csv(metrics / "runs.csv")
+    runs.loc[3, "protocol"] = 2
+    runs.to_csv(metrics / "runs.csv", index=False)
+    with pytest.raises(StudyError, match="protocols 1, 2"):
+        statistics.write(metrics, tmp_path / "out", course_study())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"runs\.csv: no such file"):
+        read(tmp_path / "runs.csv")
