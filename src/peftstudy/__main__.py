@@ -101,9 +101,14 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     ),
     "collect": (commands.collect, "gather the runs' records into tables", STUDY | {"--output": PATH}),
     "compare": (commands.compare, "means, intervals and differences", STUDY),
-    "draw": (commands.draw, "the figures", STUDY),
-    "tabulate": (commands.tabulate, "the tables", STUDY),
-    "typeset": (commands.typeset, "the report", STUDY | {"--paper": PATH}),
+    "draw": (commands.draw, "draw the figures", STUDY | {"--output": PATH}),
+    "tabulate": (commands.tabulate, "write the tables", STUDY | {"--output": PATH}),
+    "number": (
+        commands.number,
+        "write the numbers that the report's text names, and its headline",
+        STUDY | {"--output": PATH, "--headline": PATH},
+    ),
+    "typeset": (commands.typeset, "typeset the report", STUDY | {"--output": PATH}),
 }
 
 

@@ -34,10 +34,9 @@ def convert(archive: Path, output: Path) -> dict[str, int]:
             raise StudyError(f"{archive}: no reviews for {part}; expected aclImdb/{part}/... as in aclImdb_v1.tar.gz.")
     for part, found in rows.items():
         found.sort(key=lambda row: files.sha256_json(row["id"]))
-        with files.whole(output / f"{part}.jsonl.gz") as temporary, temporary.open("wb") as raw:
-            with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file:
-                for row in found:
-                    file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+        with files.whole(output / f"{part}.jsonl.gz") as temporary:
+            temporary.write_bytes(gzip.compress(lines.encode(), mtime=0))
     return {part: len(found) for part, found in rows.items()}
 
 

@@ -83,9 +83,13 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     )
     if choice.is_near:
         said.append(f"{other} comes within {NEAR:g} of it (difference {loss}) at {costs}.")
-        said.append(f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count.")
+        said.append(
+            f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count."
+        )
     else:
-        said.append(f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}.")
+        said.append(
+            f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
+        )
         said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
     return said
 
@@ -124,7 +128,8 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
     said = []
     for (dataset, split, backbone), rows in gains.groupby(["dataset", "split", "backbone"], sort=False):
         parts = [
-            f"{latex.score(row.difference)} {latex.bounds(row.low, row.high)}".strip() + f" with {latex.escape(row.method)}"
+            f"{latex.score(row.difference)} {latex.bounds(row.low, row.high)}".strip()
+            + f" with {latex.escape(row.method)}"
             for row in rows.itertuples()
         ]
         said.append(
@@ -153,7 +158,8 @@ def comparability(tables: SimpleNamespace, study: Study) -> str:
     mixed = statistics.mixtures(tables.runs)
     if mixed:
         kinds = "; ".join(
-            f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})" for column, values in mixed.items()
+            f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})"
+            for column, values in mixed.items()
         )
         return rf"\textbf{{The runs mix what ought to be the same}}: {latex.escape(kinds)}. Compare costs with care."
     done = tables.runs[tables.runs.status == "finished"]

@@ -6,7 +6,6 @@ Importing this module imports neither torch nor transformers.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.errors import StudyError
-from peftstudy.files import file_entry, read_json, sha256_json, write_json
+from peftstudy.files import file_entry, read_json, sha256_json, whole_folder, write_json
 from peftstudy.shapes import Shape, read_shape, read_tensors, weight_files
 
 if TYPE_CHECKING:
@@ -152,21 +151,6 @@ def write_manifest(folder: Path, extra: Mapping[str, Any]) -> None:
     entries = [file_entry(path) for path in paths]
     own = {"files": entries, "sha256": sha256_json(entries), "parameters": read_shape(folder).parameters}
     write_json(folder / "manifest.json", {**extra, **own})
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; when the block ends well, it replaces `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.mkdir()
-    try:
-        yield temporary
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -142,22 +142,34 @@ def compare(study: Path, results: Path) -> str:
     return str(results / "statistics")
 
 
-def draw(study: Path, results: Path) -> str:
+def draw(study: Path, results: Path, output: Path) -> str:
     from peftstudy import figures
 
-    figures.write(results / "metrics", results / "statistics", results / "figures", load_study(study))
-    return str(results / "figures")
+    with files.whole_folder(output) as folder:
+        figures.write(results / "metrics", results / "statistics", folder, load_study(study))
+        return f"{output}, {len(list(folder.iterdir()))} figures"
 
 
-def tabulate(study: Path, results: Path) -> str:
+def tabulate(study: Path, results: Path, output: Path) -> str:
     from peftstudy import methods, tables
 
-    described = {name: (m.citation, m.trains) for name, m in methods.registered().items()}
-    tables.write(results / "metrics", results / "statistics", results / "tables", load_study(study), described)
-    return str(results / "tables")
+    described = {name: (method.citation, method.trains) for name, method in methods.registered().items()}
+    with files.whole_folder(output) as folder:
+        tables.write(results / "metrics", results / "statistics", folder, load_study(study), described)
+        return f"{output}, {len(list(folder.iterdir()))} tables"
 
 
-def typeset(study: Path, results: Path, paper: Path) -> str:
-    from peftstudy import paper as stage
+def number(study: Path, results: Path, output: Path, headline: Path) -> str:
+    from peftstudy import paper
 
-    return stage.write(results, load_study(study), paper)
+    found = paper.headline(results, load_study(study))
+    paper.write(results, load_study(study))
+    files.write_text(headline, found + "\n")
+    return str(output)
+
+
+def typeset(study: Path, results: Path, output: Path) -> str:
+    from peftstudy import paper
+
+    paper.typeset(Path("paper"), results, output, load_study(study))
+    return str(output)

@@ -162,7 +162,11 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
         here.set_title(backbone, loc="left")
         logarithmic(here, sizes, sizes)
-    fit(axes, "y", [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)])
+    fit(
+        axes,
+        "y",
+        [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)],
+    )
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("training examples", fontsize=8)
@@ -316,4 +320,3 @@ def name_rows(axes, names: list[str]) -> None:
 def measure(data: SimpleNamespace) -> str:
     metric = str(data.runs.metric.iloc[0])
     return METRICS.get(metric, metric)
-

@@ -80,7 +80,9 @@ class Results:
     def held_out(self, backbone: str, method: str) -> pd.DataFrame:
         """The score on the held-out part after each epoch: on test where it was logged, else on validation."""
         curve = self.curve("test_score", backbone, method)
-        return curve if len(curve) and curve.notna().all(axis=None) else self.curve("validation_score", backbone, method)
+        return (
+            curve if len(curve) and curve.notna().all(axis=None) else self.curve("validation_score", backbone, method)
+        )
 
     def epochs_to_converge(self, backbone: str, method: str) -> pd.Series:
         """The first epoch whose score comes within 0.01 of the best one."""
@@ -102,7 +104,9 @@ def mean(values: pd.Series) -> Interval | None:
 Check = Callable[[Results], Iterable[Claim]]
 
 
-def over(measure: Callable, lesser: Iterable[tuple[str, str]], greater: tuple[str, str], name: str = "") -> Iterator[Claim]:
+def over(
+    measure: Callable, lesser: Iterable[tuple[str, str]], greater: tuple[str, str], name: str = ""
+) -> Iterator[Claim]:
     """Claim that one backbone and method has more of a measure than each of some others."""
     for other in lesser:
         both = other[0] == greater[0]

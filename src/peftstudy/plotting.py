@@ -70,7 +70,9 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
 
 
-def seeds_and_mean(axes: Axes, xs, ys, mean: tuple[float, float], look: Look, bounds=None, across: bool = False) -> None:
+def seeds_and_mean(
+    axes: Axes, xs, ys, mean: tuple[float, float], look: Look, bounds=None, across: bool = False
+) -> None:
     """Draw each seed as an open dot and the mean filled, with its interval along y (along x if `across`)."""
     axes.plot(xs, ys, "o", mfc="none", mec=look.colour, mew=0.5, ms=3.2, ls="none", zorder=4, gid="seeds")
     if bounds is not None and not np.isnan(bounds).any():

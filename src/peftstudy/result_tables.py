@@ -78,7 +78,9 @@ def grid(
                 lines = "".join(
                     rf"\cmidrule(lr){{{2 + i * len(heads)}-{1 + (i + 1) * len(heads)}}}" for i in range(len(beside))
                 )
-                body = tabular("l" + columns * len(beside), [["", *spans], ["method", *heads * len(beside)]], rows, lines)
+                body = tabular(
+                    "l" + columns * len(beside), [["", *spans], ["method", *heads * len(beside)]], rows, lines
+                )
                 where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
                 again = f"{label}-{len(floats) + 1}" if floats else label
                 floats.append(floating(body, where + caption, again))
@@ -118,7 +120,12 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
     def below(dataset, split):
         found = of(tables.baselines, dataset=dataset, split=split)
         return [
-            [rf"\textcolor{{gray}}{{{escape(BASELINES.get(row.baseline, row.baseline))}}}", score(row.test_score), "", ""]
+            [
+                rf"\textcolor{{gray}}{{{escape(BASELINES.get(row.baseline, row.baseline))}}}",
+                score(row.test_score),
+                "",
+                "",
+            ]
             for row in found.itertuples()
         ]
 
@@ -258,7 +265,10 @@ def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
             last = int(here.epoch.max()) if len(here) else 0
             shown = sorted(set(np.linspace(1, last, min(last, 10)).round().astype(int).tolist())) if last else []
             blocks = [
-                [group(escape(method), 1 + len(shown)), *epoch_rows(tables, study, split, backbone, method, here, shown)]
+                [
+                    group(escape(method), 1 + len(shown)),
+                    *epoch_rows(tables, study, split, backbone, method, here, shown),
+                ]
                 for method in study.methods
                 if len(of(here, method=method))
             ]
@@ -281,7 +291,10 @@ def epochs_caption(tables, study, dataset, split, backbone) -> str:
 def epoch_rows(tables, study, split, backbone, method, here, shown) -> list[list[str]]:
     """Return the rows of one method: each measure's mean over seeds, and the published one below it."""
     means = of(here, method=method).groupby("epoch").mean(numeric_only=True).reindex(shown)
-    measures = [("training_loss", "training loss", score, 3), ("validation_score", f"validation {measure(tables)}", score, 3)]
+    measures = [
+        ("training_loss", "training loss", score, 3),
+        ("validation_score", f"validation {measure(tables)}", score, 3),
+    ]
     if study.training.test_curve:
         measures.append(("test_score", f"test {measure(tables)}", score, 3))
     measures.append(("training_seconds", "seconds", lambda value, digits: amount(value), 0))
@@ -303,4 +316,3 @@ def epoch_rows(tables, study, split, backbone, method, here, shown) -> list[list
 
 def published_cells(values: pd.Series, digits: int) -> list[str]:
     return ["" if absent(value) else rf"\emph{{{score(value, digits)}}}" for value in values]
-

@@ -4,13 +4,16 @@ import json
 import sys
 from pathlib import Path
 
-from peftstudy.checking import check
+from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
 from peftstudy.study import to_json
 
+CONFIG = (workflow.configfiles or ["config.yaml"])[-1]
+
 try:
-    study = check(config, (workflow.configfiles or ["config.yaml"])[-1])
+    load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
+    study = check(config, CONFIG)
 except StudyError as error:
     sys.exit(str(error))
 
@@ -19,6 +22,7 @@ shell.prefix(f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':\"
 
 
 TABLES = list(COLUMNS)
+STATISTICS = ["scores", "differences"]
 
 
 wildcard_constraints:

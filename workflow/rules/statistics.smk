@@ -10,7 +10,7 @@ rule compare:
         expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
         study="results/{study}/study.json",
     output:
-        expand("results/{{study}}/statistics/{table}.csv", table=["scores", "differences"]),
+        expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
     params:
         results="results/{study}",
     log:

@@ -1,0 +1,40 @@
+"""figures, tables, numbers, hand-written text -> paper.
+
+in:  results/{study}/figures/, tables/, metrics/*.csv, statistics/*.csv; paper/, the text
+out: results/{study}/paper/numbers.tex, headline.txt (write_numbers), report.pdf (typeset)
+"""
+
+
+rule write_numbers:
+    input:
+        expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
+        expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
+        study="results/{study}/study.json",
+    output:
+        numbers="results/{study}/paper/numbers.tex",
+        headline="results/{study}/paper/headline.txt",
+    params:
+        results="results/{study}",
+    log:
+        "results/{study}/logs/paper/numbers.log",
+    shell:
+        "python -m peftstudy number --study {input.study:q} --results {params.results:q}"
+        " --output {output.numbers:q} --headline {output.headline:q} 2>&1 | tee {log:q}"
+
+
+rule typeset:
+    input:
+        "results/{study}/figures",
+        "results/{study}/tables",
+        "results/{study}/paper/numbers.tex",
+        text=["paper/report.tex", "paper/references.bib", "paper/sections"],
+        study="results/{study}/study.json",
+    output:
+        "results/{study}/paper/report.pdf",
+    params:
+        results="results/{study}",
+    log:
+        "results/{study}/logs/paper/typeset.log",
+    shell:
+        "python -m peftstudy typeset --study {input.study:q} --results {params.results:q} --output {output:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,22 @@
+"""metrics, statistics -> tables: in LaTeX, ready for the report.
+
+in:  results/{study}/metrics/*.csv, statistics/*.csv; paper/reported/, the figures that are replicated
+out: results/{study}/tables/
+"""
+
+
+rule tabulate:
+    input:
+        expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
+        expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
+        reported=collect("paper/reported/{name}", name=[study.replicates] if study.replicates else []),
+        study="results/{study}/study.json",
+    output:
+        directory("results/{study}/tables"),
+    params:
+        results="results/{study}",
+    log:
+        "results/{study}/logs/tables/tabulate.log",
+    shell:
+        "python -m peftstudy tabulate --study {input.study:q} --results {params.results:q} --output {output:q}"
+        " 2>&1 | tee {log:q}"
