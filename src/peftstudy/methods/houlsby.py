@@ -35,8 +35,11 @@ class Houlsby(Method):
         adapters.init(model)
         # The library rounds hidden / factor down; the half keeps that on the width that is meant.
         factor = shape.hidden / (self.width(shape) + 0.5)
-        model.add_adapter("houlsby", config=adapters.DoubleSeqBnConfig(reduction_factor=factor, init_weights="houlsby"))
-        model.train_adapter("houlsby")
+        config = adapters.DoubleSeqBnConfig(reduction_factor=factor, init_weights="houlsby")
+        model.add_adapter("houlsby", config=config)
+        # Activating resets first, and that warns unless an adapter is active already.
+        with adapters.AdapterSetup("houlsby"):
+            model.train_adapter("houlsby")
         return model
 
     def count(self, shape):
