@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from peftstudy.study import Study, from_config
+from peftstudy.configuration import from_config
+from peftstudy.study import Study
 
 SHAPE = {"hidden_size": 128}
 PRETRAIN = {"shape": SHAPE, "tokenizer": {"vocabulary": 8192}, "corpus": {"docstrings": "text"}, "steps": 2000}

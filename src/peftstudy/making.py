@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from peftstudy import files
+from peftstudy.errors import StudyError
 from peftstudy.study import Backbone
 
 WEIGHTS_AND_TOKENIZER = ("*.json", "*.safetensors", "*.txt", "*.model", "merges.txt")
@@ -39,6 +40,8 @@ def make(
         else:
             backbones.copy_folder(Path(os.path.expandvars(backbone.folder)).expanduser(), folder)
             extra = {"origin": "a local folder"}
+        if backbone.family:
+            _name_family(folder / "config.json", backbone.family)
         shape = backbones.read_shape(folder)
         backbones.check_tokenizer(folder, shape)
         manifest = backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)
@@ -61,3 +64,11 @@ def _pretrain(
     trained.tokenizer.save_pretrained(folder)
     about = trained.about | {"texts": len(texts), "texts_left_out": left_out}
     return {"origin": "pre-trained here", "pretraining": about}
+
+
+def _name_family(config: Path, family: str) -> None:
+    """Write the family into a config.json that has none; refuse one that says another."""
+    found = files.read_json(config)
+    if found.setdefault("model_type", family) != family:
+        raise StudyError(f"{config}: model_type is {found['model_type']!r}, but the study says family: {family}.")
+    files.write_json(config, found)

@@ -181,7 +181,7 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     loaded = backbones.load(inputs.backbone, task, len(data.about["labels"]), spec.seed, method.attention)
     adapted = methods.adapt(method, loaded, shape, spec.seed)
     adapted.model.to(inputs.device)
-    torch.manual_seed(spec.seed)  # from here on: dropout
+    backbones.seed_torch(spec.seed, "training")  # from here on: dropout
     return adapted, method, task
 
 

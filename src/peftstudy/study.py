@@ -88,6 +88,7 @@ class Backbone:
     folder: str | None = None
     random: str | None = None
     pretrain: Pretraining | None = None
+    family: str | None = None
     methods: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
 
