@@ -44,17 +44,21 @@ def source(spec: str, output: Path, manifest: Path) -> str:
 
 
 def examples(spec: str, table: Path, data_seed: int, output: Path) -> str:
-    from peftstudy import splits
+    from peftstudy import examples
 
-    found = splits.write_examples(study.parse(study.Dataset, spec), table, data_seed, output)
-    return f"{output}, {sum(found['counts'].values())} examples of {len(found['labels'])} labels"
+    found, report = examples.read_examples(study.parse(study.Dataset, spec), table, data_seed)
+    examples.write_examples(found, report, output)
+    return f"{output}, {len(found)} examples of {len(report['labels'])} labels"
 
 
 def split(name: str, examples: Path, validation: float, data_seed: int, output: Path) -> str:
+    import pandas as pd
+
     from peftstudy import splits
 
-    report = splits.write_split(examples, name, validation, data_seed, output)
-    return f"{output}, " + ", ".join(f"{part} {size}" for part, size in report["sizes"].items())
+    found = splits.cut(pd.read_parquet(examples), name, validation, data_seed)
+    splits.write_split(found, output, examples)
+    return f"{output}, " + ", ".join(f"{part} {size}" for part, size in found.report["sizes"].items())
 
 
 def tokenize(examples: Path, backbone: Path, max_length: int, output: Path) -> str:
@@ -111,9 +115,8 @@ def baseline(examples: Path, split: Path, output: Path) -> str:
 
     from peftstudy import baselines
 
-    parts = [np.load(split / f"{part}.npy") for part in ("train", "validation", "test")]
-    labels = files.read_json(examples.with_suffix(".json"))["labels"]
-    rows = baselines.score_baselines(pd.read_parquet(examples), *parts, labels)
+    parts = {part: np.load(split / f"{part}.npy") for part in ("train", "validation", "test")}
+    rows = baselines.score_baselines(pd.read_parquet(examples), parts)
     files.write_json(output, rows)
     return f"{output}, " + ", ".join(f"{row['baseline']} {row['test_score']:.3f}" for row in rows)
 

@@ -15,11 +15,12 @@ rule take_examples:
     params:
         spec=lambda wildcards: to_json(study.datasets[wildcards.dataset].without_length()),
         data_seed=study.data_seed,
+        folder="results/{study}/splits/{dataset}",
     log:
         "results/{study}/logs/splits/{dataset}.log",
     shell:
         "python -m peftstudy examples --spec {params.spec:q} --table {input:q}"
-        " --data-seed {params.data_seed} --output {output.table:q} 2>&1 | tee {log:q}"
+        " --data-seed {params.data_seed} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule cut_split:
