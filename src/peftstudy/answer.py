@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy import latex, statistics
-from peftstudy.figures import METRICS, backbones, of
 from peftstudy.study import Study
+from peftstudy.views import backbones, measure, of
 
 NEAR = 0.03
 """A method this close to the best one may be worth its savings."""
@@ -74,18 +74,20 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
     said = [f"{where}, {name} scores best: {estimate(best)} {metric(tables)}{seeds(best)}{baseline(choice, tables)}."]
     if lean is None:
-        return [*said, "No method that trains fewer parameters finished every run."]
+        return [*said, "No method that trains fewer parameters finished every run without collapse."]
     other = r"\textbf{" + latex.escape(lean.method) + "}"
     loss = latex.estimate(gap.difference, gap.low, gap.high)
-    costs = (
-        f"{latex.share(lean.trained / best.trained)} of the trained parameters, {ratio(lean, best, 'training_seconds')} "
-        f"of the training time and {ratio(lean, best, 'stored_bytes')} of the storage"
-    )
+    trained, time, stored = (ratio(lean, best, column) for column in ("trained", "training_seconds", "stored_bytes"))
+    costs = f"{trained} of the trained parameters, {time} of the training time and {stored} of the storage"
     if choice.is_near:
         said.append(f"{other} comes within {NEAR:g} of it (difference {loss}) at {costs}.")
-        said.append(f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count.")
+        said.append(
+            f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count."
+        )
     else:
-        said.append(f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}.")
+        said.append(
+            f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
+        )
         said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
     return said
 
@@ -114,8 +116,7 @@ def ratio(a: pd.Series, b: pd.Series, column: str) -> str:
 
 
 def metric(tables: SimpleNamespace) -> str:
-    name = str(tables.runs.metric.iloc[0])
-    return latex.escape(METRICS.get(name, name))
+    return latex.escape(measure(tables))
 
 
 def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
@@ -124,7 +125,8 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
     said = []
     for (dataset, split, backbone), rows in gains.groupby(["dataset", "split", "backbone"], sort=False):
         parts = [
-            f"{latex.score(row.difference)} {latex.bounds(row.low, row.high)}".strip() + f" with {latex.escape(row.method)}"
+            f"{latex.score(row.difference)} {latex.bounds(row.low, row.high)}".strip()
+            + f" with {latex.escape(row.method)}"
             for row in rows.itertuples()
         ]
         said.append(
@@ -142,8 +144,9 @@ def sampling_error(tables: SimpleNamespace, study: Study) -> str:
     best = found[0].best
     half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5
     return (
-        f"The intervals are over seeds and do not hold the draw of the test part: its {latex.count(best.test_examples)} "
-        f"examples alone may move an accuracy of {latex.score(best.test_score)} by {latex.score(half)} either way "
+        "The intervals are over seeds and do not hold the draw of the test part: its "
+        f"{latex.count(best.test_examples)} examples alone may move an accuracy of {latex.score(best.test_score)} by "
+        f"{latex.score(half)} either way "
         "(differences, being paired on the same examples, less)."
     )
 
@@ -153,7 +156,8 @@ def comparability(tables: SimpleNamespace, study: Study) -> str:
     mixed = statistics.mixtures(tables.runs)
     if mixed:
         kinds = "; ".join(
-            f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})" for column, values in mixed.items()
+            f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})"
+            for column, values in mixed.items()
         )
         return rf"\textbf{{The runs mix what ought to be the same}}: {latex.escape(kinds)}. Compare costs with care."
     done = tables.runs[tables.runs.status == "finished"]

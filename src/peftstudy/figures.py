@@ -23,29 +23,7 @@ from peftstudy.plotting import (
     style,
 )
 from peftstudy.study import Study
-
-METRICS = {"f1_macro": "macro F1", "mcc": "Matthews correlation"}
-
-
-class NothingToDraw(Exception):
-    """Why a figure has nothing to show."""
-
-
-def sized(study: Study, dataset: str) -> list[str]:
-    """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
-    splits = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
-    return splits if len(splits) >= 3 else list(study.splits)
-
-
-def backbones(study: Study, split: str | None = None) -> list[str]:
-    """Return the backbones that are shown, which are all but random twins, in the config's order."""
-    chosen = [b for b in study.backbones.values() if not (split and b.splits) or split in b.splits]
-    return [b.name for b in chosen if not b.random] or [b.name for b in chosen]
-
-
-def main_splits(study: Study) -> list[str]:
-    """Return the splits that are compared as such; absolute sizes are points of a curve."""
-    return [split for split in study.splits if not split.startswith("size-")] or list(study.splits[:1])
+from peftstudy.views import NothingToDraw, backbones, cells, main_splits, measure, of, shown, sized
 
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
@@ -156,13 +134,17 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             ends.setdefault(here, []).append(end)
         line = of(data.baselines, dataset=dataset, baseline="tfidf-logistic-regression")
         sizes = scores.drop_duplicates("split").set_index("split").train_examples
-        line = line[line.split.isin(sizes.index)].assign(size=lambda frame: frame.split.map(sizes)).sort_values("size")
+        line = line[line.split.isin(sizes.index)].assign(size=line.split.map(sizes)).sort_values("size")
         if len(line):
             here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
         here.set_title(backbone, loc="left")
         logarithmic(here, sizes, sizes)
-    fit(axes, "y", [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)])
+    fit(
+        axes,
+        "y",
+        [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)],
+    )
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("training examples", fontsize=8)
@@ -269,22 +251,6 @@ def note(text: str) -> Figure:
     return figure
 
 
-def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
-    """Return the rows whose columns have the wanted values."""
-    for column, value in wanted.items():
-        frame = frame[frame[column] == value]
-    return frame
-
-
-def cells(data, study, dataset, split, backbone):
-    """Yield method, scores by seed and summary of the cells that have a score."""
-    found = of(data.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=["test_score"])
-    for method in study.methods:
-        for row in of(found, method=method).itertuples():
-            runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method)
-            yield method, statistics.scores_by_seed(runs), row
-
-
 def baselines(axes, data, dataset, split, names: bool) -> None:
     """Draw the baselines of a split as vertical lines; `names` writes them above."""
     for row in of(data.baselines, dataset=dataset, split=split).dropna(subset=["test_score"]).itertuples():
@@ -297,23 +263,6 @@ def baselines(axes, data, dataset, split, names: bool) -> None:
             )  # fmt: skip
 
 
-def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]:
-    """Return the scores that a figure has dots and lines for, which set its limits."""
-    runs = of(data.runs, dataset=dataset, status="finished")
-    runs = runs[runs.split.isin(splits) & runs.backbone.isin(columns)]
-    if not len(runs):
-        raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
-    lines = of(data.baselines, dataset=dataset)
-    lines = lines[lines.split.isin(splits)] if baselines else lines.head(0)
-    return [*runs.test_score.dropna(), *lines.test_score.dropna()]
-
-
 def name_rows(axes, names: list[str]) -> None:
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
-
-
-def measure(data: SimpleNamespace) -> str:
-    metric = str(data.runs.metric.iloc[0])
-    return METRICS.get(metric, metric)
-

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import answer, figures, findings, latex, tables
+from peftstudy import answer, figures, findings, latex, tables, views
 from peftstudy.errors import StudyError
 from peftstudy.files import whole, write_text
 from peftstudy.study import Study
@@ -35,7 +35,7 @@ def study_macros(study: Study) -> dict[str, str]:
     """Return what the configuration says, as macros."""
     names = {
         "TheDatasets": study.datasets, "TheSplits": study.splits, "TheMethods": study.methods,
-        "TheBackbones": figures.backbones(study), "TheSeeds": map(str, study.seeds),
+        "TheBackbones": views.backbones(study), "TheSeeds": map(str, study.seeds),
     }  # fmt: skip
     return {
         "StudyName": latex.escape(study.name),
@@ -66,7 +66,9 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
         "NumberOfRuns": latex.count(len(runs)),
         "NumberOfFinishedRuns": latex.count(len(done)),
         "NumberOfCollapsedRuns": latex.count(done.collapsed.sum()),
-        "RunsTogetherTook": f"{latex.amount(seconds / 3600)} hours" if seconds >= 5400 else f"{latex.amount(seconds / 60)} minutes",
+        "RunsTogetherTook": f"{latex.amount(seconds / 3600)} hours"
+        if seconds >= 5400
+        else f"{latex.amount(seconds / 60)} minutes",
         "Answer": answer.answer(data, study),
         "SamplingError": answer.sampling_error(data, study),
         "Comparability": answer.comparability(data, study),
@@ -116,8 +118,21 @@ def typeset(paper: Path, results: Path, output: Path, study: Study) -> None:
     build = output.parent / "build"
     gather(paper, results, build, study)
     # A date of its own would change the bytes; report.tex leaves out the rest that does.
-    environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "TZ": "UTC", "max_print_line": "1000"}
-    command = ["latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "report.tex"]
+    environment = os.environ | {
+        "SOURCE_DATE_EPOCH": "0",
+        "FORCE_SOURCE_DATE": "1",
+        "TZ": "UTC",
+        "max_print_line": "1000",
+    }
+    command = [
+        "latexmk",
+        "-norc",
+        "-pdf",
+        "-interaction=nonstopmode",
+        "-halt-on-error",
+        "-file-line-error",
+        "report.tex",
+    ]
     done = subprocess.run(
         command, cwd=build, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
