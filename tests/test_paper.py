@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics
 
@@ -18,7 +19,12 @@ needs_latex = pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is
 
 
 def make(results: Path, study) -> Path:
-    metrics = write_metrics(results / "metrics", study)
+    write_metrics(results / "metrics", study)
+    return finish(results, study)
+
+
+def finish(results: Path, study) -> Path:
+    metrics = results / "metrics"
     statistics.write(metrics, results / "statistics", study)
     figures.write(metrics, results / "statistics", results / "figures", study)
     tables.write(metrics, results / "statistics", results / "tables", study, METHODS, REPORTED)
@@ -89,6 +95,39 @@ def test_the_report_typesets_cleanly(made, study):
     wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", log)]
     assert max(wide, default=0) < 5
     assert output.read_bytes().startswith(b"%PDF")
+
+
+BLOCK = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
+AWKWARD = {
+    "two-datasets": default_study(datasets={"first": BLOCK, "second": BLOCK}, splits=["90-10"]),
+    "one-seed": default_study(seeds=[5], splits=["size-300"], reference=None, training={"epochs": 1, "select": "last"}),
+    "no-validation": course_study(validation=0.0, replicates=None, training={"steps": 50, "select": "last"}),
+    "sizes-alone": default_study(splits=["size-300", "size-900", "size-2700"]),
+}
+
+
+@needs_latex
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_studies_read_properly_too(name, tmp_path):
+    results = make(tmp_path / "results", AWKWARD[name])
+    paper.typeset(PAPER, results, results / "paper" / "report.pdf", AWKWARD[name])
+    assert "undefined" not in (results / "paper" / "build" / "report.log").read_text(errors="replace")
+
+
+@needs_latex
+@pytest.mark.parametrize("lost", [{"backbone": "tinybert"}, {"split": "90-10"}, {"method": "full"}])
+def test_a_study_that_lost_many_runs_is_still_reported(lost, tmp_path):
+    study = course_study()
+    metrics = write_metrics(tmp_path / "metrics", study)
+    runs = pd.read_csv(metrics / "runs.csv")
+    ((column, value),) = lost.items()
+    measured = list(runs.columns[runs.columns.get_loc("test_score") :])
+    runs.loc[runs[column] == value, ["status", "reason", "collapsed"]] = ["failed", "out of memory", None]
+    runs.loc[runs[column] == value, measured] = None
+    runs.to_csv(metrics / "runs.csv", index=False)
+    finish(tmp_path, study)
+    paper.typeset(PAPER, tmp_path, tmp_path / "paper" / "report.pdf", study)
+    assert "undefined" not in (tmp_path / "paper" / "build" / "report.log").read_text(errors="replace")
 
 
 @needs_latex

@@ -7,6 +7,7 @@ import pandas as pd
 
 from peftstudy.latex import absent, amount, escape, floating, group, rate, score, tabular
 from peftstudy.result_tables import ROWS, measure, pages, pieces, spaced
+from peftstudy.statistics import CELL
 from peftstudy.study import Study
 from peftstudy.views import backbones, of
 
@@ -16,15 +17,19 @@ def searches(tables: SimpleNamespace, study: Study, methods) -> str:
     found = tables.searches
     rates = sorted(found.learning_rate.unique())
     rows = []
-    for (split, backbone, method), trials in found.groupby(["split", "backbone", "method"], sort=False):
+    for (dataset, split, backbone, method), trials in found.groupby(CELL, sort=False):
         trials = trials.groupby("learning_rate")[["validation_score", "chosen"]].max()
-        rows.append([escape(split), escape(backbone), escape(method), *(trial(trials, value) for value in rates)])
+        names = [dataset, split, backbone, method] if len(study.datasets) > 1 else [split, backbone, method]
+        rows.append([*map(escape, names), *(trial(trials, value) for value in rates)])
     if not rows:
         return "No learning rate was searched.\n"
-    header = [["split", "backbone", "method", *map(rate, rates)]]
+    names = CELL if len(study.datasets) > 1 else CELL[1:]
+    header = [[*names, *map(rate, rates)]]
     caption = "Search for learning rates: the validation score of each trial; bold is the one that was taken."
     floats = [
-        floating(tabular("lll" + "r" * len(rates), header, some), caption, f"searches-{i}" if i else "searches")
+        floating(
+            tabular("l" * len(names) + "r" * len(rates), header, some), caption, f"searches-{i}" if i else "searches"
+        )
         for i, some in enumerate(pieces(rows, ROWS))
     ]
     return "\n".join(floats)

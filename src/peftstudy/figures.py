@@ -94,7 +94,6 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
         look = looks(list(study.methods))
         figure, axes = panels(1, len(columns), 2.6, sharey=True)
         points = {}
-        spent = column(of(data.runs, dataset=dataset, split=split, status="finished"))
         for here, backbone in zip(axes[0], columns, strict=True):
             for method, seeds, row in cells(data, study, dataset, split, backbone):
                 runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method, status="finished")
@@ -102,7 +101,11 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
             here.set_title(f"{backbone}, {split}", loc="left")
-            logarithmic(here, spent[data.runs.backbone == backbone])
+            spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
+            if len(spent):
+                logarithmic(here, spent)
+            else:
+                here.set_xticks([])
         fit(axes, "y", shown(data, dataset, [split], columns, baselines=False))
         figure.supxlabel(title, fontsize=8)
         axes[0, 0].set_ylabel(f"{measure(data)} on test")
@@ -115,12 +118,15 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
 
 def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw each method's score over the size of the training part, with its interval; a panel a backbone."""
-    splits = sized(study, dataset)
+    splits = sized(study)
     columns = [b for b in backbones(study) if sum(b in backbones(study, split) for split in splits) >= 3]
     look = looks(list(study.methods))
     figure, axes = panels(1, len(columns), 2.6, sharey=True)
     scores = of(data.scores, dataset=dataset).dropna(subset=["test_score"])
     scores = scores[scores.split.isin(splits)].sort_values("train_examples", kind="stable")
+    scores = scores[scores.backbone.isin(columns)]
+    if not len(scores):
+        raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
     ends = {}
     for here, backbone in zip(axes[0], columns, strict=True):
         for method in study.methods:
@@ -143,7 +149,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
     fit(
         axes,
         "y",
-        [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)],
+        [scores.test_score.min(), *(end[1] for n in ends.values() for end in n)],
     )
     for here, names in ends.items():
         label_ends(here, names)
@@ -198,7 +204,7 @@ def kinds(study: Study) -> list[str]:
     """Return which figures the study has data for, judged by what it asks for."""
     shape = study.training
     curved = any(
-        sum(not backbone.splits or split in backbone.splits for split in sized(study, "")) >= 3
+        sum(not backbone.splits or split in backbone.splits for split in sized(study)) >= 3
         for backbone in study.backbones.values()
         if backbone.name in backbones(study)
     )

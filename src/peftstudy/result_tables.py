@@ -83,7 +83,8 @@ def grid(
                     where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
                     again = f"{label}-{len(floats) + 1}" if floats else label
                     floats.append(floating(body, where + caption, again))
-    return "\n".join(floats)
+    # The text refers to the table, so an empty one is still there.
+    return "\n".join(floats) or floating("No runs to compare.", caption, label)
 
 
 def grid_body(beside: list[str], heads: list[str], columns: str, blocks: list[list]) -> str:

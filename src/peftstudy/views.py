@@ -21,7 +21,7 @@ def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame
 
 
-def sized(study: Study, dataset: str) -> list[str]:
+def sized(study: Study) -> list[str]:
     """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
     splits = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
     return splits if len(splits) >= 3 else list(study.splits)
