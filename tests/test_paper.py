@@ -92,6 +92,7 @@ def test_the_report_typesets_cleanly(made, study):
     log = (results / "paper" / "build" / "report.log").read_text(errors="replace")
     assert "undefined" not in log
     assert "multiply defined" not in log
+    assert "Rerun to get" not in log
     wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", log)]
     assert max(wide, default=0) < 5
     assert output.read_bytes().startswith(b"%PDF")
