@@ -85,7 +85,6 @@ def write_metrics(folder: Path, study: Study, seed: int = 0, flaws: bool = True)
     """Write the seven CSVs; with `flaws`, one run collapsed, one diverged, one failed and one is missing."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    dataset = next(iter(study.datasets))
     runs, epochs = [], []
     for run in study.runs():
         row, history = one_run(study, run, rng)
@@ -94,7 +93,7 @@ def write_metrics(folder: Path, study: Study, seed: int = 0, flaws: bool = True)
     runs, epochs = pd.DataFrame(runs), pd.DataFrame(epochs)
     if flaws:
         runs, epochs = spoil(study, runs, epochs)
-    tables = {"runs": runs, "epochs": epochs, **small_tables(study, dataset, rng)}
+    tables = {"runs": runs, "epochs": epochs, **small_tables(study, rng)}
     for name, frame in tables.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
     return folder
@@ -173,9 +172,9 @@ def spoil(study, runs, epochs):
     return runs, epochs
 
 
-def small_tables(study, dataset, rng):
+def small_tables(study, rng):
     splits, baselines = [], []
-    for split in study.splits:
+    for dataset, split in product(study.datasets, study.splits):
         train, test = examples(split)
         for part, count in [("train", round(0.9 * train)), ("validation", round(0.1 * train)), ("test", test)]:
             splits.append({"dataset": dataset, "split": split, "part": part, "examples": count, "classes": 10,
@@ -188,7 +187,7 @@ def small_tables(study, dataset, rng):
     tokens, backbones = [], []
     for name, backbone in study.backbones.items():
         wide = "roberta" in name
-        if not backbone.random:
+        for dataset in study.datasets if not backbone.random else ():
             tokens.append({"dataset": dataset, "backbone": name, "examples": 6000, "mean_tokens": 27.4 + 3 * wide,
                            "max_length": 64, "truncated_share": 0.031})  # fmt: skip
         backbones.append({"backbone": name, "kind": backbone.kind, "family": "roberta" if wide else "bert",
@@ -202,7 +201,7 @@ def small_tables(study, dataset, rng):
     searches = [
         {"dataset": dataset, "split": split, "backbone": backbone, "method": method, "learning_rate": rate,
          "validation_score": round(0.4 + 0.02 * place + rng.normal(0, 0.005), 4), "chosen": str(place == 1).lower()}
-        for split, backbone, method in product(study.splits, study.backbones, searched)
+        for dataset, split, backbone, method in product(study.datasets, study.splits, study.backbones, searched)
         for place, rate in enumerate(study.methods[method].learning_rate)
     ]  # fmt: skip
     columns = ["dataset", "split", "backbone", "method", "learning_rate", "validation_score", "chosen"]

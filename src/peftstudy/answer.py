@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy import latex, statistics
-from peftstudy.figures import METRICS, backbones, of
 from peftstudy.study import Study
+from peftstudy.views import backbones, measure, of
 
 NEAR = 0.03
 """A method this close to the best one may be worth its savings."""
@@ -74,13 +74,11 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
     said = [f"{where}, {name} scores best: {estimate(best)} {metric(tables)}{seeds(best)}{baseline(choice, tables)}."]
     if lean is None:
-        return [*said, "No method that trains fewer parameters finished every run."]
+        return [*said, "No method that trains fewer parameters finished every run without collapse."]
     other = r"\textbf{" + latex.escape(lean.method) + "}"
     loss = latex.estimate(gap.difference, gap.low, gap.high)
-    costs = (
-        f"{latex.share(lean.trained / best.trained)} of the trained parameters, {ratio(lean, best, 'training_seconds')} "
-        f"of the training time and {ratio(lean, best, 'stored_bytes')} of the storage"
-    )
+    trained, time, stored = (ratio(lean, best, column) for column in ("trained", "training_seconds", "stored_bytes"))
+    costs = f"{trained} of the trained parameters, {time} of the training time and {stored} of the storage"
     if choice.is_near:
         said.append(f"{other} comes within {NEAR:g} of it (difference {loss}) at {costs}.")
         said.append(
@@ -118,8 +116,7 @@ def ratio(a: pd.Series, b: pd.Series, column: str) -> str:
 
 
 def metric(tables: SimpleNamespace) -> str:
-    name = str(tables.runs.metric.iloc[0])
-    return latex.escape(METRICS.get(name, name))
+    return latex.escape(measure(tables))
 
 
 def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
@@ -147,8 +144,9 @@ def sampling_error(tables: SimpleNamespace, study: Study) -> str:
     best = found[0].best
     half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5
     return (
-        f"The intervals are over seeds and do not hold the draw of the test part: its {latex.count(best.test_examples)} "
-        f"examples alone may move an accuracy of {latex.score(best.test_score)} by {latex.score(half)} either way "
+        "The intervals are over seeds and do not hold the draw of the test part: its "
+        f"{latex.count(best.test_examples)} examples alone may move an accuracy of {latex.score(best.test_score)} by "
+        f"{latex.score(half)} either way "
         "(differences, being paired on the same examples, less)."
     )
 

@@ -23,29 +23,7 @@ from peftstudy.plotting import (
     style,
 )
 from peftstudy.study import Study
-
-METRICS = {"f1_macro": "macro F1", "mcc": "Matthews correlation"}
-
-
-class NothingToDraw(Exception):
-    """Why a figure has nothing to show."""
-
-
-def sized(study: Study, dataset: str) -> list[str]:
-    """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
-    splits = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
-    return splits if len(splits) >= 3 else list(study.splits)
-
-
-def backbones(study: Study, split: str | None = None) -> list[str]:
-    """Return the backbones that are shown, which are all but random twins, in the config's order."""
-    chosen = [b for b in study.backbones.values() if not (split and b.splits) or split in b.splits]
-    return [b.name for b in chosen if not b.random] or [b.name for b in chosen]
-
-
-def main_splits(study: Study) -> list[str]:
-    """Return the splits that are compared as such; absolute sizes are points of a curve."""
-    return [split for split in study.splits if not split.startswith("size-")] or list(study.splits[:1])
+from peftstudy.views import NothingToDraw, backbones, cells, main_splits, measure, of, shown, sized
 
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
@@ -116,7 +94,6 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
         look = looks(list(study.methods))
         figure, axes = panels(1, len(columns), 2.6, sharey=True)
         points = {}
-        spent = column(of(data.runs, dataset=dataset, split=split, status="finished"))
         for here, backbone in zip(axes[0], columns, strict=True):
             for method, seeds, row in cells(data, study, dataset, split, backbone):
                 runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method, status="finished")
@@ -124,7 +101,11 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
             here.set_title(f"{backbone}, {split}", loc="left")
-            logarithmic(here, spent[data.runs.backbone == backbone])
+            spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
+            if len(spent):
+                logarithmic(here, spent)
+            else:
+                here.set_xticks([])
         fit(axes, "y", shown(data, dataset, [split], columns, baselines=False))
         figure.supxlabel(title, fontsize=8)
         axes[0, 0].set_ylabel(f"{measure(data)} on test")
@@ -137,12 +118,15 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
 
 def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw each method's score over the size of the training part, with its interval; a panel a backbone."""
-    splits = sized(study, dataset)
+    splits = sized(study)
     columns = [b for b in backbones(study) if sum(b in backbones(study, split) for split in splits) >= 3]
     look = looks(list(study.methods))
     figure, axes = panels(1, len(columns), 2.6, sharey=True)
     scores = of(data.scores, dataset=dataset).dropna(subset=["test_score"])
     scores = scores[scores.split.isin(splits)].sort_values("train_examples", kind="stable")
+    scores = scores[scores.backbone.isin(columns)]
+    if not len(scores):
+        raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
     ends = {}
     for here, backbone in zip(axes[0], columns, strict=True):
         for method in study.methods:
@@ -156,7 +140,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             ends.setdefault(here, []).append(end)
         line = of(data.baselines, dataset=dataset, baseline="tfidf-logistic-regression")
         sizes = scores.drop_duplicates("split").set_index("split").train_examples
-        line = line[line.split.isin(sizes.index)].assign(size=lambda frame: frame.split.map(sizes)).sort_values("size")
+        line = line[line.split.isin(sizes.index)].assign(size=line.split.map(sizes)).sort_values("size")
         if len(line):
             here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
@@ -165,7 +149,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
     fit(
         axes,
         "y",
-        [scores[scores.backbone.isin(columns)].test_score.min(), *(end[1] for n in ends.values() for end in n)],
+        [scores.test_score.min(), *(end[1] for n in ends.values() for end in n)],
     )
     for here, names in ends.items():
         label_ends(here, names)
@@ -220,7 +204,7 @@ def kinds(study: Study) -> list[str]:
     """Return which figures the study has data for, judged by what it asks for."""
     shape = study.training
     curved = any(
-        sum(not backbone.splits or split in backbone.splits for split in sized(study, "")) >= 3
+        sum(not backbone.splits or split in backbone.splits for split in sized(study)) >= 3
         for backbone in study.backbones.values()
         if backbone.name in backbones(study)
     )
@@ -273,22 +257,6 @@ def note(text: str) -> Figure:
     return figure
 
 
-def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
-    """Return the rows whose columns have the wanted values."""
-    for column, value in wanted.items():
-        frame = frame[frame[column] == value]
-    return frame
-
-
-def cells(data, study, dataset, split, backbone):
-    """Yield method, scores by seed and summary of the cells that have a score."""
-    found = of(data.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=["test_score"])
-    for method in study.methods:
-        for row in of(found, method=method).itertuples():
-            runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method)
-            yield method, statistics.scores_by_seed(runs), row
-
-
 def baselines(axes, data, dataset, split, names: bool) -> None:
     """Draw the baselines of a split as vertical lines; `names` writes them above."""
     for row in of(data.baselines, dataset=dataset, split=split).dropna(subset=["test_score"]).itertuples():
@@ -301,22 +269,6 @@ def baselines(axes, data, dataset, split, names: bool) -> None:
             )  # fmt: skip
 
 
-def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]:
-    """Return the scores that a figure has dots and lines for, which set its limits."""
-    runs = of(data.runs, dataset=dataset, status="finished")
-    runs = runs[runs.split.isin(splits) & runs.backbone.isin(columns)]
-    if not len(runs):
-        raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
-    lines = of(data.baselines, dataset=dataset)
-    lines = lines[lines.split.isin(splits)] if baselines else lines.head(0)
-    return [*runs.test_score.dropna(), *lines.test_score.dropna()]
-
-
 def name_rows(axes, names: list[str]) -> None:
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
-
-
-def measure(data: SimpleNamespace) -> str:
-    metric = str(data.runs.metric.iloc[0])
-    return METRICS.get(metric, metric)

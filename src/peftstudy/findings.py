@@ -1,50 +1,15 @@
 """Published findings as checks: a sentence of our own, and intervals that say whether it holds here."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from peftstudy.statistics import Interval, interval, paired_difference
+from peftstudy.claims import MINUS, Claim, evidence, mean, minus, verdict
 
 EFFICIENT = ("embeddings", "encoder", "prompt", "bitfit")
 METHODS = ("full", *EFFICIENT)
 BERT, ROBERTA = "tinybert", "tinyroberta"
 MANY, FEW = "90-10", "30-70"
-
-
-class Claim(NamedTuple):
-    """One quantity that a finding rests on, and the range in which the finding wants it."""
-
-    what: str
-    value: Interval | None
-    low: float = -np.inf
-    high: float = np.inf
-
-    @property
-    def verdict(self) -> str:
-        """holds when the interval lies inside the range, fails when it lies outside, else undecided."""
-        if self.value is None or self.value.low is None:
-            return "undecided"
-        if self.low < self.value.low and self.value.high < self.high:
-            return "holds"
-        if self.value.high <= self.low or self.value.low >= self.high:
-            return "fails"
-        return "undecided"
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return f"{self.what}: not measured"
-        mean, low, high = self.value
-        if low is None:
-            return f"{self.what}: {_short(mean)} (one seed)"
-        return f"{self.what}: {_short(mean)}" + (f" [{_short(low)}, {_short(high)}]" if low < high else "")
-
-
-def _short(value: float) -> str:
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
-    return (text.lstrip("-") if not text.strip("-0.") else text).replace("-", "−")
 
 
 class Results:
@@ -90,17 +55,6 @@ class Results:
         return (curve >= curve.max() - 0.01).idxmax().astype(float) if len(curve) else pd.Series(dtype=float)
 
 
-def minus(a: pd.Series, b: pd.Series) -> Interval | None:
-    """Return the paired difference, or nothing where no seed finished both."""
-    if not len(a.index.intersection(b.index)):
-        return None
-    return Interval(*paired_difference(a, b)[:3])
-
-
-def mean(values: pd.Series) -> Interval | None:
-    return interval(values.to_numpy()) if len(values) else None
-
-
 Check = Callable[[Results], Iterable[Claim]]
 
 
@@ -110,7 +64,11 @@ def over(
     """Claim that one backbone and method has more of a measure than each of some others."""
     for other in lesser:
         both = other[0] == greater[0]
-        pair = f"{greater[1]} − {other[1]} ({other[0]})" if both else f"{' '.join(greater)} − {' '.join(other)}"
+        pair = (
+            f"{greater[1]} {MINUS} {other[1]} ({other[0]})"
+            if both
+            else f"{' '.join(greater)} {MINUS} {' '.join(other)}"
+        )
         yield Claim(name + pair, minus(measure(*greater), measure(*other)), low=0)
 
 
@@ -129,16 +87,16 @@ def losses_fall(r: Results):
         for method in METHODS:
             curve = r.curve("training_loss", backbone, method)
             fall = curve.iloc[0] - curve.iloc[-1] if len(curve) else pd.Series(dtype=float)
-            yield Claim(f"fall ({backbone}, {method})", mean(fall.dropna()), low=0)
+            yield Claim(f"fall ({backbone}, {method})", mean(fall), low=0)
 
 
 def full_roberta_overfits(r: Results):
     losses = {m: r.curve("training_loss", ROBERTA, m) for m in METHODS}
     last = {m: curve.iloc[-1] if len(curve) else pd.Series(dtype=float) for m, curve in losses.items()}
     for method in EFFICIENT:
-        yield Claim(f"last loss, {method} − full", minus(last[method], last["full"]), low=0)
+        yield Claim(f"last loss, {method} {MINUS} full", minus(last[method], last["full"]), low=0)
     gap = minus(r.score(ROBERTA, "full"), r.score(ROBERTA, "bitfit"))
-    yield Claim("score, full − bitfit, within 0.02", gap, -0.02, 0.02)
+    yield Claim(f"score, full {MINUS} bitfit, within 0.02", gap, -0.02, 0.02)
 
 
 def bitfit_leads(r: Results):
@@ -177,7 +135,7 @@ def selective_starts_lower(r: Results):
 
 def roberta_takes_two_to_three_times(r: Results):
     for method in METHODS:
-        ratio = (r.seconds(ROBERTA, method) / r.seconds(BERT, method)).dropna()
+        ratio = r.seconds(ROBERTA, method) / r.seconds(BERT, method)
         # Their seconds are whole numbers: 2 to 3 times is read as 1.5 to 3.5.
         yield Claim(f"ratio ({method})", mean(ratio), 1.5, 3.5)
 
@@ -211,25 +169,25 @@ def roberta_needs_memory(r: Results):
 
 def bitfit_roberta_beats_embeddings_bert(r: Results):
     yield from over(r.seconds, [(ROBERTA, "bitfit")], (BERT, "embeddings"), "seconds, ")
-    loss = minus(drop(r, BERT, "embeddings").dropna(), drop(r, ROBERTA, "bitfit").dropna())
-    yield Claim("loss by less data, tinybert embeddings − tinyroberta bitfit", loss, low=0)
+    loss = minus(drop(r, BERT, "embeddings"), drop(r, ROBERTA, "bitfit"))
+    yield Claim(f"loss by less data, tinybert embeddings {MINUS} tinyroberta bitfit", loss, low=0)
 
 
 def encoder_overtakes_embeddings(r: Results):
     for method, other, split in (("embeddings", "encoder", MANY), ("encoder", "embeddings", FEW)):
         gap = minus(r.score(BERT, method, split), r.score(BERT, other, split))
-        yield Claim(f"{method} − {other} at {split}", gap, low=0)
+        yield Claim(f"{method} {MINUS} {other} at {split}", gap, low=0)
 
 
 def prompt_loses_little(r: Results):
     for backbone in (BERT, ROBERTA):
-        yield Claim(f"loss ({backbone}), below 0.05", mean(drop(r, backbone, "prompt").dropna()), high=0.05)
+        yield Claim(f"loss ({backbone}), below 0.05", mean(drop(r, backbone, "prompt")), high=0.05)
 
 
 def embeddings_are_nearly_as_good(r: Results):
     for backbone in (BERT, ROBERTA):
         gap = minus(r.score(backbone, "full"), r.score(backbone, "embeddings"))
-        yield Claim(f"full − embeddings ({backbone}), below 0.04", gap, high=0.04)
+        yield Claim(f"full {MINUS} embeddings ({backbone}), below 0.04", gap, high=0.04)
         yield from over(r.memory, [(backbone, "embeddings")], (backbone, "full"), "MB, ")
 
 
@@ -270,23 +228,6 @@ FINDINGS: dict[str, list[tuple[str, str, Check]]] = {
          bitfit_depends_on_backbone),
     ]
 }  # fmt: skip
-
-
-def verdict(claims: Iterable[Claim]) -> str:
-    """Return what claims say together: one that fails is enough to fail, all must hold to hold."""
-    verdicts = {claim.verdict for claim in claims}
-    return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
-
-
-def evidence(claims: list[Claim], most: int = 3) -> str:
-    """Return the claims that decide, with their numbers: those that fail, else the open ones, else the nearest."""
-    worst = next(kind for kind in ("fails", "undecided", "holds") if any(claim.verdict == kind for claim in claims))
-    shown = [claim for claim in claims if claim.verdict == worst]
-    counts = f"{len(shown)} of {len(claims)}; " if len(claims) > most else ""
-    if worst == "holds":
-        shown.sort(key=lambda claim: min(claim.value.low - claim.low, claim.high - claim.value.high))
-        counts = f"all of {len(claims)}, nearest; " if len(claims) > most else ""
-    return counts + "; ".join(map(str, shown[:most]))
 
 
 def check(name: str, runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "−": r"$-$", "×": r"$\times$", "≥": r"$\ge$",
-    "≤": r"$\le$", "±": r"$\pm$", "…": r"\dots{}", "–": "--", "—": "---",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "\N{MINUS SIGN}": r"$-$", "\N{MULTIPLICATION SIGN}": r"$\times$", "≥": r"$\ge$",
+    "≤": r"$\le$", "±": r"$\pm$", "…": r"\dots{}", "\N{EN DASH}": "--", "\N{EM DASH}": "---",
 }  # fmt: skip
 NONE = "--"
 
@@ -82,7 +83,8 @@ def share(value: float | None) -> str:
     if absent(value):
         return NONE
     percent = 100 * value
-    return f"{percent:.0f}\\%" if percent >= 99.95 or percent == 0 else f"{percent:.{1 if percent >= 1 else 2}f}\\%"
+    text = f"{percent:.{1 if percent >= 1 else 2}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + r"\%"
 
 
 def rate(value: float | None) -> str:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import answer, figures, findings, latex, tables
+from peftstudy import answer, figures, findings, latex, tables, views
 from peftstudy.errors import StudyError
 from peftstudy.files import whole, write_text
 from peftstudy.study import Study
@@ -35,7 +35,7 @@ def study_macros(study: Study) -> dict[str, str]:
     """Return what the configuration says, as macros."""
     names = {
         "TheDatasets": study.datasets, "TheSplits": study.splits, "TheMethods": study.methods,
-        "TheBackbones": figures.backbones(study), "TheSeeds": map(str, study.seeds),
+        "TheBackbones": views.backbones(study), "TheSeeds": map(str, study.seeds),
     }  # fmt: skip
     return {
         "StudyName": latex.escape(study.name),
@@ -117,29 +117,29 @@ def typeset(paper: Path, results: Path, output: Path, study: Study) -> None:
             )
     build = output.parent / "build"
     gather(paper, results, build, study)
-    # A date of its own would change the bytes; report.tex leaves out the rest that does.
-    environment = os.environ | {
-        "SOURCE_DATE_EPOCH": "0",
-        "FORCE_SOURCE_DATE": "1",
-        "TZ": "UTC",
-        "max_print_line": "1000",
-    }
-    command = [
-        "latexmk",
-        "-norc",
-        "-pdf",
-        "-interaction=nonstopmode",
-        "-halt-on-error",
-        "-file-line-error",
-        "report.tex",
-    ]
-    done = subprocess.run(
-        command, cwd=build, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode or not (build / "report.pdf").is_file():
-        raise StudyError(f"{output}: LaTeX stopped: {first_error(build, done.stdout)} (see {build / 'report.log'}).")
+    for flags in ([], ["-g"], ["-g"]):
+        printed = latexmk(build, output, flags)
+        # Two quick passes may leave an aux file of one second and one size, which latexmk takes for unchanged.
+        if "Rerun to get" not in (build / "report.log").read_text(encoding="utf-8", errors="replace"):
+            break
+    if not (build / "report.pdf").is_file():
+        raise StudyError(f"{output}: LaTeX made no pages: {first_error(build, printed)}.")
     with whole(output) as temporary:
         shutil.copyfile(build / "report.pdf", temporary)
+
+
+def latexmk(build: Path, output: Path, flags: list[str]) -> str:
+    """Run latexmk in `build` and return what it printed; its failure is a StudyError with LaTeX's first error."""
+    # A date of its own would change the bytes; report.tex leaves out the rest that does.
+    fixed = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "TZ": "UTC", "max_print_line": "1000"}
+    options = ["-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
+    done = subprocess.run(
+        ["latexmk", *options, *flags, "report.tex"],
+        cwd=build, env=os.environ | fixed, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    if done.returncode:
+        raise StudyError(f"{output}: LaTeX stopped: {first_error(build, done.stdout)} (see {build / 'report.log'}).")
+    return done.stdout
 
 
 def gather(paper: Path, results: Path, build: Path, study: Study) -> None:

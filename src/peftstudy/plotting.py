@@ -146,11 +146,12 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 7) -> None:
     """Write a name beside the right end of each line, moved apart where they would collide.
 
-    ends: (x, y, text, ink) in data units. The axes' limits and size must be final but for the layout.
+    ends: (x, y, text, ink) in data units. The axes' limits must be final. Lays the figure out.
     """
     if not ends:
         return
-    height = axes.figure.get_size_inches()[1] / axes.get_gridspec().nrows * 72 * 0.72
+    axes.figure.draw_without_rendering()
+    height = axes.get_window_extent().height / axes.figure.dpi * 72
     low, high = axes.get_ylim()
     gap = (high - low) * (size + 1.0) / height
     places = spread([end[1] for end in ends], gap)
@@ -174,10 +175,8 @@ def label_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
     renderer = figure.canvas.get_renderer()
     scale = figure.dpi / 72
     frame = axes.get_window_extent(renderer)
-    marks = np.vstack([
-        axes.transData.transform(np.column_stack([np.ravel(line.get_xdata()), np.ravel(line.get_ydata())]).astype(float))
-        for line in axes.get_lines() if line.get_gid() != "baseline"
-    ])  # fmt: skip
+    lines = [line.get_xydata() for line in axes.get_lines() if line.get_gid() != "baseline"]
+    marks = axes.transData.transform(np.vstack(lines))
     taken: list[tuple[float, float, float, float]] = []
     for x, y, text, ink in sorted(points, key=lambda point: (-point[1], point[2])):
         label = axes.annotate(text, (x, y), xytext=(0, 0), textcoords="offset points", color=ink, fontsize=size)

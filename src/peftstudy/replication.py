@@ -4,10 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from peftstudy import errors, findings, statistics
-from peftstudy.figures import of
 from peftstudy.latex import absent, bounds, count, escape, floating, group, score, tabular
 from peftstudy.result_tables import over_seeds, rule
 from peftstudy.study import Study
+from peftstudy.views import of
 
 
 def read(folder: Path, name: str) -> SimpleNamespace:

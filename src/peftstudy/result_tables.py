@@ -3,10 +3,7 @@
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
-
-from peftstudy.figures import METRICS, backbones, of
+from peftstudy import views
 from peftstudy.latex import (
     absent,
     amount,
@@ -16,13 +13,13 @@ from peftstudy.latex import (
     floating,
     group,
     p_value,
-    rate,
     score,
     share,
     shortened,
     tabular,
 )
 from peftstudy.study import Study
+from peftstudy.views import backbones, of
 
 ROWS = 46
 """So many rows of a table fit a page."""
@@ -31,8 +28,7 @@ BASELINES = {"tfidf-logistic-regression": "tf-idf, logistic regression", "majori
 
 
 def measure(tables: SimpleNamespace) -> str:
-    metric = str(tables.runs.metric.iloc[0])
-    return escape(METRICS.get(metric, metric))
+    return escape(views.measure(tables))
 
 
 def rule(study: Study) -> str:
@@ -52,6 +48,13 @@ def pieces(rows: Sequence, most: int) -> list[list]:
     return [list(rows[start : start + most]) for start in range(0, len(rows), most)]
 
 
+def pages(groups: list[list]) -> list[list[list]]:
+    """Return groups of rows shared out over as few pages as hold them, evenly."""
+    most = max(1, ROWS // max((len(rows) for rows in groups), default=1))
+    needed = max(1, -(-len(groups) // most))
+    return pieces(groups, -(-len(groups) // needed)) if groups else []
+
+
 def grid(
     study: Study, caption: str, label: str, heads: list[str], columns: str, wide: int,
     cell: Callable[[str, str, str, str], list[str] | None], below: Callable[[str, str], list[list[str]]],
@@ -62,29 +65,38 @@ def grid(
     cell: dataset, split, backbone, method -> those columns, or None where nothing was asked.
     below: dataset, split -> further rows, a backbone's columns each.
     """
+    together: dict[tuple[str, ...], list[str]] = {}
+    for split in study.splits:
+        together.setdefault(tuple(backbones(study, split)), []).append(split)
     floats = []
     for dataset in study.datasets:
-        for beside in pieces(backbones(study), wide):
-            groups = []
-            for split in study.splits:
-                rows = grid_rows(study, dataset, split, beside, cell, len(heads))
-                if rows:
-                    rows += [[name, *content * len(beside)] for name, *content in below(dataset, split)]
-                    groups.append([group(escape(split), 1 + len(heads) * len(beside)), *rows])
-            many = max(1, ROWS // max((len(rows) for rows in groups), default=1))
-            for some in pieces(groups, many):
-                rows = [row for i, rows in enumerate(some) for row in ([r"\addlinespace"] if i else []) + rows]
-                spans = [rf"\multicolumn{{{len(heads)}}}{{c}}{{{escape(name)}}}" for name in beside]
-                lines = "".join(
-                    rf"\cmidrule(lr){{{2 + i * len(heads)}-{1 + (i + 1) * len(heads)}}}" for i in range(len(beside))
-                )
-                body = tabular(
-                    "l" + columns * len(beside), [["", *spans], ["method", *heads * len(beside)]], rows, lines
-                )
-                where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
-                again = f"{label}-{len(floats) + 1}" if floats else label
-                floats.append(floating(body, where + caption, again))
-    return "\n".join(floats)
+        for some_backbones, splits in together.items():
+            for beside in pieces(some_backbones, wide):
+                blocks = []
+                for split in splits:
+                    rows = grid_rows(study, dataset, split, beside, cell, len(heads))
+                    if rows:
+                        rows += [[name, *content * len(beside)] for name, *content in below(dataset, split)]
+                        blocks.append([group(escape(split), 1 + len(heads) * len(beside)), *rows])
+                for some in pages(blocks):
+                    body = grid_body(beside, heads, columns, some)
+                    where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
+                    again = f"{label}-{len(floats) + 1}" if floats else label
+                    floats.append(floating(body, where + caption, again))
+    # The text refers to the table, so an empty one is still there.
+    return "\n".join(floats) or floating("No runs to compare.", caption, label)
+
+
+def grid_body(beside: list[str], heads: list[str], columns: str, blocks: list[list]) -> str:
+    width = len(heads)
+    spans = [rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name in beside]
+    lines = "".join(rf"\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(beside)))
+    return tabular("l" + columns * len(beside), [["", *spans], ["method", *heads * len(beside)]], spaced(blocks), lines)
+
+
+def spaced(blocks: list[list]) -> list:
+    """Return the rows of some blocks, a little space between blocks."""
+    return [row for i, rows in enumerate(blocks) for row in ([r"\addlinespace"] if i else []) + rows]
 
 
 def grid_rows(study, dataset, split, beside, cell, width):
@@ -226,93 +238,3 @@ def failures(tables: SimpleNamespace, study: Study, methods) -> str:
     )
     header = [["dataset", "split", "backbone", "method", "seed", "ended", "reason"]]
     return floating(tabular("llllrll", header, rows), caption, "failures")
-
-
-def searches(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return the validation score of every learning rate tried, the chosen one in bold."""
-    found = tables.searches
-    rates = sorted(found.learning_rate.unique())
-    rows = []
-    for (split, backbone, method), trials in found.groupby(["split", "backbone", "method"], sort=False):
-        trials = trials.groupby("learning_rate")[["validation_score", "chosen"]].max()
-        rows.append([escape(split), escape(backbone), escape(method), *(trial(trials, value) for value in rates)])
-    if not rows:
-        return "No learning rate was searched.\n"
-    header = [["split", "backbone", "method", *map(rate, rates)]]
-    caption = "Search for learning rates: the validation score of each trial; bold is the one that was taken."
-    floats = [
-        floating(tabular("lll" + "r" * len(rates), header, some), caption, f"searches-{i}" if i else "searches")
-        for i, some in enumerate(pieces(rows, ROWS))
-    ]
-    return "\n".join(floats)
-
-
-def trial(trials: pd.DataFrame, learning_rate: float) -> str:
-    if learning_rate not in trials.index:
-        return ""
-    found = trials.loc[learning_rate]
-    text = score(found.validation_score)
-    return rf"\textbf{{{text}}}" if found.chosen else text
-
-
-def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return loss, scores and seconds after each epoch on the first split, a table for each backbone."""
-    split = study.splits[0]
-    floats = []
-    for dataset in study.datasets:
-        for backbone in backbones(study, split):
-            here = of(tables.epochs, dataset=dataset, split=split, backbone=backbone)
-            last = int(here.epoch.max()) if len(here) else 0
-            shown = sorted(set(np.linspace(1, last, min(last, 10)).round().astype(int).tolist())) if last else []
-            blocks = [
-                [
-                    group(escape(method), 1 + len(shown)),
-                    *epoch_rows(tables, study, split, backbone, method, here, shown),
-                ]
-                for method in study.methods
-                if len(of(here, method=method))
-            ]
-            most = max(1, ROWS // max((len(block) for block in blocks), default=1))
-            for some in pieces(blocks, most):
-                rows = [row for i, block in enumerate(some) for row in ([r"\addlinespace"] if i else []) + block]
-                body = tabular("l" + "r" * len(shown), [["epoch", *map(str, shown)]], rows)
-                label = f"epochs-{len(floats) + 1}" if floats else "epochs"
-                floats.append(floating(body, epochs_caption(tables, study, dataset, split, backbone), label))
-    return "\n".join(floats) or "No run has finished an epoch.\n"
-
-
-def epochs_caption(tables, study, dataset, split, backbone) -> str:
-    test = " Test scores are a curve that chooses nothing." if study.training.test_curve else ""
-    theirs = " In italics the published figures." if tables.published else ""
-    data = f"{escape(dataset)}, " if len(study.datasets) > 1 else ""
-    return f"{escape(backbone)} on {data}{escape(split)}, epoch by epoch: means over seeds.{test}{theirs}"
-
-
-def epoch_rows(tables, study, split, backbone, method, here, shown) -> list[list[str]]:
-    """Return the rows of one method: each measure's mean over seeds, and the published one below it."""
-    means = of(here, method=method).groupby("epoch").mean(numeric_only=True).reindex(shown)
-    measures = [
-        ("training_loss", "training loss", score, 3),
-        ("validation_score", f"validation {measure(tables)}", score, 3),
-    ]
-    if study.training.test_curve:
-        measures.append(("test_score", f"test {measure(tables)}", score, 3))
-    measures.append(("training_seconds", "seconds", lambda value, digits: amount(value), 0))
-    theirs = None
-    if tables.published is not None:
-        theirs = of(tables.published.epochs, split=split, backbone=backbone, method=method)
-        theirs = theirs.set_index("epoch").reindex(shown) if len(theirs) else None
-    rows = []
-    for column, name, write, digits in measures:
-        if means[column].isna().all():
-            continue
-        rows.append([name, *(write(value, digits) for value in means[column])])
-        counterpart = "test_score" if study.training.test_curve else "validation_score"
-        published = {counterpart: "held_out_accuracy"}.get(column, column)
-        if theirs is not None and published in theirs and theirs[published].notna().any():
-            rows.append([r"\emph{published}", *published_cells(theirs[published], 2 if digits else 0)])
-    return rows
-
-
-def published_cells(values: pd.Series, digits: int) -> list[str]:
-    return ["" if absent(value) else rf"\emph{{{score(value, digits)}}}" for value in values]

@@ -202,8 +202,10 @@ def read(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not a whole CSV file ({error}); delete it to make it again.") from None
     for column in ("collapsed", "chosen", "dirty"):
-        if column in frame:
-            frame[column] = frame[column].astype(str).str.lower() == "true"
+        # In scores.csv `collapsed` is a count, and stays one.
+        words = frame[column].astype(str).str.lower() if column in frame else pd.Series(["1"])
+        if words.isin(["true", "false", "nan"]).all():
+            frame[column] = words == "true"
     return frame
 
 

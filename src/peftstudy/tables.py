@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import findings, replication, result_tables, statistics
+from peftstudy import epoch_tables, findings, replication, result_tables, statistics
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -96,7 +96,7 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
             rf"\citet{{{citation}}}" if citation else NONE,
             ", ".join(rate(value) for value in used) or NONE, origin_of_rate(study, spec),
         ])  # fmt: skip
-    columns = r"l>{\raggedright}p{1.75in}>{\raggedright}p{1.25in}>{\raggedright}p{0.85in}>{\raggedright\arraybackslash}p{0.8in}"
+    columns = "l" + "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (1.75, 1.25, 0.85, 0.8))
     header = [["method", "trains, besides the head", "source", "learning rate", "chosen"]]
     rate_rule = "" if not searched(study) else f" {search_rule(study)}"
     caption = f"Methods. The head, freshly initialised, is trained with every method.{rate_rule}"
@@ -159,13 +159,13 @@ MADE = {
     "backbones": backbones,
     "methods": method_table,
     "settings": settings,
-    "searches": result_tables.searches,
+    "searches": epoch_tables.searches,
     "scores": result_tables.scores,
     "differences": result_tables.differences,
     "pretraining": result_tables.pretraining,
     "costs": result_tables.costs,
     "failures": result_tables.failures,
-    "epochs": result_tables.epochs,
+    "epochs": epoch_tables.epochs,
     "replication-scores": replication.scores,
     "replication-parameters": replication.parameters,
     "findings": replication.findings_table,

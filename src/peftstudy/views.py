@@ -1,0 +1,64 @@
+"""What figures and tables look at: the rows that they show, and in which order."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+
+from peftstudy import statistics
+from peftstudy.study import Study
+
+METRICS = {"f1_macro": "macro F1", "mcc": "Matthews correlation"}
+
+
+class NothingToDraw(Exception):
+    """Why a figure has nothing to show."""
+
+
+def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+    """Return the rows whose columns have the wanted values."""
+    for column, value in wanted.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def sized(study: Study) -> list[str]:
+    """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
+    splits = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
+    return splits if len(splits) >= 3 else list(study.splits)
+
+
+def backbones(study: Study, split: str | None = None) -> list[str]:
+    """Return the backbones that are shown, which are all but random twins, in the config's order."""
+    chosen = [b for b in study.backbones.values() if not (split and b.splits) or split in b.splits]
+    return [b.name for b in chosen if not b.random] or [b.name for b in chosen]
+
+
+def main_splits(study: Study) -> list[str]:
+    """Return the splits that are compared as such; absolute sizes are points of a curve."""
+    return [split for split in study.splits if not split.startswith("size-")] or list(study.splits[:1])
+
+
+def cells(data, study, dataset, split, backbone):
+    """Yield method, scores by seed and summary of the cells that have a score."""
+    found = of(data.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=["test_score"])
+    for method in study.methods:
+        for row in of(found, method=method).itertuples():
+            runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method)
+            yield method, statistics.scores_by_seed(runs), row
+
+
+def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]:
+    """Return the scores that a figure has dots and lines for, which set its limits."""
+    runs = of(data.runs, dataset=dataset, status="finished")
+    runs = runs[runs.split.isin(splits) & runs.backbone.isin(columns)]
+    if not len(runs):
+        raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
+    lines = of(data.baselines, dataset=dataset)
+    lines = lines[lines.split.isin(splits)] if baselines else lines.head(0)
+    return [*runs.test_score.dropna(), *lines.test_score.dropna()]
+
+
+def measure(data: SimpleNamespace) -> str:
+    """Return the name of the study's main metric, as it is written out."""
+    metric = str(data.runs.metric.iloc[0])
+    return METRICS.get(metric, metric)

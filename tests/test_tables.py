@@ -1,0 +1,213 @@
+"""Tables against golden files, and the promises that a golden file does not make."""
+
+import csv
+import doctest
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import METHODS, course_study, default_study, write_metrics
+
+from peftstudy import answer, claims, findings, latex, replication, result_tables, statistics, tables
+from peftstudy.claims import Claim
+from peftstudy.errors import StudyError
+from peftstudy.statistics import Interval
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden" / "tables"
+REPORTED = ROOT / "paper" / "reported"
+
+
+def make(folder: Path, study, flaws=True) -> Path:
+    metrics = write_metrics(folder / "metrics", study, flaws=flaws)
+    statistics.write(metrics, folder / "statistics", study)
+    tables.write(metrics, folder / "statistics", folder / "tables", study, METHODS, REPORTED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies")
+    return {study.name: make(folder / study.name, study) for study in (default_study(), course_study())}
+
+
+@pytest.mark.parametrize("module", [latex])
+def test_doctests(module):
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("study", [default_study(), course_study()], ids=lambda study: study.name)
+def test_tables_are_the_golden_ones(made, study):
+    written = {path.name: path.read_text() for path in (made[study.name] / "tables").iterdir()}
+    assert sorted(written) == sorted(tables.names(study))
+    golden = GOLDEN / study.name
+    if os.environ.get("PEFTSTUDY_UPDATE_GOLDEN"):
+        golden.mkdir(parents=True, exist_ok=True)
+        for name, text in written.items():
+            (golden / name).write_text(text)
+    assert written == {path.name: path.read_text() for path in golden.iterdir()}
+
+
+def test_what_a_study_has_not_is_no_table():
+    names = tables.names(course_study())
+    assert {"replication-scores.tex", "findings.tex"} <= set(names)
+    assert not {"searches.tex", "pretraining.tex"} & set(names)
+    assert "differences.tex" not in tables.names(default_study(reference=None))
+    assert {"searches.tex", "pretraining.tex"} <= set(tables.names(default_study()))
+
+
+def test_every_row_has_as_many_cells_as_the_table_has_columns(made):
+    for folder in made.values():
+        for path in (folder / "tables").iterdir():
+            for body in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", path.read_text(), flags=re.DOTALL):
+                rows = [line for line in body.splitlines() if line.endswith(r"\\") and r"\multicolumn" not in line]
+                assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1, path
+
+
+def test_failures_are_named_and_counted(made):
+    text = (made["default"] / "tables" / "failures.tex").read_text()
+    assert "4 of 177" in text
+    for row in ("embeddings & 1 & diverged", "encoder & 2 & failed", "bitfit & 1 & missing", "prompt & 0 & collapsed"):
+        assert row in text
+    scores = (made["default"] / "tables" / "scores.tex").read_text()
+    assert "2 of 3" in scores and "3, 1c" in scores
+
+
+def test_no_failure_is_a_sentence(tmp_path):
+    folder = make(tmp_path, default_study(), flaws=False)
+    assert (folder / "tables" / "failures.tex").read_text() == "All 177 runs finished, and none collapsed.\n"
+
+
+@pytest.mark.parametrize("kind", ["scores", "differences", "costs", "pretraining", "replication-scores", "findings"])
+def test_the_selection_rule_is_named(made, kind):
+    for folder in made.values():
+        path = folder / "tables" / f"{kind}.tex"
+        if path.exists():
+            captions = re.findall(r"\\caption\{.*", path.read_text())
+            assert captions and all("best validation score" in caption for caption in captions)
+
+
+def test_one_seed_has_no_interval_and_says_so(tmp_path):
+    study = course_study(seeds=[7])
+    text = (make(tmp_path, study, flaws=False) / "tables" / "scores.tex").read_text()
+    assert "one seed, so there are no intervals" in text
+    assert not re.search(r"\[0\.\d+, ", text)
+
+
+def test_text_from_outside_cannot_break_a_table():
+    assert latex.escape("a_b & 50% {x} \\n #$^~") == (
+        r"a\_b \& 50\% \{x\} \textbackslash{}n \#\$\textasciicircum{}\textasciitilde{}"
+    )
+    assert latex.escape("naïve 中\n") == "naïve [U+4E2D] "
+    assert latex.shortened("one\n two three", 9) == r"one two \dots{}"
+
+
+def test_pages_share_rows_evenly():
+    blocks = [[["row"]] * 10 for _ in range(5)]
+    assert [len(page) for page in result_tables.pages(blocks)] == [3, 2]
+    assert result_tables.pages([]) == []
+
+
+def test_an_unknown_publication_names_the_known(tmp_path):
+    with pytest.raises(StudyError, match=r"unknown publication .*'course-raport'.*Did you mean 'course-report'"):
+        replication.read(REPORTED, "course-raport")
+
+
+def test_published_figures_are_whole():
+    """What can be read is there, and only that: 10 epochs of 10 tables, the last ones those of tables 11 and 12."""
+    published = replication.read(REPORTED, "course-report")
+    assert len(published.epochs) == 100 and len(published.splits) == 20 and len(published.parameters) == 6
+    assert published.epochs.isna().sum().to_dict()["training_seconds"] == 1
+    assert published.epochs.training_loss.isna().sum() == 10 + 9
+    last = published.epochs[published.epochs.epoch == 10].set_index(["backbone", "method"]).held_out_accuracy.dropna()
+    splits = published.splits[published.splits.split == "90-10"].set_index(["backbone", "method"]).accuracy
+    assert (last == splits.loc[last.index]).all() and len(last) == 9
+    with (REPORTED / "course-report" / "parameters.csv").open() as file:
+        assert {int(row["parameters"]) for row in csv.DictReader(file)} >= {4_385_920, 16_979_776}
+
+
+def test_claims_are_decided_by_intervals():
+    assert Claim("x", Interval(0.2, 0.1, 0.3), low=0).verdict == "holds"
+    assert Claim("x", Interval(0.2, -0.1, 0.5), low=0).verdict == "undecided"
+    assert Claim("x", Interval(-0.2, -0.3, -0.1), low=0).verdict == "fails"
+    assert Claim("x", Interval(0.01, -0.01, 0.03), -0.02, 0.02).verdict == "undecided"
+    assert Claim("x", Interval(0.2, None, None), low=0).verdict == "undecided"
+    assert Claim("x", None, low=0).verdict == "undecided"
+    items = [Claim("a", Interval(1, 1, 1), low=0), Claim("b", Interval(-1, -1, -1), low=0)]
+    assert claims.verdict(items) == "fails" and claims.verdict(items[:1]) == "holds"
+
+
+@pytest.fixture(scope="module")
+def published_runs():
+    """The published figures as if three seeds had given them, with a hair's breadth between seeds."""
+    published = replication.read(REPORTED, "course-report")
+    jitter = {0: -0.0005, 1: 0.0, 2: 0.0005}
+    runs, epochs = [], []
+    for seed, shift in jitter.items():
+        frame = published.splits.assign(seed=seed, status="finished", test_score=published.splits.accuracy + shift)
+        seconds = published.epochs.groupby(["backbone", "method"]).training_seconds.sum()
+        index = pd.MultiIndex.from_frame(frame[["backbone", "method"]])
+        frame["training_seconds"] = seconds.reindex(index).to_numpy() * (1 + shift)
+        runs.append(
+            frame.assign(epochs=10, peak_memory_bytes=1e8, peak_device_memory_bytes=None, method_parameters=None)
+        )
+        epochs.append(published.epochs.assign(seed=seed, test_score=published.epochs.held_out_accuracy + shift,
+                                              validation_score=None))  # fmt: skip
+    return pd.concat(runs, ignore_index=True), pd.concat(epochs, ignore_index=True)
+
+
+def test_findings_are_read_off_the_figures_that_they_came_from(published_runs):
+    """Fed with the published figures, the checks agree with the report, but where it disagrees with its own tables."""
+    found = findings.check("course-report", *published_runs).set_index("finding").verdict
+    for name in ("losses-fall", "full-overfits", "selective-is-faster", "prompt-loses-little"):
+        assert found[name] in ("holds", "undecided"), name
+    for name in (
+        "full-is-best",
+        "time-ratio",
+        "bitfit-is-fastest",
+        "best-choice",
+        "encoder-overtakes",
+        "bitfit-depends",
+    ):
+        assert found[name] == "holds", name
+    # Their table 11 has BitFit, and not prompt tuning, lowest on TinyBERT.
+    assert found["bitfit-leads"] == "fails" and found["prompt-is-lowest"] == "fails"
+    assert found["bitfit-trains-least"] == "undecided"
+
+
+def test_findings_turn_when_the_scores_do(published_runs):
+    runs, epochs = published_runs
+    runs = runs.copy()
+    runs.loc[runs.method == "full", "test_score"] -= 0.3
+    found = findings.check("course-report", runs, epochs).set_index("finding").verdict
+    assert found["full-is-best"] == "fails"
+
+
+def test_findings_of_nothing_are_undecided():
+    empty = findings.check("course-report", *(
+        pd.DataFrame(columns=columns) for columns in (
+            ["split", "backbone", "method", "seed", "status", "test_score"],
+            ["split", "backbone", "method", "seed", "epoch", "training_loss", "test_score", "validation_score"],
+        )
+    ))  # fmt: skip
+    assert set(empty.verdict) == {"undecided"}
+
+
+def test_the_answer_offers_no_method_that_lost_a_run(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    first = answer.choices(found, study)[0]
+    assert first.best.method == "full"
+    assert first.lean.method == "lora" and first.is_near
+    text = answer.answer(found, study)
+    assert r"\textbf{full} scores best" in text and "Take full for the score alone, lora where costs count." in text
+
+
+def test_mixed_runs_are_marked(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    assert answer.comparability(found, study) == "All runs were made on cpu with 2 threads, in float32."
+    found.runs.loc[0, "device"] = "cuda"
+    assert "mix what ought to be the same" in answer.comparability(found, study)
