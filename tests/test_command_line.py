@@ -1,0 +1,42 @@
+import subprocess
+import sys
+
+from conftest import ROOT
+
+from peftstudy import __main__
+
+
+def peftstudy(*arguments):
+    command = [sys.executable, "-m", "peftstudy", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_check_counts_the_runs_of_the_default_study():
+    done = peftstudy("check", "config.yaml")
+    assert done.returncode == 0
+    assert done.stdout.startswith("config.yaml: default: ")
+
+
+def test_a_mistake_is_one_sentence_and_exit_code_1(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text((ROOT / "config.yaml").read_text().replace("rank: 8", "rnak: 8"))
+    done = peftstudy("check", str(path))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"peftstudy check: {path}: methods.lora: unknown option 'rnak' (known: ")
+    assert line.endswith("Did you mean 'rank'?")
+
+
+def test_it_starts_without_the_heavy_libraries():
+    code = (
+        "import sys, peftstudy.__main__ as m; m.parser(); "
+        "print([x for x in ('torch', 'pandas', 'transformers') if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_subcommand_says_what_it_is_for():
+    for name, (_, text, _) in __main__.COMMANDS.items():
+        assert text and text[0].islower() and not text.endswith("."), name

@@ -1,0 +1,48 @@
+import pytest
+
+from peftstudy import files
+from peftstudy.errors import StudyError, unknown
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(ValueError), files.whole(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder"
+    with files.whole_folder(path) as folder:
+        (folder / "one").touch()
+    with pytest.raises(ValueError), files.whole_folder(path) as folder:
+        (folder / "two").touch()
+        raise ValueError
+    assert [p.name for p in path.iterdir()] == ["one"]
+    with files.whole_folder(path) as folder:
+        (folder / "three").touch()
+    assert [p.name for p in path.iterdir()] == ["three"]
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_broken_json_file_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(StudyError, match=r"a\.json: not a whole JSON file"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(StudyError, match="no such file"):
+        files.read_json(tmp_path / "b.json")
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "c.json", float("nan"))
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_an_unknown_name_comes_with_the_nearest_one():
+    assert str(unknown("x", "method", "bitft", ["bitfit", "lora"])).endswith("Did you mean 'bitfit'?")
+    assert str(unknown("x", "method", "zzz", [])) == "x: unknown method 'zzz' (known: none)."
+
+
+def test_the_checksum_of_a_value_knows_no_order():
+    assert files.sha256_json({"a": 1, "b": 2}) == files.sha256_json({"b": 2, "a": 1})

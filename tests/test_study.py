@@ -1,0 +1,88 @@
+import copy
+import json
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from peftstudy import checking, study
+from peftstudy.configuration import from_config
+
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(**blocks):
+    return from_config(copy.deepcopy(CONFIG) | blocks)
+
+
+def test_every_run_is_in_exactly_one_pack():
+    default = from_config(CONFIG)
+    paths = [run.path for run in default.runs()]
+    assert len(paths) == len(set(paths)) > 100
+    packed = [path for pack in default.packs() for path in pack.files("", "record.json")]
+    assert len(packed) == len(paths)
+    names = [pack.name for pack in default.packs()]
+    assert len(names) == len(set(names))
+
+
+def test_packs_travel_as_json():
+    for pack in from_config(CONFIG).packs():
+        assert tuple(study.Pack.runs_from_json(pack.json)) == pack.runs
+
+
+def test_specifications_travel_as_json():
+    default = from_config(CONFIG)
+    for spec in [*default.sources.values(), *default.datasets.values(), *default.backbones.values()]:
+        assert study.parse(type(spec), study.to_json(spec)) == spec
+
+
+def test_a_run_is_the_same_after_its_record():
+    run = changed(
+        methods={"lora": {"rank": 4, "targets": ["query"], "learning_rate": [1e-4, 1e-3]}}, reference="lora"
+    ).runs()[0]
+    assert run.options == (("rank", 4), ("targets", ("query",)))
+    assert study.RunSpec.from_dict(json.loads(json.dumps(run.as_dict()))) == run
+
+
+def test_random_backbones_run_where_the_config_says():
+    cells = {(b.name, split): [m.name for m in methods] for _, split, b, methods in from_config(CONFIG).cells()}
+    assert cells[("bert-random", "90-10")] == ["full", "head"]
+    assert ("bert-random", "30-70") not in cells
+
+
+def test_what_does_not_decide_the_weights_is_not_asked_of_a_backbone():
+    backbone = from_config(CONFIG).backbones["bert-random"]
+    assert backbone.methods and backbone.splits
+    assert study.to_json(backbone.without_grid()) == study.to_json(study.Backbone("bert-random", random="bert-tiny"))
+
+
+def test_the_corpus_leaves_out_examples_and_columns():
+    blocks = copy.deepcopy(CONFIG["backbones"])
+    blocks["bert-tiny"]["pretrain"]["exclude"] = ["libraries", "docstrings:summary"]
+    found = changed(backbones=blocks).exclusions("bert-tiny")
+    assert found == [
+        ("results/default/splits/libraries/examples.parquet", "text", "summary_masked"),
+        ("results/default/sources/docstrings/table.parquet", "summary", "summary"),
+    ]
+
+
+def test_a_relative_path_starts_at_the_folder(tmp_path):
+    (tmp_path / "imdb").mkdir()
+    (tmp_path / "imdb" / "train.jsonl.gz").touch()
+    config = yaml.safe_load((ROOT / "studies" / "imdb-local.yaml").read_text()) | {"folder": str(tmp_path)}
+    source = checking.check(config, "imdb-local.yaml").sources["imdb"]
+    assert source.inputs() == [str(tmp_path / "imdb" / "train.jsonl.gz")], "those that are there"
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))], ids=lambda p: p.stem
+)
+def test_every_study_is_in_order(path):
+    config = checking.load(path)
+    if "folder" in config:
+        config["folder"] = "data"
+    checked = checking.check(config, path.name)
+    lengths = {
+        len(run.training.learning_rate) for run in checked.runs() if isinstance(run.training.learning_rate, tuple)
+    }
+    assert len(lengths) <= 1, "every method searches the same number of rates"
