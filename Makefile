@@ -75,7 +75,7 @@ lock: .venv/ready  ## write requirements.lock and envs/ again, from pyproject.to
 		exit
 	fi
 	echo "Making the environment in .venv, once: one to three minutes."
-	rm -rf .venv
+	PATH=$${PATH//"$(CURDIR)/.venv/bin:"/} # an activated one, which is about to go, makes no other
 	fits() { "$$1" -c "import sys, $$2; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" 2> /dev/null; }
 	python=
 	for candidate in python3.13 python3.12 python3.11 python3 python; do
@@ -97,6 +97,7 @@ lock: .venv/ready  ## write requirements.lock and envs/ again, from pyproject.to
 		echo "No Python 3.11, 3.12 or 3.13 was found: install one (apt-get install python3 python3-venv), then try again." >&2
 		exit 1
 	fi
+	rm -rf .venv
 	"$$python" -m venv .venv
 	$(INSIDE)
 	python -m pip install --disable-pip-version-check --quiet $(UV)

@@ -1,6 +1,10 @@
 """The lock, what is made from it, and what is installed agree."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -62,3 +66,70 @@ def test_the_project_pins_what_the_lock_pins():
     asked = map(Requirement, project["dependencies"] + project["optional-dependencies"]["dev"])
     held = {pin.name: pin.specifier for pin in environment.locked(LOCK)}
     assert {pin.name: pin.specifier for pin in asked if pin.name != "torch"}.items() <= held.items()
+
+
+def bare_machine(folder: Path, python: str | None) -> dict[str, str]:
+    """Return the variables of a machine that has the shell's tools, no apt-get, no LaTeX, and maybe a python3."""
+    tools = folder / "bin"
+    tools.mkdir()
+    for name in ("bash", "cat", "id", "rm", "sed", "sha256sum", "touch"):
+        (tools / name).symlink_to(shutil.which(name))
+    if python is not None:
+        (tools / "python3").write_text(f"#!/bin/sh\n{python}\n")
+        (tools / "python3").chmod(0o755)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return {"PATH": str(tools)}
+
+
+def make(folder: Path, goal: str, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [shutil.which("make"), goal]
+    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
+
+
+NO_PYTHON = (
+    "No Python 3.11, 3.12 or 3.13 was found: install one (apt-get install python3 python3-venv), then try again."
+)
+NO_VENV = (
+    "python3 cannot make environments: install the package python{0}.{1}-venv (apt-get install python{0}.{1}-venv)"
+)
+
+
+@pytest.mark.parametrize(
+    "python, sentence",
+    [
+        (None, NO_PYTHON),
+        ("exit 1", NO_PYTHON),
+        (f'case "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"', NO_VENV.format(*sys.version_info)),
+    ],
+    ids=["none", "another version", "without venv"],
+)
+def test_a_machine_without_python_is_told_what_to_install(tmp_path, python, sentence):
+    done = make(tmp_path, ".venv/ready", bare_machine(tmp_path, python))
+    assert done.returncode != 0
+    assert sentence in done.stderr.splitlines()[0]
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_a_machine_without_latex_is_told_what_to_install_and_goes_on(tmp_path):
+    done = make(tmp_path, "latex", bare_machine(tmp_path, None))
+    assert done.returncode == 0
+    assert "install the packages latexmk texlive-latex-recommended texlive-fonts-recommended lmodern" in done.stderr
+
+
+def test_an_environment_is_made_again_only_when_the_lock_has_other_words(tmp_path):
+    environment = bare_machine(tmp_path, None)
+    (tmp_path / ".venv").mkdir()
+    lock, stamp = tmp_path / "requirements.lock", tmp_path / ".venv" / "locked"
+    stamp.write_bytes(subprocess.check_output(["sha256sum"], stdin=lock.open()))
+    os.utime(lock, (stamp.stat().st_mtime + 60,) * 2)
+    assert make(tmp_path, ".venv/locked", environment).returncode == 0
+    lock.write_text("other==1")
+    os.utime(lock, (stamp.stat().st_mtime + 60,) * 2)
+    assert NO_PYTHON in make(tmp_path, ".venv/locked", environment).stderr
+
+
+def test_an_interrupted_environment_is_made_again(tmp_path):
+    environment = bare_machine(tmp_path, None)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    assert NO_PYTHON in make(tmp_path, ".venv/ready", environment).stderr
