@@ -144,13 +144,15 @@ def check_tokenizer(folder: Path, shape: Shape) -> None:
         )
 
 
-def write_manifest(folder: Path, extra: Mapping[str, Any]) -> None:
-    """Write manifest.json: each file with its SHA-256, one over them all, the body's parameters, and `extra`."""
+def write_manifest(folder: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Write manifest.json and return it: each file with its SHA-256, one over them all, the body's parameters, and `extra`."""
     folder = Path(folder)
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "manifest.json")
     entries = [file_entry(path) for path in paths]
     own = {"files": entries, "sha256": sha256_json(entries), "parameters": read_shape(folder).parameters}
-    write_json(folder / "manifest.json", {**extra, **own})
+    manifest = {**extra, **own}
+    write_json(folder / "manifest.json", manifest)
+    return manifest
 
 
 @contextmanager

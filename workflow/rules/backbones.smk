@@ -15,10 +15,14 @@ rule make_backbone:
         directory("results/{study}/backbones/{backbone}"),
     params:
         spec=lambda wildcards: to_json(study.backbones[wildcards.backbone].without_grid()),
-        exclude=lambda wildcards: [word for found in study.exclusions(wildcards.backbone) for word in ("--exclude", *found)],
+        exclude=lambda wildcards: [
+            word for found in study.exclusions(wildcards.backbone) for word in ("--exclude", *found)
+        ],
         checkpoint="results/{study}/state/backbones/{backbone}.pt",
     log:
         "results/{study}/logs/backbones/{backbone}.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
         " {params.exclude:q} --base {input.base:q}"

@@ -17,9 +17,14 @@ try:
 except StudyError as error:
     sys.exit(str(error))
 
-# `python` is the one that runs the workflow, also where its environment is not activated.
-shell.prefix(f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':\"$PATH\"; ")
+ENVIRONMENT = "../../envs/peftstudy.yaml"
 
+# `python` is the one that runs the workflow, also where its environment is not activated; with
+# --software-deployment-method conda it is that environment's. The package is this folder's.
+exports = [f"PYTHONPATH='{workflow.basedir}/src'"]
+if not workflow.deployment_settings.deployment_method:
+    exports.append(f"PATH='{Path(sys.executable).parent}':\"$PATH\"")
+shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
 
 TABLES = list(COLUMNS)
 STATISTICS = ["scores", "differences"]
@@ -31,3 +36,7 @@ wildcard_constraints:
     dataset="[^/]+",
     split="[^/]+",
     backbone="[^/]+",
+
+
+def results_folder(wildcards):
+    return f"results/{wildcards.study}"

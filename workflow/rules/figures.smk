@@ -13,9 +13,11 @@ rule draw:
     output:
         directory("results/{study}/figures"),
     params:
-        results="results/{study}",
+        results=results_folder,
     log:
         "results/{study}/logs/figures/draw.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy draw --study {input.study:q} --results {params.results:q} --output {output:q}"
         " 2>&1 | tee {log:q}"

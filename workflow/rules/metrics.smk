@@ -12,6 +12,8 @@ rule resolve_study:
         config=json.dumps(config, sort_keys=True),
     log:
         "results/{study}/logs/metrics/study.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy resolve --config {params.config:q} --output {output:q} 2>&1 | tee {log:q}"
 
@@ -23,9 +25,11 @@ rule score_baselines:
     output:
         "results/{study}/metrics/baselines/{dataset}/{split}.json",
     params:
-        split="results/{study}/splits/{dataset}/{split}",
+        split=lambda wildcards: f"results/{wildcards.study}/splits/{wildcards.dataset}/{wildcards.split}",
     log:
         "results/{study}/logs/metrics/{dataset}_{split}.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy baseline --examples {input.examples:q} --split {params.split:q}"
         " --output {output:q} 2>&1 | tee {log:q}"
@@ -38,9 +42,11 @@ rule collect_metrics:
     output:
         expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
     params:
-        results="results/{study}",
+        results=results_folder,
     log:
         "results/{study}/logs/metrics/collect.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy collect --study {input.study:q} --results {params.results:q}"
         " --output {params.results:q}/metrics 2>&1 | tee {log:q}"

@@ -14,9 +14,11 @@ rule write_numbers:
         numbers="results/{study}/paper/numbers.tex",
         headline="results/{study}/paper/headline.txt",
     params:
-        results="results/{study}",
+        results=results_folder,
     log:
         "results/{study}/logs/paper/numbers.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy number --study {input.study:q} --results {params.results:q}"
         " --output {output.numbers:q} --headline {output.headline:q} 2>&1 | tee {log:q}"
@@ -32,9 +34,11 @@ rule typeset:
     output:
         "results/{study}/paper/report.pdf",
     params:
-        results="results/{study}",
+        results=results_folder,
     log:
         "results/{study}/logs/paper/typeset.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy typeset --study {input.study:q} --results {params.results:q} --output {output:q}"
         " 2>&1 | tee {log:q}"

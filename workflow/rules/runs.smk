@@ -26,6 +26,8 @@ for pack in study.packs():
             seconds=study.checkpoint_seconds,
         log:
             f"results/{study.name}/logs/runs/train_{pack.name}.log",
+        conda:
+            ENVIRONMENT
         shell:
             "python -m peftstudy train --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
@@ -46,6 +48,8 @@ for pack in study.packs():
             folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
         log:
             f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
+        conda:
+            ENVIRONMENT
         shell:
             "python -m peftstudy evaluate --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --test {input.test:q} {params.folders} 2>&1 | tee {log:q}"

@@ -15,6 +15,8 @@ rule read_source:
         spec=lambda wildcards: to_json(study.sources[wildcards.source]),
     log:
         "results/{study}/logs/sources/{source}.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy source --spec {params.spec:q} --output {output.table:q}"
         " --manifest {output.manifest:q} 2>&1 | tee {log:q}"

@@ -15,9 +15,11 @@ rule take_examples:
     params:
         spec=lambda wildcards: to_json(study.datasets[wildcards.dataset].without_length()),
         data_seed=study.data_seed,
-        folder="results/{study}/splits/{dataset}",
+        folder=subpath(output.table, parent=True),
     log:
         "results/{study}/logs/splits/{dataset}.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy examples --spec {params.spec:q} --table {input:q}"
         " --data-seed {params.data_seed} --output {params.folder:q} 2>&1 | tee {log:q}"
@@ -32,9 +34,11 @@ rule cut_split:
     params:
         validation=study.validation,
         data_seed=study.data_seed,
-        folder="results/{study}/splits/{dataset}/{split}",
+        folder=subpath(output.about, parent=True),
     log:
         "results/{study}/logs/splits/{dataset}_{split}.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy split --name {wildcards.split:q} --examples {input:q}"
         " --validation {params.validation} --data-seed {params.data_seed}"

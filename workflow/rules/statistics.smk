@@ -12,8 +12,10 @@ rule compare:
     output:
         expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
     params:
-        results="results/{study}",
+        results=results_folder,
     log:
         "results/{study}/logs/statistics/compare.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy compare --study {input.study:q} --results {params.results:q} 2>&1 | tee {log:q}"

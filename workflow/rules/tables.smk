@@ -14,9 +14,11 @@ rule tabulate:
     output:
         directory("results/{study}/tables"),
     params:
-        results="results/{study}",
+        results=results_folder,
     log:
         "results/{study}/logs/tables/tabulate.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy tabulate --study {input.study:q} --results {params.results:q} --output {output:q}"
         " 2>&1 | tee {log:q}"

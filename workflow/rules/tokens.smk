@@ -15,6 +15,8 @@ rule tokenize:
         max_length=lambda wildcards: study.datasets[wildcards.dataset].max_length,
     log:
         "results/{study}/logs/tokens/{dataset}_{backbone}.log",
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy tokenize --examples {input.examples:q} --backbone {input.backbone:q}"
         " --max-length {params.max_length} --output {output:q} 2>&1 | tee {log:q}"
