@@ -145,7 +145,7 @@ def check_tokenizer(folder: Path, shape: Shape) -> None:
 
 
 def write_manifest(folder: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Write manifest.json and return it: each file with its SHA-256, one over them all, the body's parameters, and `extra`."""
+    """Write and return manifest.json: files with their SHA-256, one over them all, the body's parameters, `extra`."""
     folder = Path(folder)
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "manifest.json")
     entries = [file_entry(path) for path in paths]

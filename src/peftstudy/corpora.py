@@ -22,7 +22,7 @@ def fold(text: str) -> str:
 def read_corpus(
     tables: Sequence[Path], columns: Sequence[str], exclusions: Iterable[tuple[Path, str, str]]
 ) -> tuple[list[str], dict[str, int]]:
-    """Return the texts of a corpus in the tables' order, without empty ones, repeats and excluded texts.
+    """Return a corpus' texts, white space folded, in the tables' order, without empty, repeated and excluded ones.
 
     tables, columns: the sources' tables and the column of each that holds the text.
     exclusions: a path, its column of texts that must stay out, and the corpus' own column that is
@@ -39,14 +39,13 @@ def read_corpus(
             raise StudyError(f"{path}: no column {column!r} for pre-training (known: {', '.join(table.columns)}).")
         keys = [table[name].astype(str).map(fold) for name in {column} | (checked & set(table.columns))]
         is_banned = np.any([key.isin(banned) for key in keys], axis=0)
-        for text, out in zip(table[column].astype(str), is_banned, strict=True):
-            folded = fold(text)
+        for folded, out in zip(table[column].astype(str).map(fold), is_banned, strict=True):
             reason = "excluded" if out else "empty" if not folded else "repeated" if folded in seen else None
             if reason:
                 left_out[reason] += 1
             else:
                 seen.add(folded)
-                texts.append(text)
+                texts.append(folded)
     if not texts:
         raise StudyError(f"{', '.join(map(str, tables))}: no text is left for pre-training; drop an exclusion.")
     return texts, left_out
