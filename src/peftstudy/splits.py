@@ -1,0 +1,209 @@
+"""Splits: which rows of a source are a dataset's examples, and which part of a split each falls into.
+
+One stratified order of all examples carries every split: the training part is its first share, the
+test part its last, and whether an example of the training part validates depends on its own place
+alone. So smaller training parts lie within larger ones, train in train and validation in validation.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peftstudy.errors import StudyError
+from peftstudy.files import sha256, whole, write_json
+
+PARTS = ("train", "validation", "test")
+VALIDATION_NAMES = ("validation", "dev", "valid")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Example numbers of disjoint parts (int32, in the order of the draw), and what is to be said of them."""
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    report: dict[str, Any]
+
+
+def stratified_order(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random order of examples in which every beginning holds each class in its proportion.
+
+    classes: class numbers, shape (examples,). In the first k examples the count of a class differs
+    from k times its share by less than 1. Which examples of a class come first is random.
+    Source: Tijdeman (1980), "The chairman assignment problem".
+    """
+    names, counts = np.unique(classes, return_counts=True)
+    members = [list(rng.permutation(np.flatnonzero(classes == name))) for name in names]
+    total, groups = len(classes), len(names)
+    if groups < 2:
+        return np.array([index for group in members for index in group], dtype=np.int64)
+    counts = counts.astype(np.int64)
+    given = np.zeros(groups, dtype=np.int64)
+    scale = 2 * groups - 2
+    order = np.empty(total, dtype=np.int64)
+    for place in range(total):
+        # The classes that lag enough may come next; of these the one that must come soonest does.
+        lagging = scale * (counts * (place + 1) - given * total) >= total
+        deadline = np.where(lagging, ((given + 1) * scale - 1) / counts, np.inf)
+        chosen = int(np.argmin(deadline))
+        order[place] = members[chosen][given[chosen]]
+        given[chosen] += 1
+    return order
+
+
+def cut(examples: pd.DataFrame, name: str, validation: float, data_seed: int) -> Split:
+    """Return the split of the examples that a name asks for.
+
+    name: `a-b` (train and test in percent), `size-N` (the first N of 90-10's train and validation,
+    and 90-10's test), or `official` (the parts train, test and, where there is one, validation).
+    validation: the share of the training part that is set apart. Copies (white space folded; both
+    texts of a pair) of a training or validation text are kept out of test, and copies of a training
+    text out of validation; the report counts them.
+    Raises StudyError for a size larger than the data, a part that would be empty or of one class,
+    and a class that is not in train.
+    """
+    classes = examples["label"].to_numpy()
+    rng = np.random.default_rng([data_seed, 1])
+    size = None
+    if name == "official":
+        learn, validating, test = _official(examples, validation, rng)
+    elif match := re.fullmatch(r"(\d{1,2})-(\d{1,2})|size-(\d+)", name):
+        share = int(match[1]) if match[1] else 90
+        size = int(match[3]) if match[3] else None
+        if match[1] and share + int(match[2]) != 100:
+            raise StudyError(f"splits: {name!r} does not add up to 100 (as 90-10 does).")
+        order = stratified_order(classes, rng)
+        first = round(len(order) * share / 100)
+        learn, test = order[:first], order[first:]
+        validating = _validates(classes[learn], validation)
+    else:
+        raise StudyError(f"splits: unknown name {name!r} (known: a-b as in 90-10, size-N as in size-500, official).")
+    learn, validating, test, duplicates = _without_copies(examples, learn, validating, test)
+    if size is not None:
+        if size > len(learn):
+            raise StudyError(f"splits: {name} asks for more than the {len(learn)} examples that 90-10 trains on.")
+        learn, validating = learn[:size], validating[:size]
+    parts = {"train": learn[~validating], "validation": learn[validating], "test": test}
+    parts = {part: numbers.astype(np.int32) for part, numbers in parts.items()}
+    _check(name, {part: classes[numbers] for part, numbers in parts.items()}, validation, examples.attrs.get("labels"))
+    report = {
+        "name": name, "data_seed": data_seed, "validation": validation, "duplicates": duplicates,
+        "duplicates_removed": {"train": 0, "validation": duplicates["validation"], "test": duplicates["test"]},
+        "sizes": {part: len(numbers) for part, numbers in parts.items()},
+        "labels": {part: _counts(classes[numbers]) for part, numbers in parts.items()},
+    }  # fmt: skip
+    return Split(name, **parts, report=report)
+
+
+def write_split(split: Split, folder: Path, examples: Path) -> None:
+    """Write a split's example numbers and its report; `examples` is the file that they number."""
+    digests = {}
+    for part in PARTS:
+        with whole(folder / f"{part}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, getattr(split, part))
+        digests[part] = sha256(folder / f"{part}.npy")
+    write_json(folder / "split.json", split.report | {"sha256": digests, "examples_sha256": sha256(examples)})
+
+
+def folded(examples: pd.DataFrame) -> pd.Series:
+    """Return what copies share: the text with its white space folded, of pairs both texts."""
+    columns = [column for column in ("text", "text_pair") if column in examples]
+    texts = [[" ".join(text.split()) for text in examples[column]] for column in columns]
+    return pd.Series(["\0".join(both) for both in zip(*texts, strict=True)], index=examples.index)
+
+
+def _official(
+    examples: pd.DataFrame, validation: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the order of train and validation, a mask of the latter, and the order of test."""
+    present = sorted(set(examples["part"]))
+    own = next((name for name in VALIDATION_NAMES if name in present), None)
+    missing = [part for part in ("train", "test") if part not in present]
+    if missing:
+        raise StudyError(f"splits: official needs a part {missing[0]!r}, and the data have: {', '.join(present)}.")
+    classes = examples["label"].to_numpy()
+
+    def drawn(part: str) -> np.ndarray:
+        numbers = np.flatnonzero(examples["part"] == part)
+        return numbers[stratified_order(classes[numbers], rng)]
+
+    train, test = drawn("train"), drawn("test")
+    if own is None:
+        return train, _validates(classes[train], validation), test
+    learn = np.concatenate([train, drawn(own)])
+    return learn, np.arange(len(learn)) >= len(train), test
+
+
+def _validates(classes: np.ndarray, share: float) -> np.ndarray:
+    """Return which examples of an ordered training part validate: of each class the share, within 1.
+
+    Each one's place within its class decides, not the length of the part, so parts nest. The
+    classes take turns, so that the whole keeps the share too, and a class's first example trains.
+    """
+    validates = np.zeros(len(classes), dtype=bool)
+    names = np.unique(classes)
+    for turn, name in enumerate(names):
+        places = np.flatnonzero(classes == name)
+        start = (1 - share) * (turn + 0.5) / len(names)
+        steps = np.floor(np.arange(len(places) + 1) * share + start)
+        validates[places] = np.diff(steps) > 0
+    return validates
+
+
+def _without_copies(
+    examples: pd.DataFrame, learn: np.ndarray, validating: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    """Return the parts without copies of other parts' texts, and what was found.
+
+    Counted are the examples left out of validation and of test, the distinct texts that test shared,
+    the examples left out whose label is not their copy's, and the repeats within train that stay.
+    """
+    keys = pd.factorize(folded(examples))[0]
+    classes = examples["label"].to_numpy()
+    trained = keys[learn[~validating]]
+    copied = validating & np.isin(keys[learn], trained)
+    shared = np.isin(keys[test], keys[learn])
+    left_out = np.concatenate([learn[copied], test[shared]])
+    pairs = pd.Series(classes[learn]).groupby(keys[learn]).agg(["min", "max"])
+    own = pairs.loc[keys[left_out]]
+    conflicting = (own["min"].to_numpy() != classes[left_out]) | (own["max"].to_numpy() != classes[left_out])
+    found = {
+        "validation": int(copied.sum()), "test": int(shared.sum()),
+        "texts_in_test_and_train": len(set(keys[test[shared]])),
+        "conflicting_labels": int(conflicting.sum()),
+        "repeats_within_train": len(trained) - len(set(trained)),
+    }  # fmt: skip
+    return learn[~copied], validating[~copied], test[~shared], found
+
+
+def _check(name: str, classes: dict[str, np.ndarray], validation: float, labels: Sequence[str] | None) -> None:
+    """Raise StudyError unless each part has at least two classes, all of them seen in train."""
+    for part, numbers in classes.items():
+        if part == "validation" and not len(numbers) and validation == 0:
+            continue
+        found = len(set(numbers.tolist()))
+        if found < 2:
+            state = "be empty" if not found else f"hold one class only ({_named(numbers[0], labels)})"
+            raise StudyError(
+                f"splits: {name}: the part {part} would {state} ({len(numbers)} examples); use more examples."
+            )
+    for part in ("validation", "test"):
+        unseen = sorted(set(classes[part].tolist()) - set(classes["train"].tolist()))
+        if unseen:
+            raise StudyError(f"splits: {name}: the label {_named(unseen[0], labels)} is in {part} but not in train.")
+
+
+def _named(number: int, labels: Sequence[str] | None) -> str:
+    return repr(labels[number]) if labels else f"number {number}"
+
+
+def _counts(classes: np.ndarray) -> dict[str, int]:
+    numbers, counts = np.unique(classes, return_counts=True)
+    return {str(number): int(count) for number, count in zip(numbers, counts, strict=True)}
