@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from peftstudy import files, runs, training
+from peftstudy import evaluation, files, runs, training
 from peftstudy.errors import StudyError
 from peftstudy.study import RunSpec, Search, Training
 
@@ -32,7 +32,7 @@ def train(specs, inputs):
 
 
 def evaluate(specs, inputs):
-    return runs.evaluate_pack(specs, inputs, inputs.state.parent / "test.npy")
+    return evaluation.evaluate_pack(specs, inputs, inputs.state.parent / "test.npy")
 
 
 def steps_taken(monkeypatch):

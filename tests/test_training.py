@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from peftstudy import backbones, methods, tasks, tokens, training
+from peftstudy.checkpoints import Checkpoints
 from peftstudy.study import Training
 
 SETTINGS = Training(epochs=2, batch_size=16, micro_batch_size=4, learning_rate=3e-3)
@@ -45,9 +46,7 @@ def without_seconds(progress):
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(bert, data):
-    one, again, other = (
-        a_run(bert, seed=seed).fit(data, TRAIN, VALIDATION, training.Checkpoints()) for seed in (0, 0, 1)
-    )
+    one, again, other = (a_run(bert, seed=seed).fit(data, TRAIN, VALIDATION, Checkpoints()) for seed in (0, 0, 1))
     assert same(weights(one), weights(again))
     assert without_seconds(one) == without_seconds(again)
     assert not same(weights(one), weights(other))
@@ -55,14 +54,14 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(bert, data):
 
 def test_it_learns_what_can_be_learned(bert, data):
     settings = dataclasses.replace(SETTINGS, epochs=50, learning_rate=3e-3)
-    history = a_run(bert, settings).fit(data, TRAIN, VALIDATION, training.Checkpoints()).history
+    history = a_run(bert, settings).fit(data, TRAIN, VALIDATION, Checkpoints()).history
     assert history[-1].training_loss < 0.3 < history[0].training_loss
     assert history[-1].validation_score > 0.8
 
 
 def test_a_run_that_stops_and_goes_on_ends_with_the_same_numbers(bert, data, tmp_path):
     settings = dataclasses.replace(SETTINGS, epochs=4)
-    whole = a_run(bert, settings).fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    whole = a_run(bert, settings).fit(data, TRAIN, VALIDATION, Checkpoints())
 
     class Stop(Exception):
         pass
@@ -71,12 +70,12 @@ def test_a_run_that_stops_and_goes_on_ends_with_the_same_numbers(bert, data, tmp
         if epoch == 3:
             raise Stop
 
-    keep = training.Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0)
+    keep = Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0)
     with pytest.raises(Stop):
         a_run(bert, settings).fit(data, TRAIN, VALIDATION, keep, stop)
     resumed = a_run(bert, settings)
     torch.manual_seed(99)  # what the generator held before is no matter: the checkpoint holds it
-    progress = resumed.fit(data, TRAIN, VALIDATION, training.Checkpoints(tmp_path / "checkpoint.pt", "key"))
+    progress = resumed.fit(data, TRAIN, VALIDATION, Checkpoints(tmp_path / "checkpoint.pt", "key"))
     assert same(weights(whole), weights(progress))
     assert without_seconds(whole) == without_seconds(progress)
     assert progress.chosen_epoch == whole.chosen_epoch
@@ -84,10 +83,19 @@ def test_a_run_that_stops_and_goes_on_ends_with_the_same_numbers(bert, data, tmp
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(bert, data, tmp_path):
-    keep = training.Checkpoints(tmp_path / "checkpoint.pt", "one", seconds=0)
+    keep = Checkpoints(tmp_path / "checkpoint.pt", "one", seconds=0)
     a_run(bert).fit(data, TRAIN, VALIDATION, keep)
     run = a_run(bert)
-    training.Checkpoints(tmp_path / "checkpoint.pt", "other").restore(run)
+    Checkpoints(tmp_path / "checkpoint.pt", "other").restore(run)
+    assert run.progress.epoch == 0
+
+
+def test_a_damaged_checkpoint_is_passed_over(bert, data, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    a_run(bert).fit(data, TRAIN, VALIDATION, Checkpoints(path, "key", seconds=0))
+    path.write_bytes(path.read_bytes()[:1000])
+    run = a_run(bert)
+    Checkpoints(path, "key").restore(run)
     assert run.progress.epoch == 0
 
 
@@ -105,11 +113,11 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(bert, data):
 
 def test_the_best_epoch_by_validation_is_kept_and_the_last_one_when_asked(bert, data):
     settings = dataclasses.replace(SETTINGS, epochs=6)
-    best = a_run(bert, settings).fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    best = a_run(bert, settings).fit(data, TRAIN, VALIDATION, Checkpoints())
     scores = [row.validation_score for row in best.history]
     assert best.chosen_epoch == scores.index(max(scores)) + 1
     run = a_run(bert, dataclasses.replace(settings, select="last"))
-    last = run.fit(data, TRAIN, VALIDATION[:0], training.Checkpoints())
+    last = run.fit(data, TRAIN, VALIDATION[:0], Checkpoints())
     assert last.chosen_epoch == 6
     assert last.history[0].validation_score is None
     assert same(weights(last), methods.trained_state(run.model))
@@ -117,7 +125,7 @@ def test_the_best_epoch_by_validation_is_kept_and_the_last_one_when_asked(bert, 
 
 def test_kept_weights_score_as_the_history_says(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, epochs=5))
-    progress = run.fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    progress = run.fit(data, TRAIN, VALIDATION, Checkpoints())
     methods.load_trained(run.model, progress.best)
     scored = training.evaluate(run.model, run.task, data, VALIDATION, "float32")
     assert scored.scores["accuracy"] == progress.history[progress.chosen_epoch - 1].validation_score
@@ -125,7 +133,7 @@ def test_kept_weights_score_as_the_history_says(bert, data):
 
 def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, epochs=9, learning_rate=1e30, gradient_norm=1e30))
-    history = run.fit(data, TRAIN, VALIDATION, training.Checkpoints()).history
+    history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history
     assert len(history) < 9
     assert not np.isfinite(history[-1].training_loss)
 
@@ -153,7 +161,7 @@ def test_budgets(settings, plan):
 
 def test_a_budget_in_steps_ends_within_an_epoch(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, steps=8))
-    progress = run.fit(data, TRAIN, VALIDATION, training.Checkpoints())
+    progress = run.fit(data, TRAIN, VALIDATION, Checkpoints())
     assert [row.step for row in progress.history] == [6, 8]
     assert progress.examples_seen == 8 * 16
 

@@ -85,10 +85,11 @@ def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, *
 
 
 def evaluate(runs: str, test: Path, **folders: Path) -> str:
-    from peftstudy import runs as stage
+    from peftstudy import evaluation
+    from peftstudy.runs import Inputs
 
-    inputs = stage.Inputs(**folders, device=process_device())
-    scored = stage.evaluate_pack(study.Pack.runs_from_json(runs), inputs, test)
+    inputs = Inputs(**folders, device=process_device())
+    scored = evaluation.evaluate_pack(study.Pack.runs_from_json(runs), inputs, test)
     return f"{inputs.output}, {len(scored)} runs scored on test"
 
 

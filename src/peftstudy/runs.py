@@ -1,11 +1,10 @@
-"""tokens -> runs: train and evaluate the runs of a pack in one process, the missing ones only.
+"""tokens -> runs: train the runs of a pack in one process, the missing ones only.
 
-Training is given the training and validation parts, evaluation the test part; neither function
-takes what the other reads.
+Training is given the training and validation parts; evaluation.py, which scores what was trained,
+is given the test part.
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from peftstudy import backbones, files, methods, tasks, tokens, training
+from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
-from peftstudy.records import EVALUATED, TRAINED, Place, finite, run_key, write_rows
+from peftstudy.records import TRAINED, Place, finite, run_key, write_rows
 from peftstudy.study import RunSpec
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,6 @@ class Inputs:
             "tokens": files.read_json(self.tokens / "tokens.json")["sha256"],
             "backbone": files.read_json(self.backbone / "manifest.json")["sha256"],
         }
-
-
-def device() -> torch.device:
-    """Return the accelerator when there is one; one thread an accelerator-less process has unless told otherwise."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path) -> list[Mapping[str, Any]]:
@@ -121,7 +116,7 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, spec.training, spec.seed)
     setup = time.perf_counter() - begin
-    checkpoints = training.Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
+    checkpoints = Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
     after = _keep_epoch(place) if spec.training.test_curve else None
     progress = run.fit(data, *parts, checkpoints, after)
     save_file({name: tensor.contiguous() for name, tensor in progress.best.items()}, place.weights)
@@ -214,7 +209,7 @@ def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, part
     )
     adapted, method, task = build(replace(spec, seed=search.seed), inputs, data)
     run = training.Run(adapted.model, method, task, settings, search.seed)
-    last = run.fit(data, parts[0][: search.examples], parts[1], training.Checkpoints()).history[-1]
+    last = run.fit(data, parts[0][: search.examples], parts[1], Checkpoints()).history[-1]
     return {
         "learning_rate": rate,
         "validation_score": finite(last.validation_score),
@@ -227,84 +222,3 @@ def _publish_search(spec: RunSpec, inputs: Inputs) -> None:
         cell = (inputs.state / spec.path).parent
         if (cell / "search.json").exists():
             Place(cell).publish(["search.json"], (inputs.output / spec.path).parent)
-
-
-def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:
-    """Score the chosen weights of each trained run on the test part, once; keep the predictions."""
-    index = np.load(test)
-    data = tokens.load(inputs.tokens)
-    results = []
-    for spec in runs:
-        place = Place(inputs.state / spec.path)
-        record = files.read_json(inputs.output / spec.path / "record.json")
-        key = files.sha256_json([record["key"], files.sha256(test)])
-        result = place.holds("test.json", key)
-        if result is None:
-            result = {"key": key} | (
-                _evaluate(spec, inputs, data, index, place, record) if record["status"] == "finished" else {}
-            )
-            files.write_json(place.folder / "test.json", result)
-        if not (place.folder / "predictions.parquet").exists():
-            _write_predictions(place.folder / "predictions.parquet", index[:0], data, np.empty((0, 1)))
-        place.publish(EVALUATED, inputs.output / spec.path)
-        place.forget_weights()
-        results.append(result)
-    return results
-
-
-def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndarray, place: Place, record: Any) -> dict:
-    if not place.weights.exists():
-        raise StudyError(
-            f"{place.weights}: the trained weights are gone, and the test part is not the one they were scored on; "
-            f"delete {inputs.output / spec.path / 'record.json'} and {place.folder} to train this run again."
-        )
-    rate = record["measured"]["learning_rate"]
-    adapted, _, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
-    begin = time.perf_counter()
-    scored = _score(adapted, task, data, index, place.weights, spec)
-    seconds = time.perf_counter() - begin
-    predicted = task.predict(scored.logits)
-    _write_predictions(place.folder / "predictions.parquet", index, data, scored.logits, predicted)
-    curve = [
-        _score(adapted, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
-        for epoch in range(1, record["measured"]["epochs"] + 1)
-        if spec.training.test_curve
-    ]
-    return {
-        "metric": task.metric,
-        "scores": {name: finite(value) for name, value in scored.scores.items()},
-        "loss": finite(scored.loss),
-        "is_collapsed": task.collapsed(predicted, data.labels[index]),
-        "curve": curve,
-        "test_examples": len(index),
-        "test_seconds": seconds,
-    }
-
-
-def _score(
-    adapted: Any, task: Any, data: tokens.Tokens, index: np.ndarray, weights: Path, spec: RunSpec
-) -> training.Scored:
-    methods.load_trained(adapted.model, load_file(weights))
-    return training.evaluate(adapted.model, task, data, index, spec.training.precision)
-
-
-def _write_predictions(
-    path: Path, index: np.ndarray, data: tokens.Tokens, logits: np.ndarray, predicted: Any = ()
-) -> None:
-    """Write example number, label, prediction and logits (float32) of the test part, a row an example."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    columns = {
-        "example": pa.array(index, pa.int32()),
-        "label": pa.array(data.labels[index], pa.int32()),
-        "predicted": pa.array(np.asarray(predicted), pa.int32()),
-        "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
-    }
-    with files.whole(path) as temporary:
-        parquet.write_table(pa.table(columns), temporary, compression="zstd")
-
-
-def clean(state: Path) -> None:
-    """Remove a study's state folder: weights, checkpoints and the second copies of its records."""
-    shutil.rmtree(state, ignore_errors=True)

@@ -5,18 +5,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peftstudy import files
-from peftstudy.methods import Method, trained_state
+from peftstudy.checkpoints import Checkpoints
+from peftstudy.methods import Method, load_trained, trained_state
 from peftstudy.study import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
+
+EVALUATION_BATCH = 64  # examples; sorted by length, so little of it is padding
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Run:
         tokens: Tokens,
         train: np.ndarray,
         validation: np.ndarray,
-        checkpoints: "Checkpoints",
+        checkpoints: Checkpoints,
         after_epoch: Callable[[nn.Module, int], None] | None = None,
     ) -> Progress:
         """Spend the budget; return the history and the trained weights of the chosen epoch.
@@ -105,6 +106,26 @@ class Run:
                 after_epoch(self.model, self.progress.epoch)
             checkpoints.save(self)
         return self.progress
+
+    def state(self) -> dict[str, Any]:
+        """Return all that decides how the run goes on: weights, moments, generators, progress."""
+        return {
+            "trained": trained_state(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "cpu_generator": torch.get_rng_state(),
+            "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "progress": {**vars(self.progress), "history": [asdict(row) for row in self.progress.history]},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put the run where `state` was taken."""
+        load_trained(self.model, state["trained"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["cpu_generator"].cpu())
+        if state["device_generators"]:
+            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
+        history = [Epoch(**row) for row in state["progress"]["history"]]
+        self.progress = Progress(**{**state["progress"], "history": history})
 
     def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan) -> float:
         """Do the steps of one epoch; return the mean training loss over its examples."""
@@ -173,8 +194,8 @@ def evaluate(model: nn.Module, task: Task, tokens: Tokens, index: np.ndarray, pr
     by_length = np.argsort(tokens.lengths[index], kind="stable")
     logits, total = [], 0.0
     with torch.inference_mode(), autocast(device, precision):
-        for start in range(0, len(index), 64):
-            inputs, targets = to_tensors(tokens, index[by_length[start : start + 64]], device)
+        for start in range(0, len(index), EVALUATION_BATCH):
+            inputs, targets = to_tensors(tokens, index[by_length[start : start + EVALUATION_BATCH]], device)
             output = model(**inputs).logits.float()
             total += float(task.loss_sum(output, targets))
             logits.append(output.cpu().numpy())
@@ -230,51 +251,3 @@ def _groups(model: nn.Module, method: Method, settings: Training) -> list[dict[s
         {"params": decayed, "lr": 0.0, "weight_decay": settings.weight_decay},
         {"params": free, "lr": 0.0, "weight_decay": 0.0},
     ]
-
-
-@dataclass
-class Checkpoints:
-    """Where a run keeps its state between epochs, and at least how many seconds apart.
-
-    A run that goes on from a checkpoint ends with the same numbers, bit for bit, as one that was
-    not interrupted: the optimizer's moments, torch's generators and the order of examples (which
-    depends on seed and epoch alone) are what decides the rest.
-    """
-
-    path: Path | None = None
-    key: str = ""
-    seconds: float = 30.0
-    saved: float = field(default_factory=time.monotonic)
-
-    def save(self, run: Run) -> None:
-        if self.path is None or time.monotonic() - self.saved < self.seconds:
-            return
-        state = {
-            "key": self.key,
-            "trained": trained_state(run.model),
-            "optimizer": run.optimizer.state_dict(),
-            "cpu_generator": torch.get_rng_state(),
-            "device_generators": torch.cuda.get_rng_state_all() if run.device.type == "cuda" else [],
-            "progress": {**vars(run.progress), "history": [asdict(row) for row in run.progress.history]},
-        }
-        with files.whole(self.path) as temporary:
-            torch.save(state, temporary)
-        self.saved = time.monotonic()
-
-    def restore(self, run: Run) -> None:
-        """Put a run where its checkpoint left it; one of another specification or input is passed over."""
-        if self.path is None or not self.path.exists():
-            return
-        state = torch.load(self.path, map_location=run.device, weights_only=True)
-        if state["key"] != self.key:
-            return
-        parameters = dict(run.model.named_parameters())
-        with torch.no_grad():
-            for name, tensor in state["trained"].items():
-                parameters[name].copy_(tensor)
-        run.optimizer.load_state_dict(state["optimizer"])
-        history = [Epoch(**row) for row in state["progress"].pop("history")]
-        run.progress = Progress(**state["progress"], history=history)
-        torch.set_rng_state(state["cpu_generator"].cpu())
-        if state["device_generators"]:
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])

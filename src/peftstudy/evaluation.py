@@ -1,0 +1,91 @@
+"""runs: score what was trained on the test part, once, and keep the predictions."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+from peftstudy import files, methods, tokens, training
+from peftstudy.errors import StudyError
+from peftstudy.records import EVALUATED, Place, finite
+from peftstudy.runs import Inputs, build
+from peftstudy.study import RunSpec
+
+
+def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:
+    """Score the chosen weights of each trained run on the test part, once; keep the predictions."""
+    index = np.load(test)
+    data = tokens.load(inputs.tokens)
+    results = []
+    for spec in runs:
+        place = Place(inputs.state / spec.path)
+        record = files.read_json(inputs.output / spec.path / "record.json")
+        key = files.sha256_json([record["key"], files.sha256(test)])
+        result = place.holds("test.json", key)
+        if result is None:
+            result = {"key": key} | (
+                _evaluate(spec, inputs, data, index, place, record) if record["status"] == "finished" else {}
+            )
+            files.write_json(place.folder / "test.json", result)
+        if not (place.folder / "predictions.parquet").exists():
+            _write_predictions(place.folder / "predictions.parquet", index[:0], data, np.empty((0, 1)))
+        place.publish(EVALUATED, inputs.output / spec.path)
+        place.forget_weights()
+        results.append(result)
+    return results
+
+
+def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndarray, place: Place, record: Any) -> dict:
+    if not place.weights.exists():
+        raise StudyError(
+            f"{place.weights}: the trained weights are gone, and the test part is not the one they were scored on; "
+            f"delete {inputs.output / spec.path / 'record.json'} and {place.folder} to train this run again."
+        )
+    rate = record["measured"]["learning_rate"]
+    adapted, _, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
+    begin = time.perf_counter()
+    scored = _score(adapted, task, data, index, place.weights, spec)
+    seconds = time.perf_counter() - begin
+    predicted = task.predict(scored.logits)
+    _write_predictions(place.folder / "predictions.parquet", index, data, scored.logits, predicted)
+    curve = [
+        _score(adapted, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
+        for epoch in range(1, record["measured"]["epochs"] + 1)
+        if spec.training.test_curve
+    ]
+    return {
+        "metric": task.metric,
+        "scores": {name: finite(value) for name, value in scored.scores.items()},
+        "loss": finite(scored.loss),
+        "is_collapsed": task.collapsed(predicted, data.labels[index]),
+        "curve": curve,
+        "test_examples": len(index),
+        "test_seconds": seconds,
+    }
+
+
+def _score(
+    adapted: Any, task: Any, data: tokens.Tokens, index: np.ndarray, weights: Path, spec: RunSpec
+) -> training.Scored:
+    methods.load_trained(adapted.model, load_file(weights))
+    return training.evaluate(adapted.model, task, data, index, spec.training.precision)
+
+
+def _write_predictions(
+    path: Path, index: np.ndarray, data: tokens.Tokens, logits: np.ndarray, predicted: Any = ()
+) -> None:
+    """Write example number, label, prediction and logits (float32) of the test part, a row an example."""
+    columns = {
+        "example": pa.array(index, pa.int32()),
+        "label": pa.array(data.labels[index], pa.int32()),
+        "predicted": pa.array(np.asarray(predicted), pa.int32()),
+        "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
+    }
+    with files.whole(path) as temporary:
+        parquet.write_table(pa.table(columns), temporary, compression="zstd")
