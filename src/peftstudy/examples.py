@@ -38,6 +38,8 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
         if dataset.examples > len(rows):
             raise StudyError(f"{where}.examples: {dataset.examples} asked for, but there are only {len(rows)}.")
         order = stratified_order(rows["label"].to_numpy(), np.random.default_rng([data_seed, 0]))
+        if dataset.balanced:
+            order = _balanced(where, order, rows["label"].to_numpy(), labels, dataset.examples)
         dropped["not drawn"] = len(rows) - dataset.examples
         rows = rows.iloc[np.sort(order[: dataset.examples])]
     rows = rows.reset_index(drop=True)
@@ -49,6 +51,22 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
         "dropped": dict(sorted(dropped.items())), "source_sha256": sha256(table),
     }  # fmt: skip
     return rows, report
+
+
+def _balanced(where: str, order: np.ndarray, classes: np.ndarray, labels: list[str], examples: int) -> np.ndarray:
+    """Return the first of each label in `order`, as many of one as of another."""
+    quota, rest = divmod(examples, len(labels))
+    if rest:
+        raise StudyError(
+            f"{where}.examples: {examples} cannot be balanced over {len(labels)} labels; ask for a multiple."
+        )
+    counts = np.bincount(classes, minlength=len(labels))
+    if counts.min() < quota:
+        rare = labels[counts.argmin()]
+        raise StudyError(
+            f"{where}.examples: {examples} balanced are {quota} of each label; {rare!r} has {counts.min()}."
+        )
+    return np.concatenate([order[classes[order] == label][:quota] for label in range(len(labels))])
 
 
 def write_examples(examples: pd.DataFrame, report: dict[str, Any], folder: Path) -> None:

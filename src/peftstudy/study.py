@@ -53,6 +53,7 @@ class Dataset:
     labels: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     examples: int | None = None
+    balanced: bool = False
     max_length: int = 128
 
     def without_length(self) -> "Dataset":
