@@ -105,7 +105,7 @@ def test_a_dataset_is_fetched_whole_and_read_offline(tmp_path, repositories):
 import json, sys
 from pathlib import Path
 from peftstudy.sources import read_source
-from peftstudy.study import Source, freeze
+from peftstudy.specs import Source, freeze
 output = Path(json.loads(sys.argv[1]))
 files = {"train": "data/train-*", "test": "data/test-00000.parquet"}
 options = {"repository": "org/reviews", "revision": "%s", "files": files}

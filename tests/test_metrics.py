@@ -5,7 +5,7 @@ import pytest
 
 from peftstudy import files, metrics
 from peftstudy.records import write_rows
-from peftstudy.study import RunSpec, Search, Training
+from peftstudy.specs import RunSpec, Search, Training
 
 SPEC = RunSpec("made", "90-10", "bert", "lora", 0, "classification", "lora", (("rank", 4),), Training(), Search())
 TEST = {"metric": "accuracy", "scores": {"accuracy": 0.8, "f1_macro": 0.7, "mcc": 0.6}, "loss": 0.5,

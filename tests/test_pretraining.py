@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from peftstudy import pretraining
-from peftstudy.study import Pretraining
+from peftstudy.specs import Pretraining
 
 SETTINGS = Pretraining(
     family="bert",

@@ -8,7 +8,7 @@ import torch
 
 from peftstudy import evaluation, files, runs, training
 from peftstudy.errors import StudyError
-from peftstudy.study import RunSpec, Search, Training
+from peftstudy.specs import RunSpec, Search, Training
 
 PARTS = {"train": np.arange(96), "validation": np.arange(96, 144), "test": np.arange(144, 240)}
 

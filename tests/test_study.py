@@ -5,7 +5,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from peftstudy import checking, study
+from peftstudy import checking, specs, study
 from peftstudy.configuration import from_config
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -33,7 +33,7 @@ def test_packs_travel_as_json():
 def test_specifications_travel_as_json():
     default = from_config(CONFIG)
     for spec in [*default.sources.values(), *default.datasets.values(), *default.backbones.values()]:
-        assert study.parse(type(spec), study.to_json(spec)) == spec
+        assert specs.parse(type(spec), specs.to_json(spec)) == spec
 
 
 def test_a_run_is_the_same_after_its_record():
@@ -41,7 +41,7 @@ def test_a_run_is_the_same_after_its_record():
         methods={"lora": {"rank": 4, "targets": ["query"], "learning_rate": [1e-4, 1e-3]}}, reference="lora"
     ).runs()[0]
     assert run.options == (("rank", 4), ("targets", ("query",)))
-    assert study.RunSpec.from_dict(json.loads(json.dumps(run.as_dict()))) == run
+    assert specs.RunSpec.from_dict(json.loads(json.dumps(run.as_dict()))) == run
 
 
 def test_random_backbones_run_where_the_config_says():
@@ -53,7 +53,7 @@ def test_random_backbones_run_where_the_config_says():
 def test_what_does_not_decide_the_weights_is_not_asked_of_a_backbone():
     backbone = from_config(CONFIG).backbones["bert-random"]
     assert backbone.methods and backbone.splits
-    assert study.to_json(backbone.without_grid()) == study.to_json(study.Backbone("bert-random", random="bert-tiny"))
+    assert specs.to_json(backbone.without_grid()) == specs.to_json(specs.Backbone("bert-random", random="bert-tiny"))
 
 
 def test_the_corpus_leaves_out_examples_and_columns():

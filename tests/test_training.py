@@ -6,7 +6,7 @@ import torch
 
 from peftstudy import backbones, methods, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.study import Training
+from peftstudy.specs import Training
 
 SETTINGS = Training(epochs=2, batch_size=16, micro_batch_size=4, learning_rate=3e-3)
 TRAIN, VALIDATION = np.arange(0, 96), np.arange(96, 144)

@@ -9,7 +9,8 @@ import yaml
 from peftstudy import methods, schema, tasks
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
-from peftstudy.study import Backbone, Dataset, Pretraining, Study
+from peftstudy.specs import Backbone, Dataset, Pretraining
+from peftstudy.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 

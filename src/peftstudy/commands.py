@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from peftstudy import configuration, files, study
+from peftstudy import configuration, files, specs
+from peftstudy.study import Pack, Study
 
 
 def check(config: Path) -> str | None:
@@ -39,14 +40,14 @@ def resolve(config: str, output: Path) -> None:
 def source(spec: str, output: Path, manifest: Path) -> str:
     from peftstudy import sources
 
-    sources.read_source(study.parse(study.Source, spec), output, manifest)
+    sources.read_source(specs.parse(specs.Source, spec), output, manifest)
     return f"{output}, {files.read_json(manifest)['rows']} rows"
 
 
 def examples(spec: str, table: Path, data_seed: int, output: Path) -> str:
     from peftstudy import examples
 
-    found, report = examples.read_examples(study.parse(study.Dataset, spec), table, data_seed)
+    found, report = examples.read_examples(specs.parse(specs.Dataset, spec), table, data_seed)
     examples.write_examples(found, report, output)
     return f"{output}, {len(found)} examples of {len(report['labels'])} labels"
 
@@ -72,7 +73,7 @@ def tokenize(examples: Path, backbone: Path, max_length: int, output: Path) -> s
 def backbone(spec: str, output: Path, **inputs: Any) -> str:
     from peftstudy import making
 
-    manifest = making.make(study.parse(study.Backbone, spec), output, **inputs)
+    manifest = making.make(specs.parse(specs.Backbone, spec), output, **inputs)
     return f"{output}, {manifest['parameters']:,} parameters"
 
 
@@ -80,7 +81,7 @@ def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, *
     from peftstudy import runs as stage
 
     inputs = stage.Inputs(**folders, device=process_device(), checkpoint_seconds=checkpoint_seconds)
-    records = stage.train_pack(study.Pack.runs_from_json(runs), inputs, train, validation)
+    records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation)
     return _outcome(inputs.output, records)
 
 
@@ -89,7 +90,7 @@ def evaluate(runs: str, test: Path, **folders: Path) -> str:
     from peftstudy.runs import Inputs
 
     inputs = Inputs(**folders, device=process_device())
-    scored = evaluation.evaluate_pack(study.Pack.runs_from_json(runs), inputs, test)
+    scored = evaluation.evaluate_pack(Pack.runs_from_json(runs), inputs, test)
     return f"{inputs.output}, {len(scored)} runs scored on test"
 
 
@@ -122,7 +123,7 @@ def baseline(examples: Path, split: Path, output: Path) -> str:
     return f"{output}, " + ", ".join(f"{row['baseline']} {row['test_score']:.3f}" for row in rows)
 
 
-def load_study(path: Path) -> study.Study:
+def load_study(path: Path) -> Study:
     return configuration.from_config(files.read_json(path))
 
 

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from peftstudy.study import Backbone, Dataset, MethodSpec, Pretraining, Search, Source, Study, Training, freeze
+from peftstudy.specs import Backbone, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
+from peftstudy.study import Study
 
 PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "data_seed", "validation")
 

@@ -15,7 +15,7 @@ from peftstudy import files, methods, tokens, training
 from peftstudy.errors import StudyError
 from peftstudy.records import EVALUATED, Place, finite
 from peftstudy.runs import Inputs, build
-from peftstudy.study import RunSpec
+from peftstudy.specs import RunSpec
 
 
 def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:

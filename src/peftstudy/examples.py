@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from peftstudy.errors import StudyError, unknown
 from peftstudy.files import sha256, write_json
 from peftstudy.sources import write_table
+from peftstudy.specs import Dataset
 from peftstudy.splits import stratified_order
-from peftstudy.study import Dataset
 
 
 def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:

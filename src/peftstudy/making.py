@@ -6,7 +6,7 @@ from typing import Any
 
 from peftstudy import files
 from peftstudy.errors import StudyError
-from peftstudy.study import Backbone
+from peftstudy.specs import Backbone
 
 WEIGHTS_AND_TOKENIZER = ("*.json", "*.safetensors", "*.txt", "*.model", "merges.txt")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from peftstudy import files
 from peftstudy.records import write_rows
-from peftstudy.study import RunSpec, Study
+from peftstudy.specs import RunSpec
+from peftstudy.study import Study
 
 KEYS = ("dataset", "split", "backbone", "method", "seed")
 MEASURED = (

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from peftstudy import corpora, files
 from peftstudy.errors import StudyError
 from peftstudy.progress import Progress
-from peftstudy.study import Pretraining
+from peftstudy.specs import Pretraining
 from peftstudy.training import autocast, schedule
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 
 from peftstudy import files
 from peftstudy.errors import StudyError
-from peftstudy.study import RunSpec
+from peftstudy.specs import RunSpec
 
 TRAINED = ("record.json", "history.csv")
 EVALUATED = ("test.json", "predictions.parquet")

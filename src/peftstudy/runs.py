@@ -20,7 +20,7 @@ from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
 from peftstudy.records import TRAINED, Place, finite, run_key, write_rows
-from peftstudy.study import RunSpec
+from peftstudy.specs import RunSpec
 
 log = logging.getLogger(__name__)
 

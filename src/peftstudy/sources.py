@@ -15,7 +15,7 @@ from peftstudy import docstrings, hub
 from peftstudy.errors import StudyError, unknown
 from peftstudy.files import file_entry, sha256, sha256_json, whole, write_json
 from peftstudy.formats import read_table
-from peftstudy.study import Source
+from peftstudy.specs import Source
 
 RESERVED = "part"
 

@@ -22,7 +22,8 @@ from peftstudy.latex import (
     shortened,
     tabular,
 )
-from peftstudy.study import MethodSpec, Study
+from peftstudy.specs import MethodSpec
+from peftstudy.study import Study
 
 Citations = Mapping[str, tuple[str, str]]
 """Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""

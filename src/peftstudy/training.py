@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.methods import Method, load_trained, trained_state
-from peftstudy.study import Training
+from peftstudy.specs import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
 

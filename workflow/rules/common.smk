@@ -7,7 +7,7 @@ from pathlib import Path
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
-from peftstudy.study import to_json
+from peftstudy.specs import to_json
 
 CONFIG = (workflow.configfiles or ["config.yaml"])[-1]
 

@@ -1,0 +1,190 @@
+"""What a configuration's blocks become: frozen values, down to the RunSpec that decides one run."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+PROTOCOL = 1
+"""Raised when records made before stop being comparable with those made after."""
+
+Options = tuple[tuple[str, Any], ...]
+Spec = TypeVar("Spec", "Source", "Dataset", "Backbone")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The budget of one run and how it is spent; equal for all methods of a study."""
+
+    epochs: int = 3
+    steps: int | None = None
+    minimum_steps: int = 0
+    batch_size: int = 32
+    micro_batch_size: int = 8
+    learning_rate: float | tuple[float, ...] = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    gradient_norm: float = 1.0
+    precision: str = "float32"
+    select: str = "best"
+    test_curve: bool = False
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one of several learning rates is chosen: short trials, scored on validation."""
+
+    epochs: int = 1
+    examples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named examples of one source and the task that they pose."""
+
+    name: str
+    source: str
+    task: str
+    text: tuple[str, ...]
+    label: str
+    labels: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    examples: int | None = None
+    balanced: bool = False
+    max_length: int = 128
+
+    def without_length(self) -> "Dataset":
+        """The dataset as far as it decides which examples there are."""
+        return replace(self, max_length=Dataset.max_length)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How a backbone is trained from random weights by masked-language modelling."""
+
+    family: str
+    shape: Options
+    tokenizer: Options
+    corpus: Options
+    steps: int
+    exclude: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    batch_size: int = 64
+    block_length: int = 64
+    learning_rate: float = 1e-3
+    precision: str = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A language model and where it comes from: exactly one of hub, folder, random, pretrain."""
+
+    name: str
+    hub: str | None = None
+    revision: str | None = None
+    folder: str | None = None
+    random: str | None = None
+    pretrain: Pretraining | None = None
+    family: str | None = None
+    methods: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Where it comes from: hub, folder, random or pretrain."""
+        return next(kind for kind in ("hub", "folder", "random", "pretrain") if getattr(self, kind))
+
+    def without_grid(self) -> "Backbone":
+        """The backbone as far as it decides its weights: not which methods and splits it is run with."""
+        return replace(self, methods=(), splits=())
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one kind (docstrings, files, hub), and the kind's options."""
+
+    name: str
+    kind: str
+    options: Options = ()
+
+    def inputs(self) -> list[str]:
+        """Return the local files that the source is read from, as far as they exist; [] for other kinds."""
+        if self.kind != "files":
+            return []
+        options = dict(self.options)
+        folder = Path(os.path.expandvars(options["path"])).expanduser()
+        names = [name for _, part in options.get("files", ()) for name in ([part] if isinstance(part, str) else part)]
+        return [str(folder / name) for name in names if (folder / name).exists()]
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method of the study: its name here, the registered method, and its options."""
+
+    name: str
+    method: str
+    options: Options = ()
+    learning_rate: float | tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides the outcome of one run, but for the bytes of its inputs."""
+
+    dataset: str
+    split: str
+    backbone: str
+    method: str
+    seed: int
+    task: str
+    adaptation: str
+    options: Options
+    training: Training
+    search: Search
+    protocol: int = PROTOCOL
+
+    @property
+    def path(self) -> str:
+        """The run's name: its folder under results/<study>/runs/."""
+        return f"{self.dataset}/{self.split}/{self.backbone}/{self.method}/seed-{self.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the specification in plain JSON values, as records keep it."""
+        return json.loads(json.dumps(asdict(self) | {"options": dict(self.options)}))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "RunSpec":
+        training = dict(value["training"])
+        training["learning_rate"] = freeze(training["learning_rate"])
+        return cls(
+            **{**value, "options": freeze(value["options"]),
+               "training": Training(**training), "search": Search(**value["search"])}
+        )  # fmt: skip
+
+
+def to_json(spec: Source | Dataset | Backbone) -> str:
+    """Return a specification as JSON for the command line; parse() makes it again."""
+    return json.dumps(asdict(spec), separators=(",", ":"), sort_keys=True)
+
+
+def parse(kind: type[Spec], text: str) -> Spec:
+    """Return the specification that to_json() wrote."""
+    plain = json.loads(text)
+    pretrain = plain.pop("pretrain", None)
+    values = {key: freeze(value) for key, value in plain.items()}
+    if pretrain:
+        values["pretrain"] = Pretraining(**{key: freeze(value) for key, value in pretrain.items()})
+    return kind(**values)
+
+
+def freeze(value: Any) -> Any:
+    """Return a JSON value with its lists as tuples and its objects as tuples of sorted pairs."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, freeze(item)) for key, item in value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    return value
