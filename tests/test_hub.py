@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hub_server import COMMIT, serving
+
 from peftstudy.files import read_json, sha256
 
 # HF_ENDPOINT is read when the library is imported, hence a process of its own.
@@ -85,7 +86,9 @@ def refused(ended, tmp_path):
 
 
 def test_a_dataset_is_fetched_whole_and_read_offline(tmp_path, repositories):
-    ended, hub = fetch(tmp_path, repositories, "org/reviews", COMMIT, "dataset", ["data/train-*", "data/test-00000.parquet"])
+    ended, hub = fetch(
+        tmp_path, repositories, "org/reviews", COMMIT, "dataset", ["data/train-*", "data/test-00000.parquet"]
+    )
     assert ended.returncode == 0, ended.stderr
     folder = tmp_path / "out" / "files"
     manifest = read_json(folder / "manifest.json")
