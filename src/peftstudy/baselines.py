@@ -14,7 +14,7 @@ from peftstudy.errors import unknown
 
 MAJORITY = "majority"
 TFIDF = "tfidf-logistic-regression"
-PENALTIES = (1.0, 4.0, 16.0)
+PENALTIES = (1.0, 4.0, 16.0, 64.0)
 """The inverse strengths of regularisation, of which validation chooses one."""
 
 
@@ -58,11 +58,21 @@ def _tfidf(texts: Mapping[str, Sequence[str]], classes: Mapping[str, np.ndarray]
     validation = vectorizer.transform(texts["validation"]) if len(texts["validation"]) else None
     best, best_score = None, -1.0
     for penalty in PENALTIES if validation is not None else PENALTIES[:1]:
-        model = LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(train, classes["train"])
+        model = fitted(train, classes["train"], penalty)
         score = 0.0 if validation is None else float(model.score(validation, classes["validation"]))
         if score > best_score:
             best, best_score = model, score
     return best.predict(vectorizer.transform(texts["test"]))
+
+
+def fitted(features: Any, classes: np.ndarray, penalty: float) -> LogisticRegression:
+    """Return a logistic regression fitted to its optimum.
+
+    features: matrix, shape (examples, features). penalty: the inverse strength of regularisation.
+    """
+    # The solver's tolerance is on the mean loss: with ten times this one it ends after four steps on
+    # IMDb's 40,500 reviews, without a warning, at an accuracy of 0.82 instead of 0.91.
+    return LogisticRegression(C=penalty, max_iter=1000, tol=1e-4).fit(features, classes)
 
 
 def _texts(examples: pd.DataFrame) -> list[str]:

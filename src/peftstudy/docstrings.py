@@ -12,6 +12,7 @@ import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -42,20 +43,8 @@ ALIASES = (
 
 # Tests, vendored copies, and numpy.distutils, which only the builds for Python 3.11 contain.
 SKIPPED_FOLDERS = frozenset(
-    [
-        "_vendor",
-        "_vendored",
-        "distutils",
-        "extern",
-        "external",
-        "externals",
-        "test",
-        "testing",
-        "tests",
-        "third_party",
-        "vendor",
-        "vendored",
-    ]
+    {"_vendor", "_vendored", "extern", "external", "externals", "third_party", "vendor", "vendored"}
+    | {"distutils", "test", "testing", "tests"}
 )
 SKIPPED_FILES = re.compile(r"(test_.*|.*_test|conftest|__config__|_?version|_version_.*|_generated_.*)\.py")
 
@@ -264,7 +253,8 @@ def _distribution(name: str, packages: Sequence[str]) -> metadata.Distribution:
         installed = {_normal(other.name) for other in metadata.distributions()}
         if name in map(_normal, UNLOCKED) or len(packages) > 40:
             raise StudyError(f"docstrings: {name} is not installed; make the environment anew.") from None
-        raise unknown("docstrings", "package", name, installed) from None
+        near = get_close_matches(name, installed, n=5)
+        raise unknown("docstrings", "package", name, near) from None
     if found.files is None:
         raise StudyError(f"docstrings: {name} has no list of its files; install it anew with pip.")
     return found

@@ -1,0 +1,242 @@
+"""Examples and splits: disjoint, nested, stratified, the same each time, without copies across parts."""
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peftstudy import splits
+from peftstudy.errors import StudyError
+from peftstudy.examples import read_examples, write_examples
+from peftstudy.files import sha256
+from peftstudy.sources import read_source, write_table
+from peftstudy.splits import cut, stratified_order, write_split
+from peftstudy.study import Dataset, Source, freeze
+
+SHARED = Path(os.environ.get("PEFTSTUDY_SHARED", Path(__file__).parents[2] / "shared"))
+NAMES = ("90-10", "30-70", "50-50", "size-200", "size-400", "official")
+
+
+def make(counts=(500, 300, 150, 50), texts=None, parts=None):
+    """Return examples with so many of each class, in mixed order."""
+    classes = np.random.default_rng(3).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    number = np.arange(len(classes))
+    columns = {"id": number.astype(str), "text": texts or [f"text {n}" for n in number], "label": classes}
+    return pd.DataFrame(columns | {"part": parts or np.where(number % 4, "train", "test")})
+
+
+def dataset(**changes):
+    settings = {"name": "d", "source": "s", "task": "classification", "text": ("text",), "label": "label"}
+    return Dataset(**(settings | changes))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("counts", [(500, 500), (900, 70, 20, 10), (1, 1, 1, 997), (100,) * 10, (7,)])
+def test_every_beginning_of_the_order_is_stratified_within_one(counts, seed):
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    order = stratified_order(classes, np.random.default_rng(seed))
+    assert sorted(order) == list(range(sum(counts)))
+    running = np.cumsum(classes[order][:, None] == np.arange(len(counts)), axis=0)
+    expected = np.arange(1, sum(counts) + 1)[:, None] * np.array(counts) / sum(counts)
+    assert np.abs(running - expected).max() < 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_are_disjoint_and_stratified(name, seed):
+    examples = make()
+    split = cut(examples, name, 0.1, seed)
+    parts = [split.train, split.validation, split.test]
+    assert len(set(np.concatenate(parts))) == sum(map(len, parts)) and all(part.dtype == np.int32 for part in parts)
+    of = examples["label"].to_numpy()
+    learn = np.concatenate(parts[:2])
+    whole = examples["part"] == "train" if name == "official" else np.ones(len(examples), bool)
+    share = np.bincount(of[whole], minlength=4) / whole.sum()
+    assert np.abs(np.bincount(of[learn], minlength=4) - share * len(learn)).max() < 1
+    kept = np.bincount(of[split.validation], minlength=4) - 0.1 * np.bincount(of[learn], minlength=4)
+    assert np.abs(kept).max() < 1
+    assert abs(len(split.validation) - 0.1 * len(learn)) < 3
+
+
+@pytest.mark.parametrize("name", ["90-10", "30-70", "75-25"])
+def test_a_ratio_is_kept(name):
+    split = cut(make(), name, 0.2, 0)
+    share = int(name[:2])
+    assert len(split.train) + len(split.validation) == 10 * share and len(split.test) == 10 * (100 - share)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_smaller_training_parts_lie_within_larger_ones(seed):
+    chain = [
+        cut(make(), name, 0.1, seed)
+        for name in ("size-100", "size-250", "30-70", "37-63", "64-36", "size-777", "90-10")
+    ]
+    for small, large in pairwise(chain):
+        assert set(small.train) < set(large.train) and set(small.validation) < set(large.validation)
+    assert len(chain[1].train) + len(chain[1].validation) == 250
+    assert np.array_equal(chain[0].test, chain[-1].test)
+
+
+def test_the_data_seed_decides_and_nothing_else():
+    first = cut(make(), "90-10", 0.1, 0)
+    np.random.seed(5)
+    again, other = cut(make(), "90-10", 0.1, 0), cut(make(), "90-10", 0.1, 1)
+    assert np.array_equal(first.train, again.train) and np.array_equal(first.test, again.test)
+    assert set(first.test) != set(other.test)
+
+
+def test_copies_are_kept_out_of_test_and_validation():
+    # Every text stands twice, with other white space; the second copies of a few say another label.
+    texts = [f"the  same\ttext {n // 2}" if n % 2 else f" the same text {n // 2}\n" for n in range(1000)]
+    parts = ["test" if n % 8 < 3 else "train" for n in range(1000)]
+    examples = make(texts=texts, parts=parts)
+    keys = np.arange(1000) // 2
+    for name in NAMES:
+        split = cut(examples, name, 0.1, 0)
+        train, validation, test = (set(keys[part]) for part in (split.train, split.validation, split.test))
+        assert not train & test and not validation & test and not train & validation
+        whole = cut(make(parts=parts), name, 0.1, 0)
+        assert split.report["duplicates_removed"]["test"] == len(whole.test) - len(split.test) > 0
+        assert split.report["duplicates_removed"]["validation"] > 0
+    of = examples["label"].to_numpy()
+    split, unique = cut(examples, "90-10", 0.1, 0), cut(make(), "90-10", 0.1, 0)
+    gone = [n for part in ("test", "validation") for n in set(getattr(unique, part)) - set(getattr(split, part))]
+    assert split.report["duplicates"]["conflicting_labels"] == sum(of[n] != of[n ^ 1] for n in gone) > 0
+
+
+def test_pairs_are_copies_only_when_both_texts_are():
+    examples = make(texts=["one premise"] * 1000)
+    examples["text_pair"] = [f"hypothesis {n}" for n in range(1000)]
+    assert cut(examples, "90-10", 0.1, 0).report["duplicates_removed"] == {"train": 0, "validation": 0, "test": 0}
+    examples["text_pair"] = [f"hypothesis  {n // 2}" if n % 2 else f"hypothesis {n // 2}" for n in range(1000)]
+    assert cut(examples, "90-10", 0.1, 0).report["duplicates_removed"]["test"] > 50
+
+
+def test_an_official_validation_part_is_used_whole():
+    parts = ["train"] * 600 + ["dev"] * 200 + ["test"] * 200
+    split = cut(make(parts=parts), "official", 0.1, 0)
+    assert set(split.train) == set(range(600)) and set(split.validation) == set(range(600, 800))
+
+
+@pytest.mark.parametrize(
+    ("examples", "name", "validation", "said"),
+    [
+        (make(), "size-901", 0.1, "size-901 asks for more than the 900 examples"),
+        (make(), "90-20", 0.1, "'90-20' does not add up to 100"),
+        (make(), "ninety", 0.1, "unknown name 'ninety'"),
+        (make((3, 3)), "90-10", 0.01, "part validation would be empty"),
+        (make((3, 3)), "90-10", 0.0, "part test would hold one class only"),
+        (make(texts=["same"] * 1000), "90-10", 0.0, "part test would be empty"),
+        (make(parts=["train"] * 1000), "official", 0.1, "official needs a part 'test', and the data have: train"),
+    ],
+)
+def test_an_impossible_split_is_refused(examples, name, validation, said):
+    with pytest.raises(StudyError, match=said):
+        cut(examples, name, validation, 0)
+
+
+def test_a_label_seen_in_test_only_is_refused_by_name():
+    examples = make((500, 500))
+    examples.loc[examples[examples["part"] == "test"].index[:9], "label"] = 2
+    examples.attrs["labels"] = ["bad", "good", "odd"]
+    with pytest.raises(StudyError, match="the label 'odd' is in test but not in train"):
+        cut(examples, "official", 0.1, 0)
+
+
+def test_no_validation_is_allowed_when_asked_for():
+    split = cut(make(), "90-10", 0.0, 0)
+    assert len(split.validation) == 0 and len(split.train) == 900
+
+
+def test_written_splits_are_the_same_bytes_and_name_their_examples(tmp_path):
+    table = tmp_path / "table.parquet"
+    write_table(make(), table)
+    for folder in ("a", "b"):
+        examples, report = read_examples(dataset(examples=600), table, 0)
+        write_examples(examples, report, tmp_path / folder)
+        write_split(cut(examples, "90-10", 0.1, 0), tmp_path / folder / "90-10", tmp_path / folder / "examples.parquet")
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert len(files) == 6
+    assert [sha256(tmp_path / "a" / file) for file in files] == [sha256(tmp_path / "b" / file) for file in files]
+    said = json.loads((tmp_path / "a" / "90-10" / "split.json").read_text())
+    assert said["examples_sha256"] == json.loads((tmp_path / "a" / "examples.json").read_text())["sha256"]
+    assert said["sha256"]["test"] == sha256(tmp_path / "a" / "90-10" / "test.npy")
+    assert np.array_equal(np.load(tmp_path / "a" / "90-10" / "test.npy"), cut(examples, "90-10", 0.1, 0).test)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of 60 rows: three labels as numbers, two texts, two parts."""
+    number = np.arange(60)
+    columns = {"id": number.astype(str), "part": np.where(number % 2, "train", "test"), "label": number % 3}
+    columns |= {"text": [f"text {n}" for n in number], "other": [f"other {n}" for n in number]}
+    path = tmp_path / "table.parquet"
+
+    def write(**changes):
+        write_table(pd.DataFrame(columns | changes), path)
+        return path
+
+    write.columns = columns
+    return write
+
+
+def test_examples_take_the_named_columns_labels_and_parts(table):
+    examples, report = read_examples(dataset(text=("text", "other"), labels=("2", "0"), parts=("train",)), table(), 0)
+    assert list(examples.columns) == ["id", "text", "text_pair", "label", "part"]
+    assert report["labels"] == ["2", "0"] and report["counts"] == {"2": 10, "0": 10}
+    assert report["dropped"] == {"other part": 30, "other label": 10}
+    assert examples["label"].dtype == np.int32 and set(examples["part"]) == {"train"}
+    row = examples[examples["id"] == "5"].iloc[0]
+    assert (row["text"], row["text_pair"], row["label"]) == ("text 5", "other 5", 0)
+    assert read_examples(dataset(), table(), 0)[1]["labels"] == ["0", "1", "2"]
+
+
+def test_a_larger_draw_keeps_the_smaller_ones_rows(table):
+    draws = [set(read_examples(dataset(examples=size), table(), 4)[0]["id"]) for size in (12, 30, 60)]
+    assert draws[0] < draws[1] < draws[2] and list(map(len, draws)) == [12, 30, 60]
+    assert draws[0] != set(read_examples(dataset(examples=12), table(), 5)[0]["id"])
+    assert read_examples(dataset(examples=30), table(), 4)[1]["counts"] == {"0": 10, "1": 10, "2": 10}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"text": ("txt",)}, "unknown column 'txt'.*Did you mean 'text'"),
+        ({"label": "lable"}, "unknown column 'lable'.*Did you mean 'label'"),
+        ({"labels": ("0", "7")}, r"datasets\.d\.labels: unknown label '7' \(known: 0, 1, 2\)"),
+        ({"parts": ("trian",)}, "unknown part 'trian'.*Did you mean 'train'"),
+        ({"examples": 61}, "61 asked for, but there are only 60"),
+    ],
+)
+def test_an_impossible_dataset_is_refused(table, changes, said):
+    with pytest.raises(StudyError, match=said):
+        read_examples(dataset(**changes), table(), 0)
+
+
+def test_rows_without_label_or_text_are_refused_by_id(table):
+    labels = [None if n in (7, 9) else str(n % 3) for n in range(60)]
+    with pytest.raises(StudyError, match=r"row 7 \(part train\) has no label \(column 'label'\), and 1 more"):
+        read_examples(dataset(), table(label=labels), 0)
+    texts = [" \n" if n == 8 else f"text {n}" for n in range(60)]
+    with pytest.raises(StudyError, match=r"row 8 \(part test\) has an empty text \(column 'other'\);"):
+        read_examples(dataset(text=("text", "other")), table(other=texts), 0)
+    with pytest.raises(StudyError, match="holds one label only"):
+        read_examples(dataset(), table(label=["x"] * 60), 0)
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "imdb").is_dir(), reason="the IMDb files are not on this machine")
+def test_imdbs_123_texts_in_both_parts_are_found(tmp_path):
+    options = {"path": str(SHARED / "data" / "imdb"), "files": {"train": "train.jsonl.gz", "test": "test.jsonl.gz"}}
+    path = tmp_path / "table.parquet"
+    read_source(Source("imdb", "files", freeze(options)), path, tmp_path / "manifest.json")
+    examples, report = read_examples(dataset(), path, 0)
+    assert report["counts"] == {"0": 25_000, "1": 25_000}
+    split = cut(examples, "official", 0.1, 0)
+    assert split.report["duplicates"]["texts_in_test_and_train"] == 123
+    assert len(split.test) == 25_000 - split.report["duplicates_removed"]["test"]
+    keys = splits.folded(examples)
+    assert not set(keys[split.test]) & set(keys[split.train])
