@@ -11,7 +11,7 @@ import zstandard
 from peftstudy.errors import StudyError
 from peftstudy.files import read_json, sha256
 from peftstudy.sources import read_source
-from peftstudy.study import Source, freeze
+from peftstudy.specs import Source, freeze
 
 ROWS = [{"text": f"text, with\n“marks” {number}", "label": number % 2} for number in range(5)]
 

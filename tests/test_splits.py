@@ -14,8 +14,8 @@ from peftstudy.errors import StudyError
 from peftstudy.examples import read_examples, write_examples
 from peftstudy.files import sha256
 from peftstudy.sources import read_source, write_table
+from peftstudy.specs import Dataset, Source, freeze
 from peftstudy.splits import cut, stratified_order, write_split
-from peftstudy.study import Dataset, Source, freeze
 
 SHARED = Path(os.environ.get("PEFTSTUDY_SHARED", Path(__file__).parents[2] / "shared"))
 NAMES = ("90-10", "30-70", "50-50", "size-200", "size-400", "official")

@@ -91,14 +91,16 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
         _copy(_tokenizer_files(folder), temporary)
 
 
-def copy_folder(source: Path, output: Path) -> None:
+def copy_folder(source: Path, output: Path, family: str | None = None) -> None:
     """Copy a backbone's configuration, tokenizer and safetensors, and nothing else.
+
+    family: goes into a config.json that does not say its own.
 
     Raises StudyError for a missing or truncated file, weights in another format, weights that do not
     fit config.json, or a tokenizer that does not fit the embeddings; then nothing is written.
     """
     source = Path(source)
-    shape = read_shape(source)
+    shape = read_shape(source, family)
     for name, found in read_tensors(source).items():
         if name.endswith("embeddings.word_embeddings.weight") and found != (shape.vocabulary, shape.hidden):
             expected = (shape.vocabulary, shape.hidden)
@@ -106,9 +108,19 @@ def copy_folder(source: Path, output: Path) -> None:
     files = [source / "config.json", *_tokenizer_files(source), *weight_files(source)]
     if len(weight_files(source)) > 1:
         files.append(source / "model.safetensors.index.json")
-    check_tokenizer(source, shape)
     with whole_folder(output) as temporary:
         _copy(files, temporary)
+        if family:
+            name_family(temporary / "config.json", family)
+        check_tokenizer(temporary, shape, source)
+
+
+def name_family(config: Path, family: str) -> None:
+    """Write the family into a config.json that has none; refuse one that says another."""
+    found = {"model_type": family} | read_json(config)
+    if found["model_type"] != family:
+        raise StudyError(f"{config}: model_type is {found['model_type']!r}, but the study says family: {family}.")
+    write_json(config, found)
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
@@ -124,9 +136,14 @@ def _copy(files: list[Path], folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def check_tokenizer(folder: Path, shape: Shape) -> None:
-    """Raise StudyError when the tokenizer gives ids for which the backbone has no embedding, or cannot be read."""
+def check_tokenizer(folder: Path, shape: Shape, where: Path | None = None) -> None:
+    """Raise StudyError when the tokenizer gives ids for which the backbone has no embedding, or cannot be read.
+
+    where: the folder that the error names, when it is not this one.
+    """
     import transformers
+
+    where = where or folder
 
     if (Path(folder) / "tokenizer.json").is_file():
         read_json(Path(folder) / "tokenizer.json")
@@ -136,11 +153,11 @@ def check_tokenizer(folder: Path, shape: Shape) -> None:
                 folder, local_files_only=True, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{folder}: the tokenizer cannot be read ({' '.join(str(error).split())[:300]}).") from error
+        raise StudyError(f"{where}: the tokenizer cannot be read ({' '.join(str(error).split())[:300]}).") from error
     ids = max(tokenizer.get_vocab().values()) + 1
     if ids > shape.vocabulary:
         raise StudyError(
-            f"{folder}: the tokenizer does not fit: it has {ids} ids, the embeddings {shape.vocabulary} rows."
+            f"{where}: the tokenizer does not fit: it has {ids} ids, the embeddings {shape.vocabulary} rows."
         )
 
 

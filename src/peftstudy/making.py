@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from peftstudy import files
-from peftstudy.errors import StudyError
 from peftstudy.specs import Backbone
 
 WEIGHTS_AND_TOKENIZER = ("*.json", "*.safetensors", "*.txt", "*.model", "merges.txt")
@@ -36,12 +35,12 @@ def make(
             from peftstudy import hub
 
             hub.fetch(backbone.hub, backbone.revision, "model", WEIGHTS_AND_TOKENIZER, folder)
+            if backbone.family:
+                backbones.name_family(folder / "config.json", backbone.family)
             extra = {"origin": backbone.hub, "revision": backbone.revision}
         else:
-            backbones.copy_folder(Path(os.path.expandvars(backbone.folder)).expanduser(), folder)
+            backbones.copy_folder(Path(os.path.expandvars(backbone.folder)).expanduser(), folder, backbone.family)
             extra = {"origin": "a local folder"}
-        if backbone.family:
-            _name_family(folder / "config.json", backbone.family)
         shape = backbones.read_shape(folder)
         backbones.check_tokenizer(folder, shape)
         manifest = backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)
@@ -64,11 +63,3 @@ def _pretrain(
     trained.tokenizer.save_pretrained(folder)
     about = trained.about | {"texts": len(texts), "texts_left_out": left_out}
     return {"origin": "pre-trained here", "pretraining": about}
-
-
-def _name_family(config: Path, family: str) -> None:
-    """Write the family into a config.json that has none; refuse one that says another."""
-    found = files.read_json(config)
-    if found.setdefault("model_type", family) != family:
-        raise StudyError(f"{config}: model_type is {found['model_type']!r}, but the study says family: {family}.")
-    files.write_json(config, found)

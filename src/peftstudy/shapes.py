@@ -73,10 +73,13 @@ def shape_of(config: Mapping[str, Any], pooler: bool = False, where: str = "conf
     return Shape(family, hidden, layers, intermediate, heads, vocabulary, positions, types, pooler)
 
 
-def read_shape(folder: Path) -> Shape:
-    """Return the shape of the backbone in a folder, from config.json and the names in its weights."""
+def read_shape(folder: Path, family: str | None = None) -> Shape:
+    """Return the shape of the backbone in a folder, from config.json and the names in its weights.
+
+    family: what it is when config.json does not say, as in checkpoints of old.
+    """
     folder = Path(folder)
-    config = read_json(folder / "config.json")
+    config = {"model_type": family} | read_json(folder / "config.json")
     pooled = any(name.removeprefix("bert.") == "pooler.dense.weight" for name in read_tensors(folder))
     return shape_of(config, config.get("model_type") == "bert" and pooled, f"{folder}/config.json")
 
