@@ -85,7 +85,15 @@ def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     }
     config = getattr(transformers, config_class)(vocab_size=len(tokenizer), **ids, **shape)
     torch.manual_seed(settings.seed)
-    return getattr(transformers, model_class)(config)
+    model = getattr(transformers, model_class)(config)
+    # No dropout: a text is seen once or twice, so there is nothing to overfit (Lan et al., 2020,
+    # section 4.8, drop it for far longer training). The configuration keeps its rates for adaptation.
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
+    return model
 
 
 def _train(
