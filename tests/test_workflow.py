@@ -1,5 +1,6 @@
 """The whole workflow on a tiny study of made texts: real Snakemake, real training, real files."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,9 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, made_texts
+
+from peftstudy import archive
+from peftstudy.errors import StudyError
 
 CONFIG = {
     "study": "tiny",
@@ -130,6 +134,24 @@ def test_the_report_is_typeset_and_then_there_is_nothing_to_do(copied):
     report = copied.folder / "results/tiny/paper/report.pdf"
     assert report.read_bytes().startswith(b"%PDF")
     assert "Nothing to be done" in copied.run()
+
+
+def test_the_archive_holds_every_run(copied):
+    copied.run("archive")
+    folder = copied.folder / "results/archive/tiny"
+    assert archive.check(folder)["runs"] == 10
+    record = json.loads(pd.read_parquet(folder / "records.parquet").set_index("run")["record"].iloc[0])
+    assert record["status"] == "finished"
+    runs = pd.read_csv(copied.folder / METRICS)
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    right = (predictions["label"] == predictions["predicted"]).groupby(predictions["run"].astype(str)).mean()
+    assert sorted(right) == pytest.approx(sorted(runs["test_score"]))
+    (folder / "study.json").write_text("{}")
+    with pytest.raises(StudyError, match=r"study\.json: changed since"):
+        archive.check(folder)
+    (folder / "study.json").unlink()
+    with pytest.raises(StudyError, match=r"study\.json: is missing"):
+        archive.check(folder)
 
 
 def test_a_changed_rank_repeats_the_runs_of_that_method_alone(copied):

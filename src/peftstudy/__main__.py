@@ -108,6 +108,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         "write the numbers that the report's text names, and its headline",
         STUDY | {"--output": PATH, "--headline": PATH},
     ),
+    "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
     "typeset": (commands.typeset, "typeset the report", STUDY | {"--output": PATH}),
 }
 

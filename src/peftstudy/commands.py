@@ -178,3 +178,11 @@ def typeset(study: Path, results: Path, output: Path) -> str:
 
     paper.typeset(Path("paper"), results, output, load_study(study))
     return str(output)
+
+
+def archive(study: Path, results: Path, output: Path) -> str:
+    from peftstudy import archive
+
+    manifest = archive.write(load_study(study), results, output)
+    size = sum(entry["bytes"] for entry in manifest["files"])
+    return f"{output}, {manifest['runs']} runs, {size / 1e6:.1f} MB"

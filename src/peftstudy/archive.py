@@ -1,0 +1,92 @@
+"""runs -> archive: a finished study's raw results in a few small files, known by their checksums."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from peftstudy import files
+from peftstudy.errors import StudyError
+from peftstudy.metrics import read_rows
+from peftstudy.study import Study
+
+JSON_FILES = ("record.json", "test.json")
+FILES = ("about.json", "histories.parquet", "predictions.parquet", "records.parquet", "study.json")
+
+
+def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
+    """Write the raw results of every run that the study asks for; return the manifest.
+
+    records.parquet: a row a run, its name and its JSON files as text. histories.parquet,
+    predictions.parquet: the runs' rows, with the name in front. about.json: what the runs were made
+    from (sizes, labels, checksums of splits, tokens, backbones; baselines; searches). study.json: the
+    resolved configuration. Raises StudyError when a run is missing.
+    """
+    runs = {spec.path: results / "runs" / spec.path for spec in study.runs()}
+    missing = [name for name, folder in runs.items() if not all((folder / file).exists() for file in JSON_FILES)]
+    if missing:
+        raise StudyError(
+            f"{results}: {len(missing)} of {len(runs)} runs are missing, {missing[0]} among them; run them first."
+        )
+    tables = {
+        "records": pa.Table.from_pylist([_record(name, folder) for name, folder in runs.items()]),
+        "histories": pa.Table.from_pylist([row for name, folder in runs.items() for row in _history(name, folder)]),
+        "predictions": pa.concat_tables([_predictions(name, folder) for name, folder in runs.items()]),
+    }
+    with files.whole_folder(output) as folder:
+        for name, table in tables.items():
+            parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
+        files.write_json(folder / "about.json", _about(study, results))
+        files.write_json(folder / "study.json", files.read_json(results / "study.json"))
+        manifest = {
+            "study": study.name,
+            "runs": len(runs),
+            "files": [files.file_entry(folder / name) for name in FILES],
+        }
+        files.write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """Return the manifest of an archive whose files are all there, unchanged, and no others; else a StudyError."""
+    manifest = files.read_json(folder / "manifest.json")
+    named = {entry["name"]: entry for entry in manifest["files"]}
+    found = {path.name for path in folder.iterdir()} - {"manifest.json", "README.md"}
+    for names, word in ((named.keys() - found, "is missing"), (found - named.keys(), "is not in the manifest")):
+        if names:
+            raise StudyError(f"{folder / min(names)}: {word}; fetch the archive again.")
+    for name, entry in named.items():
+        if files.sha256(folder / name) != entry["sha256"]:
+            raise StudyError(f"{folder / name}: changed since the manifest was written; fetch the archive again.")
+    return manifest
+
+
+def _record(name: str, folder: Path) -> dict[str, str]:
+    texts = {
+        file.removesuffix(".json"): json.dumps(files.read_json(folder / file), sort_keys=True) for file in JSON_FILES
+    }
+    return {"run": name, **texts}
+
+
+def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    for row in read_rows(folder / "history.csv"):
+        yield {"run": name} | {key: float(value) if value else None for key, value in row.items()}
+
+
+def _predictions(name: str, folder: Path) -> pa.Table:
+    table = parquet.read_table(folder / "predictions.parquet")
+    names = pa.array([name] * len(table)).dictionary_encode()
+    return table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
+
+
+def _about(study: Study, results: Path) -> dict[str, Any]:
+    """Return the JSON files of what the runs were made from, by their paths within the study's results."""
+    patterns = (
+        "sources/*/manifest.json", "splits/*/examples.json", "splits/*/*/split.json", "tokens/*/*/tokens.json",
+        "backbones/*/manifest.json", "metrics/baselines/*/*.json", "runs/*/*/*/*/search.json",
+    )  # fmt: skip
+    paths = sorted(path for pattern in patterns for path in results.glob(pattern))
+    return {str(path.relative_to(results)): files.read_json(path) for path in paths}

@@ -1,0 +1,27 @@
+"""runs -> archive: the raw results of a finished study, small enough to keep in git.
+
+in:  results/{study}/runs, and what they were made from; called by name: snakemake archive
+out: results/archive/{study}/
+"""
+
+
+rule archive:
+    input:
+        study.result_files(),
+        pack_files=[
+            path
+            for pack in study.packs()
+            for path in pack.files(f"results/{study.name}/runs", "history.csv", "predictions.parquet")
+        ],
+        study=f"results/{study.name}/study.json",
+    output:
+        directory(f"results/archive/{study.name}"),
+    params:
+        results=subpath(input.study, parent=True),
+    log:
+        f"results/{study.name}/logs/archive.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m peftstudy archive --study {input.study:q} --results {params.results:q} --output {output:q}"
+        " 2>&1 | tee {log:q}"
