@@ -28,7 +28,7 @@ help:  ## say what there is
 
 report: .venv/ready latex  ## make the study's report: results/<study>/paper/report.pdf
 	@$(INSIDE)
-	snakemake --cores all $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)")
+	snakemake --cores all --quiet rules $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)")
 	study=$$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["study"])' "$(or $(CONFIG),config.yaml)")
 	echo
 	echo "The report: results/$$study/paper/report.pdf"
