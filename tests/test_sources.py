@@ -145,6 +145,16 @@ def test_files_with_other_columns_are_refused(tmp_path):
         read(tmp_path, files={"all": ["a.jsonl", "b.jsonl"]})
 
 
+def test_files_may_differ_in_columns_that_are_not_read(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(lines(ROWS))
+    (tmp_path / "b.jsonl").write_bytes(lines([{"id": "own", "text": "alone", "other": 1}]))
+    table, _ = read(tmp_path, files={"all": ["a.jsonl", "b.jsonl"]}, columns=["text"])
+    assert table.column_names == ["id", "part", "text"]
+    assert table["text"].to_pylist()[-1] == "alone"
+    with pytest.raises(StudyError, match=r"b\.jsonl: unknown column 'label' \(known: id, other, text\)"):
+        read(tmp_path, files={"all": ["a.jsonl", "b.jsonl"]}, columns=["text", "label"])
+
+
 def test_docstrings_are_a_source_like_any_other(tmp_path):
     source = Source("own", "docstrings", freeze({"packages": ["pluggy"]}))
     read_source(source, tmp_path / "table.parquet", tmp_path / "manifest.json")

@@ -62,17 +62,20 @@ def expand(where: str, path: str) -> Path:
     return expanded
 
 
-def read_parts(where: str, folder: Path, files: Mapping[str, str | Sequence[str]]) -> tuple[pa.Table, list[dict]]:
+def read_parts(
+    where: str, folder: Path, files: Mapping[str, str | Sequence[str]], wanted: Sequence[str] = ()
+) -> tuple[pa.Table, list[dict]]:
     """Return the rows of files in a folder, by official part, and the manifest's entries of the files.
 
-    files: for each part a name or names, which may hold * and ?.
+    files: for each part a name or names, which may hold * and ?. wanted: the columns that are read
+    beside the id; all when there are none, and then every file has the same.
     """
     tables: dict[str, list[pa.Table]] = {}
     entries = []
     columns: tuple[Path, set[str]] | None = None
     for part, named in files.items():
         for path in _named(where, folder, [named] if isinstance(named, str) else named):
-            table = read_table(path)
+            table = _only(path, read_table(path), wanted)
             if RESERVED in table.column_names:
                 raise StudyError(
                     f"{path}: has a column {RESERVED!r}, which is reserved for the official part; rename it."
@@ -85,6 +88,13 @@ def read_parts(where: str, folder: Path, files: Mapping[str, str | Sequence[str]
     return _with_ids(where, {part: _concatenated(where, part, found) for part, found in tables.items()}), entries
 
 
+def _only(path: Path, table: pa.Table, wanted: Sequence[str]) -> pa.Table:
+    for name in wanted:
+        if name not in table.column_names:
+            raise unknown(str(path), "column", name, table.column_names)
+    return table.select([name for name in table.column_names if name in {"id", *wanted}]) if wanted else table
+
+
 def _local(where: str, options: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
     folder = expand(f"{where}.path", options["path"])
     if not folder.is_dir():
@@ -94,7 +104,8 @@ def _local(where: str, options: Mapping[str, Any]) -> tuple[pa.Table, dict[str, 
     if "classes" in options:
         table, entries = _read_classes(where, folder, dict(options["classes"]))
     else:
-        table, entries = read_parts(f"{where}.files", folder, dict(options["files"]))
+        wanted = options.get("columns", ())
+        table, entries = read_parts(f"{where}.files", folder, dict(options["files"]), wanted)
     return table, {"files": entries}
 
 
@@ -102,7 +113,7 @@ def _from_hub(where: str, options: Mapping[str, Any], folder: Path) -> tuple[pa.
     files = {part: [names] if isinstance(names, str) else list(names) for part, names in dict(options["files"]).items()}
     patterns = [name for names in files.values() for name in names]
     fetched = hub.fetch(options["repository"], options["revision"], "dataset", patterns, folder)
-    table, entries = read_parts(f"{where}.files", folder, files)
+    table, entries = read_parts(f"{where}.files", folder, files, options.get("columns", ()))
     return table, {"repository": fetched["repository"], "revision": fetched["revision"], "files": entries}
 
 
