@@ -24,15 +24,15 @@ def shared() -> Path:
     return folder
 
 
-def made_texts(count: int, seed: int = 0) -> pd.DataFrame:
-    """Return texts of three learnable classes: each holds two words of its class among common ones."""
+def made_texts(count: int, seed: int = 0, own_words: int = 2) -> pd.DataFrame:
+    """Return texts of three learnable classes: each holds some words of its class among common ones."""
     rng = np.random.default_rng(seed)
     common = "the a of this that old new it was here there very one two some".split()  # noqa: SIM905
     rows = []
     for number in range(count):
         label = number % len(LIBRARIES)
         own = list(LIBRARIES.values())[label].split()
-        words = [*rng.choice(common, rng.integers(3, 12)), *rng.choice(own, 2)]
+        words = [*rng.choice(common, rng.integers(3, 12)), *rng.choice(own, own_words)]
         rows.append({"id": f"t{number}", "text": " ".join(rng.permutation(words)) + f" n{number}", "label": label})
     return pd.DataFrame(rows)
 

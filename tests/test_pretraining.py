@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import made_texts
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from peftstudy import pretraining
-from peftstudy.specs import Pretraining
+from peftstudy import backbones, methods, pretraining, tasks, tokens, training
+from peftstudy.checkpoints import Checkpoints
+from peftstudy.specs import Pretraining, Training
 
 SETTINGS = Pretraining(
     family="bert",
@@ -85,3 +87,31 @@ def test_every_block_is_seen_once_a_pass():
     seen = np.concatenate([pretraining._block_batch(blocks, SETTINGS, step) for step in range(6)]).ravel()
     assert sorted(seen[:48]) == sorted(seen[48:]) == list(range(48))
     assert not np.array_equal(seen[:48], seen[48:])
+
+
+def head_only_accuracy(folder, examples):
+    """Train the head alone on half of the texts; return its accuracy on the other half, a mean over seeds."""
+    found = tokens.encode(examples, AutoTokenizer.from_pretrained(folder), 24)
+    found.about["labels"] = ["apple", "stone", "river"]
+    task, method, shape = tasks.create("classification"), methods.create("head"), backbones.read_shape(folder)
+    half, scores = len(examples) // 2, []
+    for seed in range(3):
+        adapted = methods.adapt(method, backbones.load(folder, task, 3, seed), shape, seed)
+        settings = Training(epochs=15, batch_size=16, learning_rate=1e-2, select="last")
+        run = training.Run(adapted.model, method, task, settings, seed)
+        run.fit(found, np.arange(half), np.arange(0), Checkpoints())
+        scored = training.evaluate(run.model, task, found, np.arange(half, len(examples)), "float32")
+        scores.append(scored.scores["accuracy"])
+    return np.mean(scores)
+
+
+def test_pre_training_helps_a_frozen_body(tmp_path):
+    """The words of a class stand together, so a model that has read many texts tells the classes apart."""
+    settings = dataclasses.replace(SETTINGS, steps=500, batch_size=32, tokenizer=(("vocabulary", 140),))
+    trained = pretraining.pretrain(settings, made_texts(3000, seed=1, own_words=6)["text"].tolist(), None, CPU)
+    trained.model.save_pretrained(tmp_path / "trained")
+    trained.tokenizer.save_pretrained(tmp_path / "trained")
+    backbones.randomise(tmp_path / "trained", tmp_path / "random", seed=0)
+    examples = made_texts(240, own_words=6)
+    scores = [head_only_accuracy(tmp_path / name, examples) for name in ("trained", "random")]
+    assert scores[0] > scores[1] + 0.1
