@@ -28,7 +28,13 @@ help:  ## say what there is
 
 report: .venv/ready latex  ## make the study's report: results/<study>/paper/report.pdf
 	@$(INSIDE)
-	snakemake --cores all --quiet rules $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)")
+	mkdir -p .snakemake
+	exec 9> .snakemake/report.lock
+	flock -n 9 || { echo "Another 'make report' is under way in this folder; wait for it, or stop it first." >&2; exit 1; }
+	study() { snakemake --cores all $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)") "$$@"; }
+	# A study that was killed left a lock, which goes, and half-made files, which are made again.
+	study --unlock --quiet all
+	study --rerun-incomplete --quiet rules
 	study=$$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["study"])' "$(or $(CONFIG),config.yaml)")
 	echo
 	echo "The report: results/$$study/paper/report.pdf"

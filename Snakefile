@@ -1,6 +1,6 @@
 """What the study produces. The stages are in workflow/rules/, in order."""
 
-if "study" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 

@@ -142,6 +142,8 @@ def test_a_failed_run_does_not_sink_its_neighbours(inputs, monkeypatch):
     assert len(pd.read_parquet(inputs.output / spec().path / "predictions.parquet")) == 0
     monkeypatch.undo()
     assert train([spec()], inputs)[0]["status"] == "finished", "a failed run is tried again"
+    assert "scores" in evaluate([spec()], inputs)[0]
+    assert len(pd.read_parquet(inputs.output / spec().path / "predictions.parquet")) == 96
 
 
 def test_a_diverged_run_is_recorded_as_such(inputs):

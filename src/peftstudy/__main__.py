@@ -91,7 +91,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "train": (
         commands.train,
         "train the runs of one job, the missing ones only",
-        RUNS | {"--train": PATH, "--validation": PATH, "--checkpoint-seconds": {"type": float, "default": 30.0}},
+        RUNS | {"--train": PATH, "--validation": PATH, "--checkpoint-seconds": {"type": float, "required": True}},
     ),
     "evaluate": (commands.evaluate, "score trained runs on the test part", RUNS | {"--test": PATH}),
     "baseline": (

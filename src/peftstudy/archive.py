@@ -1,6 +1,7 @@
 """runs -> archive: a finished study's raw results in a few small files, known by their checksums."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
         files.write_json(folder / "about.json", _about(study, results))
         files.write_json(folder / "study.json", files.read_json(results / "study.json"))
+        if (output / "README.md").exists():
+            shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
         manifest = {
             "study": study.name,
             "runs": len(runs),
@@ -84,9 +87,17 @@ def _predictions(name: str, folder: Path) -> pa.Table:
 
 def _about(study: Study, results: Path) -> dict[str, Any]:
     """Return the JSON files of what the runs were made from, by their paths within the study's results."""
-    patterns = (
-        "sources/*/manifest.json", "splits/*/examples.json", "splits/*/*/split.json", "tokens/*/*/tokens.json",
-        "backbones/*/manifest.json", "metrics/baselines/*/*.json", "runs/*/*/*/*/search.json",
-    )  # fmt: skip
-    paths = sorted(path for pattern in patterns for path in results.glob(pattern))
-    return {str(path.relative_to(results)): files.read_json(path) for path in paths}
+    names = dict.fromkeys(
+        name
+        for dataset, split, backbone, methods in study.cells()
+        for name in (
+            f"sources/{dataset.source}/manifest.json",
+            f"splits/{dataset.name}/examples.json",
+            f"splits/{dataset.name}/{split}/split.json",
+            f"metrics/baselines/{dataset.name}/{split}.json",
+            f"tokens/{dataset.name}/{backbone.name}/tokens.json",
+            f"backbones/{backbone.name}/manifest.json",
+            *(f"runs/{dataset.name}/{split}/{backbone.name}/{method.name}/search.json" for method in methods),
+        )
+    )
+    return {name: files.read_json(results / name) for name in names if (results / name).exists()}

@@ -165,7 +165,7 @@ def _check_backbone(at: str, backbone: Backbone, study: Study) -> None:
 
 def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     _known(f"{at}.corpus", "source", dict(pretrain.corpus), study.sources)
-    for name, colon, _ in (excluded.partition(":") for excluded in pretrain.exclude):
+    for name, colon, _ in (excluded.partition(":") for excluded in pretrain.exclude or ()):
         _known(f"{at}.exclude", *(("source", [name], study.sources) if colon else ("dataset", [name], study.datasets)))
     shape = dict(pretrain.shape)
     _known(f"{at}.shape", "key", shape, SHAPE)

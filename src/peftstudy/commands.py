@@ -99,7 +99,11 @@ def process_device() -> Any:
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)  # the same seed, the same record, where kernels can
+    return torch.device("cuda")
 
 
 def _outcome(output: Path, records: list[Any]) -> str:

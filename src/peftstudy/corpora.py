@@ -1,6 +1,5 @@
 """The text that a backbone is pre-trained on, and the tokenizer that is trained on it."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ ALPHABET = 500  # letters, the most frequent ones, of which words are made; word
 
 def fold(text: str) -> str:
     """Return the text with its white space folded: what two copies of a text have in common."""
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())
 
 
 def read_corpus(

@@ -26,15 +26,15 @@ def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[M
     for spec in runs:
         place = Place(inputs.state / spec.path)
         record = files.read_json(inputs.output / spec.path / "record.json")
-        key = files.sha256_json([record["key"], files.sha256(test)])
+        key = files.sha256_json([record["key"], record["status"], files.sha256(test)])
         result = place.holds("test.json", key)
         if result is None:
-            result = {"key": key} | (
-                _evaluate(spec, inputs, data, index, place, record) if record["status"] == "finished" else {}
-            )
+            if record["status"] == "finished":
+                result = {"key": key} | _evaluate(spec, inputs, data, index, place, record)
+            else:
+                result = {"key": key}
+                _write_predictions(place.folder / "predictions.parquet", index[:0], data, np.empty((0, 1)))
             files.write_json(place.folder / "test.json", result)
-        if not (place.folder / "predictions.parquet").exists():
-            _write_predictions(place.folder / "predictions.parquet", index[:0], data, np.empty((0, 1)))
         place.publish(EVALUATED, inputs.output / spec.path)
         place.forget_weights()
         results.append(result)

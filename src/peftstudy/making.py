@@ -1,13 +1,11 @@
 """sources -> backbones: a Hugging Face folder with a manifest, from each of the four origins."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from peftstudy import files
+from peftstudy.sources import expand
 from peftstudy.specs import Backbone
-
-WEIGHTS_AND_TOKENIZER = ("*.json", "*.safetensors", "*.txt", "*.model", "merges.txt")
 
 
 def make(
@@ -34,12 +32,12 @@ def make(
         elif backbone.hub:
             from peftstudy import hub
 
-            hub.fetch(backbone.hub, backbone.revision, "model", WEIGHTS_AND_TOKENIZER, folder)
+            hub.fetch(backbone.hub, backbone.revision, "model", (), folder)
             if backbone.family:
                 backbones.name_family(folder / "config.json", backbone.family)
             extra = {"origin": backbone.hub, "revision": backbone.revision}
         else:
-            backbones.copy_folder(Path(os.path.expandvars(backbone.folder)).expanduser(), folder, backbone.family)
+            backbones.copy_folder(expand(f"backbones.{backbone.name}.folder", backbone.folder), folder, backbone.family)
             extra = {"origin": "a local folder"}
         shape = backbones.read_shape(folder)
         backbones.check_tokenizer(folder, shape)

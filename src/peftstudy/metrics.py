@@ -1,12 +1,11 @@
 """runs -> metrics: exactly the runs that the study asks for, a row each, and the missing ones named."""
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from peftstudy import files
+from peftstudy import files, tasks
 from peftstudy.records import write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
@@ -63,7 +62,8 @@ def _key(spec: RunSpec) -> dict[str, Any]:
 
 def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Return the row of one run; a run without a record, or with that of another request, is `missing`."""
-    row: dict[str, Any] = _key(spec) | {"task": spec.task, "select": spec.training.select, "protocol": spec.protocol}
+    row: dict[str, Any] = _key(spec) | {"task": spec.task, "metric": tasks.registered()[spec.task].metric}
+    row |= {"select": spec.training.select, "protocol": spec.protocol}
     if not (folder / "record.json").exists():
         return row | {"status": "missing", "reason": "no record"}
     record = files.read_json(folder / "record.json")
@@ -85,7 +85,6 @@ def _test_columns(folder: Path) -> dict[str, Any]:
     test = files.read_json(folder / "test.json")
     scores = {f"test_{name}": value for name, value in test["scores"].items()}
     return scores | {
-        "metric": test["metric"],
         "test_score": test["scores"][test["metric"]],
         "test_loss": test["loss"],
         "collapsed": test["is_collapsed"],
@@ -162,8 +161,3 @@ def _backbone_row(results: Path, name: str) -> dict[str, Any]:
     manifest = files.read_json(results / "backbones" / name / "manifest.json")
     pretraining = {f"pretraining_{key}": value for key, value in manifest.get("pretraining", {}).items()}
     return {"backbone": name, **manifest, **pretraining}
-
-
-def resolve(config: str, output: Path) -> None:
-    """Write the checked configuration that every later stage reads, with sorted keys."""
-    files.write_json(output, json.loads(config))

@@ -46,7 +46,7 @@ class Inputs:
     state: Path
     output: Path
     device: torch.device
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = 0.0
 
     @property
     def checksums(self) -> dict[str, str]:

@@ -70,7 +70,7 @@ class Pretraining:
     tokenizer: Options
     corpus: Options
     steps: int
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] | None = None
     max_tokens: int | None = None
     batch_size: int = 64
     block_length: int = 64
@@ -112,13 +112,16 @@ class Source:
     options: Options = ()
 
     def inputs(self) -> list[str]:
-        """Return the local files that the source is read from, as far as they exist; [] for other kinds."""
-        if self.kind != "files":
+        """Return the local files that decide the source, as far as they exist."""
+        if self.kind == "docstrings":
+            return ["requirements.lock"]
+        if self.kind == "hub":
             return []
         options = dict(self.options)
         folder = Path(os.path.expandvars(options["path"])).expanduser()
         names = [name for _, part in options.get("files", ()) for name in ([part] if isinstance(part, str) else part)]
-        return [str(folder / name) for name in names if (folder / name).exists()]
+        names += [f"{part}/{label}/*.txt" for part, labels in options.get("classes", ()) for label in labels]
+        return sorted(str(path) for name in names for path in folder.glob(name))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from peftstudy.corpora import fold
 from peftstudy.errors import StudyError
 from peftstudy.files import sha256, whole, write_json
 
@@ -115,7 +116,7 @@ def write_split(split: Split, folder: Path, examples: Path) -> None:
 def folded(examples: pd.DataFrame) -> pd.Series:
     """Return what copies share: the text with its white space folded, of pairs both texts."""
     columns = [column for column in ("text", "text_pair") if column in examples]
-    texts = [[" ".join(text.split()) for text in examples[column]] for column in columns]
+    texts = [examples[column].map(fold) for column in columns]
     return pd.Series(["\0".join(both) for both in zip(*texts, strict=True)], index=examples.index)
 
 

@@ -104,7 +104,8 @@ class Study:
         """
         pretrain, root = self.backbones[backbone].pretrain, f"results/{self.name}"
         found = []
-        for name in pretrain.exclude if pretrain else ():
+        wanted = () if not pretrain else tuple(self.datasets) if pretrain.exclude is None else pretrain.exclude
+        for name in wanted:
             source, _, column = name.partition(":")
             if column:
                 found.append((f"{root}/sources/{source}/table.parquet", column, column))
@@ -135,6 +136,6 @@ class Study:
     def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: int) -> RunSpec:
         rate = method.learning_rate or self.training.learning_rate
         return RunSpec(
-            dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method,
-            method.options, replace(self.training, learning_rate=rate), self.search,
+            dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method, method.options,
+            replace(self.training, learning_rate=rate), self.search if isinstance(rate, tuple) else Search(),
         )  # fmt: skip

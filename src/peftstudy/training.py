@@ -1,5 +1,6 @@
 """The loop: AdamW over one adapted model. It knows no method and no task by name."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from peftstudy.specs import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
 
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30.0
 EVALUATION_BATCH = 64  # examples; sorted by length, so little of it is padding
 
 
@@ -95,6 +99,7 @@ class Run:
         the last one, as the settings say. A loss that is not finite ends the run.
         """
         plan = Plan.of(self.settings, len(train))
+        said = time.perf_counter()
         checkpoints.restore(self)
         while self.progress.epoch < plan.epochs and self.progress.is_finite:
             begin = time.perf_counter()
@@ -105,6 +110,9 @@ class Run:
             if after_epoch:
                 after_epoch(self.model, self.progress.epoch)
             checkpoints.save(self)
+            if time.perf_counter() - said > SECONDS_BETWEEN_LINES:
+                said = time.perf_counter()
+                log.info("epoch %d of %d: training loss %.3f", self.progress.epoch, plan.epochs, loss)
         return self.progress
 
     def state(self) -> dict[str, Any]:

@@ -15,13 +15,14 @@ rule archive:
         ],
         study=f"results/{study.name}/study.json",
     output:
-        directory(f"results/archive/{study.name}"),
+        f"results/archive/{study.name}/manifest.json",
     params:
         results=subpath(input.study, parent=True),
+        archive=subpath(output[0], parent=True),
     log:
         f"results/{study.name}/logs/archive.log",
     conda:
         ENVIRONMENT
     shell:
-        "python -m peftstudy archive --study {input.study:q} --results {params.results:q} --output {output:q}"
+        "python -m peftstudy archive --study {input.study:q} --results {params.results:q} --output {params.archive:q}"
         " 2>&1 | tee {log:q}"

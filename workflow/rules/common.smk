@@ -28,6 +28,8 @@ shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
 
 TABLES = list(COLUMNS)
 STATISTICS = ["scores", "differences"]
+PAPER = sorted(str(path) for name in ["*.tex", "*.bib", "sections/*.tex"] for path in Path("paper").glob(name))
+REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.csv"))
 
 
 wildcard_constraints:

@@ -29,7 +29,7 @@ rule typeset:
         "results/{study}/figures",
         "results/{study}/tables",
         "results/{study}/paper/numbers.tex",
-        text=["paper/report.tex", "paper/references.bib", "paper/sections"],
+        text=PAPER,
         study="results/{study}/study.json",
     output:
         "results/{study}/paper/report.pdf",

@@ -7,7 +7,7 @@ out: results/{study}/sources/{source}/table.parquet, manifest.json
 
 rule read_source:
     input:
-        lambda wildcards: study.sources[wildcards.source].inputs() or "requirements.lock",
+        lambda wildcards: study.sources[wildcards.source].inputs(),
     output:
         table="results/{study}/sources/{source}/table.parquet",
         manifest="results/{study}/sources/{source}/manifest.json",

@@ -9,7 +9,7 @@ rule tabulate:
     input:
         expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
         expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
-        reported=collect("paper/reported/{name}", name=[study.replicates] if study.replicates else []),
+        reported=REPORTED,
         study="results/{study}/study.json",
     output:
         directory("results/{study}/tables"),
