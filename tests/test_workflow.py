@@ -21,7 +21,10 @@ CONFIG = {
     "study": "tiny",
     "title": "A tiny study",
     "question": "Does everything hang together?",
-    "sources": {"made": {"kind": "files", "path": "data", "files": {"all": "made.csv"}}},
+    "sources": {
+        "made": {"kind": "files", "path": "data", "files": {"all": "made.csv"}},
+        "more": {"kind": "files", "path": "data", "files": {"all": "more.csv"}},
+    },
     "datasets": {
         "made": {"source": "made", "task": "classification", "text": "text", "label": "label", "max_length": 24}
     },
@@ -35,8 +38,8 @@ CONFIG = {
                     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
                     "max_position_embeddings": 64,
                 },
-                "tokenizer": {"vocabulary": 280},
-                "corpus": {"made": "text"},
+                "tokenizer": {"vocabulary": 140},
+                "corpus": {"more": "text"},
                 "steps": 20,
                 "batch_size": 8,
                 "block_length": 16,
@@ -58,12 +61,13 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("workflow", "paper", "studies"):
+        for name in ("workflow", "paper", "studies", "envs"):
             shutil.copytree(ROOT / name, folder / name)
         for name in ("Snakefile", "config.yaml", "requirements.lock"):
             shutil.copy(ROOT / name, folder / name)
         (folder / "data").mkdir()
         made_texts(180).to_csv(folder / "data" / "made.csv", index=False)
+        made_texts(300, seed=1).to_csv(folder / "data" / "more.csv", index=False)
 
     def command(self, *arguments: str, config: dict = CONFIG) -> list[str]:
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
@@ -215,7 +219,7 @@ def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(fi
 
 def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):
     project = Project(tmp_path / "p")
-    command = project.command("-n", config=changed(methods={"lora": {"rnak": 2}}, reference="lora"))
+    command = project.command("-n", config=changed(methods={**CONFIG["methods"], "lora": {"rnak": 2}}))
     done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     assert done.returncode == 1
     said = (done.stdout + done.stderr).strip().splitlines()

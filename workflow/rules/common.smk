@@ -1,6 +1,7 @@
 """The checked study, and what all rules share."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
 from peftstudy.specs import to_json
 
-CONFIG = (workflow.configfiles or ["config.yaml"])[-1]
+CONFIG = os.path.relpath((workflow.configfiles or ["config.yaml"])[-1])
 
 try:
     load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
