@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic import course_study, default_study, write_metrics
 
-from peftstudy import figures, plotting, statistics
+from peftstudy import figures, plotting, statistics, views
 from peftstudy.errors import StudyError
 from peftstudy.plotting import spread, style
 
@@ -53,6 +53,8 @@ def test_a_study_has_only_the_figures_that_it_has_data_for():
     assert figures.kinds(course_study()) == [
         "score-by-method", "learning-curves", "score-by-trained-parameters", "score-by-training-seconds",
     ]  # fmt: skip
+    shares = default_study(splits=["90-10", "70-30", "50-50", "30-70"])
+    assert "score-by-training-examples" not in figures.kinds(shares)
     once = default_study(training={"epochs": 1})
     assert "learning-curves" not in figures.kinds(once)
     block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
@@ -86,6 +88,8 @@ def test_curves_end_in_the_mean_of_the_last_epoch(data):
     last = data.epochs[
         (data.epochs.backbone == "bert-tiny") & (data.epochs.split == "90-10") & (data.epochs.epoch == 4)
     ]
+    assert data.epochs.training_loss.max() == 99
+    assert views.finished_epochs(data.runs, data.epochs).training_loss.max() < 3
     ends = [line.get_ydata()[-1] for line in figure.axes[0].get_lines()]
     assert sorted(ends) == pytest.approx(sorted(last.groupby("method").validation_score.mean()))
 

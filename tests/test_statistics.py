@@ -49,7 +49,8 @@ def test_pairing_is_by_seed_and_not_by_position():
     a = pd.Series([0.9, 0.5, 0.7], index=[2, 0, 1])
     b = pd.Series([0.4, 0.6, 0.8, 0.1], index=[0, 1, 2, 9])
     found = paired_difference(a, b)
-    assert (found.pairs, found.low, found.high, found.p) == (3, pytest.approx(0.1), pytest.approx(0.1), None)
+    assert (found.pairs, found.low, found.high, found.p) == (3, None, None, None)
+    assert found.mean == pytest.approx(0.1)
     with pytest.raises(ValueError, match="no seed"):
         paired_difference(a, pd.Series([0.1], index=[7]))
 
@@ -142,6 +143,32 @@ def test_mixtures_are_named(runs):
     runs = runs.copy()
     runs.loc[0, "device"] = "cuda"
     assert mixtures(runs) == {"device": ["cpu", "cuda"]}
+    tokens = runs.data_sha256[0]
+    runs.loc[0, ["device", "data_sha256"]] = ["cpu", "other"]
+    assert mixtures(runs) == {"data_sha256": sorted([tokens, "other"])}
+
+
+def test_the_best_is_sought_among_methods_that_finished_every_run(runs):
+    here = summarise(runs)
+    here = here[(here.split == "90-10") & (here.backbone == "bert-tiny")].copy()
+    here.loc[here.method == "encoder", "test_score"] = 0.99
+    assert cell(here, "encoder").finished == 2 and statistics.best(here).method == "full"
+    assert statistics.best(here[here.method.isin(["encoder", "bitfit"])]).method == "encoder"
+    assert statistics.best(here.head(0)) is None
+
+
+def test_differences_to_the_best_are_to_a_method_that_finished_every_run(runs):
+    runs = runs.copy()
+    runs.loc[(runs.method == "encoder") & runs.test_score.notna(), "test_score"] += 0.2
+    found = statistics.differences(runs, None, {})
+    to_best = found[(found.split == "90-10") & (found.backbone == "bert-tiny")]
+    assert set(to_best.reference) == {"full"}
+
+
+def test_names_of_digits_stay_text(tmp_path):
+    (tmp_path / "runs.csv").write_text("dataset,split,backbone,method,seed\n2024,1,007,null,3\n")
+    row = read(tmp_path / "runs.csv").iloc[0]
+    assert (row.dataset, row.split, row.backbone, row.method, row.seed) == ("2024", "1", "007", "null", 3)
 
 
 def test_write_makes_both_files_and_the_same_bytes_twice(tmp_path):

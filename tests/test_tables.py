@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics
@@ -146,15 +147,21 @@ def published_runs():
     jitter = {0: -0.0005, 1: 0.0, 2: 0.0005}
     runs, epochs = [], []
     for seed, shift in jitter.items():
-        frame = published.splits.assign(seed=seed, status="finished", test_score=published.splits.accuracy + shift)
+        # Seeds differ by another hair in each row: differences that are all alike decide nothing.
+        columns = (published.splits.accuracy, published.epochs.held_out_accuracy, published.epochs.training_loss)
+        accuracy, held_out, loss = (values + shift * np.linspace(1, 1.4, len(values)) ** 2 for values in columns)
+        frame = published.splits.assign(dataset="imdb", seed=seed, status="finished", test_score=accuracy)
         seconds = published.epochs.groupby(["backbone", "method"]).training_seconds.sum()
         index = pd.MultiIndex.from_frame(frame[["backbone", "method"]])
         frame["training_seconds"] = seconds.reindex(index).to_numpy() * (1 + shift)
         runs.append(
             frame.assign(epochs=10, peak_memory_bytes=1e8, peak_device_memory_bytes=None, method_parameters=None)
         )
-        epochs.append(published.epochs.assign(seed=seed, test_score=published.epochs.held_out_accuracy + shift,
-                                              validation_score=None))  # fmt: skip
+        epochs.append(
+            published.epochs.assign(
+                dataset="imdb", seed=seed, test_score=held_out, training_loss=loss, validation_score=None
+            )
+        )
     return pd.concat(runs, ignore_index=True), pd.concat(epochs, ignore_index=True)
 
 
@@ -185,11 +192,17 @@ def test_findings_turn_when_the_scores_do(published_runs):
     assert found["full-is-best"] == "fails"
 
 
+def test_counts_that_agree_over_seeds_decide_and_scores_that_do_not():
+    less, more = pd.Series([10, 10, 10]), pd.Series([30, 30, 30])
+    assert Claim("parameters", claims.counted(more, less), low=0).verdict == "holds"
+    assert Claim("score", claims.minus(more, less), low=0).verdict == "undecided"
+
+
 def test_findings_of_nothing_are_undecided():
     empty = findings.check("course-report", *(
         pd.DataFrame(columns=columns) for columns in (
-            ["split", "backbone", "method", "seed", "status", "test_score"],
-            ["split", "backbone", "method", "seed", "epoch", "training_loss", "test_score", "validation_score"],
+            [*statistics.CELL, "seed", "status", "test_score"],
+            [*statistics.CELL, "seed", "epoch", "training_loss", "test_score", "validation_score"],
         )
     ))  # fmt: skip
     assert set(empty.verdict) == {"undecided"}
@@ -203,6 +216,37 @@ def test_the_answer_offers_no_method_that_lost_a_run(made):
     assert first.lean.method == "lora" and first.is_near
     text = answer.answer(found, study)
     assert r"\textbf{full} scores best" in text and "Take full for the score alone, lora where costs count." in text
+
+
+def test_a_best_method_that_trains_least_says_so(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    found.scores = found.scores[found.scores.method.isin(["full", "head"])]
+    found.scores.loc[found.scores.method == "head", "test_score"] = 0.9
+    assert "It also trains the fewest parameters of all." in answer.answer(found, study)
+    found.scores.loc[found.scores.method == "full", "test_score"] = 0.95
+    found.scores.loc[found.scores.method == "head", "collapsed"] = 1
+    assert "No method that trains fewer parameters finished every run" in answer.answer(found, study)
+
+
+def test_a_higher_mean_over_fewer_runs_is_not_the_best(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    first = (found.scores.split == "90-10") & (found.scores.backbone == "bert-tiny")
+    found.scores.loc[first & (found.scores.method == "encoder"), "test_score"] = 0.99
+    assert r"\textbf{full} scores best of the methods that finished every run:" in answer.answer(found, study)
+    found.scores.loc[first, "finished"] = 2
+    text = answer.answer(found, study)
+    assert r"\textbf{encoder} scores best:" in text
+    assert "(mean of 2 of 3 runs; the others came to nothing)" in text
+
+
+def test_the_metric_is_known_though_the_first_run_names_none(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    found.runs.loc[0, "metric"] = None
+    assert answer.metric(found) == "accuracy"
+    assert "may move an accuracy" in answer.sampling_error(found, study)
 
 
 def test_mixed_runs_are_marked(made):

@@ -14,7 +14,10 @@ NEAR = 0.03
 
 
 class Choice(NamedTuple):
-    """The best method on one dataset, split and backbone, and the leanest of those that come near."""
+    """The best method on one dataset, split and backbone, and the leanest of those that come near.
+
+    others: the summaries of the other methods there that finished a run.
+    """
 
     dataset: str
     split: str
@@ -22,10 +25,20 @@ class Choice(NamedTuple):
     best: pd.Series
     lean: pd.Series | None
     difference: pd.Series | None
+    others: pd.DataFrame
 
     @property
     def is_near(self) -> bool:
         return self.difference is not None and self.difference.difference > -NEAR
+
+    @property
+    def is_leanest(self) -> bool:
+        return not (self.others.trained < self.best.trained).any()
+
+    @property
+    def is_highest(self) -> bool:
+        """Whether no other mean is higher; that of a method that lost runs may be."""
+        return not (self.others.test_score > self.best.test_score).any()
 
 
 def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
@@ -38,7 +51,9 @@ def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
             here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)
             if len(here):
                 differences = of(tables.differences, kind="best", dataset=dataset, split=split, backbone=backbone)
-                found.append(Choice(dataset, split, backbone, *choose(here, differences)))
+                chosen = choose(here, differences)
+                others = here[here.method != chosen[0].method]
+                found.append(Choice(dataset, split, backbone, *chosen, others))
     return found
 
 
@@ -47,7 +62,7 @@ def choose(scores: pd.DataFrame, differences: pd.DataFrame):
 
     A method that lost a run, or collapsed in one, is not offered: a cheap method that may fail is no bargain.
     """
-    best = scores.loc[scores.test_score.idxmax()]
+    best = statistics.best(scores)
     to_best = differences.set_index("method")
     sound = (scores.finished == scores.asked) & (scores.collapsed == 0) & scores.method.isin(to_best.index)
     less = scores[sound & (scores.trained < best.trained)]
@@ -72,7 +87,11 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     best, lean, gap = choice.best, choice.lean, choice.difference
     name = r"\textbf{" + latex.escape(best.method) + "}"
     where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
-    said = [f"{where}, {name} scores best: {estimate(best)} {metric(tables)}{seeds(best)}{baseline(choice, tables)}."]
+    among = "" if choice.is_highest else " of the methods that finished every run"
+    score = f"{estimate(best)} {metric(tables)}{seeds(best)}"
+    said = [f"{where}, {name} scores best{among}: {score}{baseline(choice, tables)}."]
+    if choice.is_leanest:
+        return [*said, "It also trains the fewest parameters of all."]
     if lean is None:
         return [*said, "No method that trains fewer parameters finished every run without collapse."]
     other = r"\textbf{" + latex.escape(lean.method) + "}"
@@ -97,6 +116,8 @@ def estimate(row: pd.Series) -> str:
 
 
 def seeds(row: pd.Series) -> str:
+    if row.finished < row.asked:
+        return f" (mean of {row.finished} of {row.asked} runs; the others came to nothing)"
     if row.finished == 1:
         return " (one seed, so no interval)"
     return f" (mean of {row.finished} seeds)"
@@ -130,8 +151,8 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
             for row in rows.itertuples()
         ]
         said.append(
-            f"On {latex.escape(dataset)} at {latex.escape(split)}, {latex.escape(backbone)} gains from pre-training, "
-            f"in {metric(tables)}: {latex.listed(parts)}."
+            f"On {latex.escape(dataset)} at {latex.escape(split)}, pre-training changes the {metric(tables)} of "
+            f"{latex.escape(backbone)} by {latex.listed(parts)}."
         )
     return " ".join(said)
 
@@ -139,7 +160,7 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
 def sampling_error(tables: SimpleNamespace, study: Study) -> str:
     """Return how far the draw of the test part may move an accuracy: a binomial 95 % half-width."""
     found = choices(tables, study)
-    if not found or tables.runs.metric.iloc[0] != "accuracy":
+    if not found or measure(tables) != "accuracy":
         return "The intervals over seeds do not hold the draw of the test part."
     best = found[0].best
     half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5

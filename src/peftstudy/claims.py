@@ -35,7 +35,7 @@ class Claim(NamedTuple):
             return f"{self.what}: not measured"
         mean, low, high = self.value
         if low is None:
-            return f"{self.what}: {_short(mean)} (one seed)"
+            return f"{self.what}: {_short(mean)} (no interval)"
         return f"{self.what}: {_short(mean)}" + (f" [{_short(low)}, {_short(high)}]" if low < high else "")
 
 
@@ -67,6 +67,15 @@ def minus(a: pd.Series, b: pd.Series) -> Interval | None:
     if not len(a.index.intersection(b.index)):
         return None
     return Interval(*paired_difference(a, b)[:3])
+
+
+def counted(a: pd.Series, b: pd.Series) -> Interval | None:
+    """Return the paired difference of counts: chance has no part in them, so seeds that agree are certain."""
+    found = minus(a, b)
+    differences = (a - b).dropna()
+    if len(differences) > 1 and differences.nunique() == 1:
+        return Interval(found.mean, found.mean, found.mean)
+    return found
 
 
 def mean(values: pd.Series) -> Interval | None:

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from peftstudy.answer import metric
 from peftstudy.latex import absent, amount, escape, floating, group, rate, score, tabular
-from peftstudy.result_tables import ROWS, measure, pages, pieces, spaced
+from peftstudy.result_tables import ROWS, pages, pieces, spaced
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
-from peftstudy.views import backbones, of
+from peftstudy.views import backbones, finished_epochs, of
 
 
 def searches(tables: SimpleNamespace, study: Study, methods) -> str:
@@ -47,9 +48,10 @@ def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return loss, scores and seconds after each epoch on the first split, a table for each backbone."""
     split = study.splits[0]
     floats = []
+    finished = finished_epochs(tables.runs, tables.epochs)
     for dataset in study.datasets:
         for backbone in backbones(study, split):
-            here = of(tables.epochs, dataset=dataset, split=split, backbone=backbone)
+            here = of(finished, dataset=dataset, split=split, backbone=backbone)
             last = int(here.epoch.max()) if len(here) else 0
             shown = sorted(set(np.linspace(1, last, min(last, 10)).round().astype(int).tolist())) if last else []
             blocks = [
@@ -71,18 +73,20 @@ def epochs_caption(tables, study, dataset, split, backbone) -> str:
     test = " Test scores are a curve that chooses nothing." if study.training.test_curve else ""
     theirs = " In italics the published figures." if tables.published else ""
     data = f"{escape(dataset)}, " if len(study.datasets) > 1 else ""
-    return f"{escape(backbone)} on {data}{escape(split)}, epoch by epoch: means over seeds.{test}{theirs}"
+    return (
+        f"{escape(backbone)} on {data}{escape(split)}, epoch by epoch: means over the runs that finished.{test}{theirs}"
+    )
 
 
 def epoch_rows(tables, study, split, backbone, method, here, shown) -> list[list[str]]:
-    """Return the rows of one method: each measure's mean over seeds, and the published one below it."""
+    """Return the rows of one method: each measure's mean over the finished runs, and the published one below it."""
     means = of(here, method=method).groupby("epoch").mean(numeric_only=True).reindex(shown)
     measures = [
         ("training_loss", "training loss", score, 3),
-        ("validation_score", f"validation {measure(tables)}", score, 3),
+        ("validation_score", f"validation {metric(tables)}", score, 3),
     ]
     if study.training.test_curve:
-        measures.append(("test_score", f"test {measure(tables)}", score, 3))
+        measures.append(("test_score", f"test {metric(tables)}", score, 3))
     measures.append(("training_seconds", "seconds", lambda value, digits: amount(value), 0))
     theirs = None
     if tables.published is not None:

@@ -23,7 +23,17 @@ from peftstudy.plotting import (
     style,
 )
 from peftstudy.study import Study
-from peftstudy.views import NothingToDraw, backbones, cells, main_splits, measure, of, shown, sized
+from peftstudy.views import (
+    NothingToDraw,
+    backbones,
+    cells,
+    finished_epochs,
+    main_splits,
+    measure,
+    of,
+    shown,
+    sized,
+)
 
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
@@ -61,9 +71,7 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
         scores["test_score"] = "test"
     figure, axes = panels(len(scores), len(columns), 2.1, sharex="col", sharey=True)
     look = looks(list(study.methods))
-    epochs = of(data.epochs, dataset=dataset, split=split)
-    finished = data.runs[data.runs.status == "finished"][[*statistics.CELL, "seed"]]
-    epochs = epochs.merge(finished, on=[*statistics.CELL, "seed"])
+    epochs = of(finished_epochs(data.runs, data.epochs), dataset=dataset, split=split)
     if not len(epochs):
         raise NothingToDraw("no run has finished an epoch")
     ends = {}

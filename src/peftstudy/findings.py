@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
-from peftstudy.claims import MINUS, Claim, evidence, mean, minus, verdict
+from peftstudy.claims import MINUS, Claim, counted, evidence, mean, minus, verdict
+from peftstudy.views import finished_epochs
 
 EFFICIENT = ("embeddings", "encoder", "prompt", "bitfit")
 METHODS = ("full", *EFFICIENT)
@@ -19,8 +20,7 @@ class Results:
         done = runs[runs.status == "finished"]
         keys = ["split", "backbone", "method"]
         self.runs = {key: group.set_index("seed").sort_index() for key, group in done.groupby(keys)}
-        epochs = epochs.merge(done[[*keys, "seed"]], on=[*keys, "seed"])
-        self.epochs = dict(iter(epochs.groupby(keys)))
+        self.epochs = dict(iter(finished_epochs(runs, epochs).groupby(keys)))
 
     def score(self, backbone: str, method: str, split: str = MANY) -> pd.Series:
         return self.column("test_score", backbone, method, split)
@@ -59,7 +59,11 @@ Check = Callable[[Results], Iterable[Claim]]
 
 
 def over(
-    measure: Callable, lesser: Iterable[tuple[str, str]], greater: tuple[str, str], name: str = ""
+    measure: Callable,
+    lesser: Iterable[tuple[str, str]],
+    greater: tuple[str, str],
+    name: str = "",
+    difference: Callable = minus,
 ) -> Iterator[Claim]:
     """Claim that one backbone and method has more of a measure than each of some others."""
     for other in lesser:
@@ -69,7 +73,7 @@ def over(
             if both
             else f"{' '.join(greater)} {MINUS} {' '.join(other)}"
         )
-        yield Claim(name + pair, minus(measure(*greater), measure(*other)), low=0)
+        yield Claim(name + pair, difference(measure(*greater), measure(*other)), low=0)
 
 
 def drop(results: Results, backbone: str, method: str) -> pd.Series:
@@ -86,8 +90,8 @@ def losses_fall(r: Results):
     for backbone in (BERT, ROBERTA):
         for method in METHODS:
             curve = r.curve("training_loss", backbone, method)
-            fall = curve.iloc[0] - curve.iloc[-1] if len(curve) else pd.Series(dtype=float)
-            yield Claim(f"fall ({backbone}, {method})", mean(fall), low=0)
+            fall = minus(curve.iloc[0], curve.iloc[-1]) if len(curve) else None
+            yield Claim(f"fall ({backbone}, {method})", fall, low=0)
 
 
 def full_roberta_overfits(r: Results):
@@ -159,12 +163,12 @@ def bitfit_trains_least(r: Results):
     for backbone in (BERT, ROBERTA):
         for method in METHODS:
             if method != "bitfit":
-                yield from over(trained, [(backbone, "bitfit")], (backbone, method))
+                yield from over(trained, [(backbone, "bitfit")], (backbone, method), difference=counted)
 
 
 def roberta_needs_memory(r: Results):
     for method in METHODS:
-        yield from over(r.memory, [(BERT, method)], (ROBERTA, method))
+        yield from over(r.memory, [(BERT, method)], (ROBERTA, method), difference=counted)
 
 
 def bitfit_roberta_beats_embeddings_bert(r: Results):
@@ -181,14 +185,15 @@ def encoder_overtakes_embeddings(r: Results):
 
 def prompt_loses_little(r: Results):
     for backbone in (BERT, ROBERTA):
-        yield Claim(f"loss ({backbone}), below 0.05", mean(drop(r, backbone, "prompt")), high=0.05)
+        loss = minus(r.score(backbone, "prompt", MANY), r.score(backbone, "prompt", FEW))
+        yield Claim(f"loss ({backbone}), below 0.05", loss, high=0.05)
 
 
 def embeddings_are_nearly_as_good(r: Results):
     for backbone in (BERT, ROBERTA):
         gap = minus(r.score(backbone, "full"), r.score(backbone, "embeddings"))
         yield Claim(f"full {MINUS} embeddings ({backbone}), below 0.04", gap, high=0.04)
-        yield from over(r.memory, [(backbone, "embeddings")], (backbone, "full"), "MB, ")
+        yield from over(r.memory, [(backbone, "embeddings")], (backbone, "full"), "MB, ", counted)
 
 
 def bitfit_depends_on_backbone(r: Results):

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from peftstudy import views
+from peftstudy import statistics
+from peftstudy.answer import metric
 from peftstudy.latex import (
     absent,
     amount,
@@ -19,7 +20,7 @@ from peftstudy.latex import (
     tabular,
 )
 from peftstudy.study import Study
-from peftstudy.views import backbones, of
+from peftstudy.views import backbones, of, selection_rule
 
 ROWS = 46
 """So many rows of a table fit a page."""
@@ -27,13 +28,8 @@ SEPARABLE = 0.05
 BASELINES = {"tfidf-logistic-regression": "tf-idf, logistic regression", "majority": "majority class"}
 
 
-def measure(tables: SimpleNamespace) -> str:
-    return escape(views.measure(tables))
-
-
 def rule(study: Study) -> str:
-    best = study.training.select == "best"
-    return f"Reported is {'the epoch with the best validation score' if best else 'the last epoch'} of each run."
+    return f"Reported is {selection_rule(study)} of each run."
 
 
 def over_seeds(study: Study) -> str:
@@ -119,7 +115,7 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
             return None
         row = rows.iloc[0]
         text = score(row.test_score)
-        if not absent(row.test_score) and row.test_score == here.test_score.max():
+        if not absent(row.test_score) and method == statistics.best(here).method:
             text = rf"\textbf{{{text}}}"
         elif not absent(row.test_score):
             to_best = of(tables.differences, **where, kind="best", method=method)
@@ -142,9 +138,9 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
         ]
 
     caption = (
-        f"Scores: {measure(tables)} on test. {rule(study)} {over_seeds(study)} $n$: runs that finished; "
-        "c: collapsed, which count. Bold: the best mean; $^{=}$: not told apart from it "
-        "(paired $t$ test, Holm-adjusted, 0.05). Grey: baselines without a backbone."
+        f"Scores: {metric(tables)} on test. {rule(study)} {over_seeds(study)} $n$: runs that finished; "
+        "c: collapsed, which count. Bold: the best mean, of methods that finished every run where there are any; "
+        "$^{=}$: not told apart from it (paired $t$ test, Holm-adjusted, 0.05). Grey: baselines without a backbone."
     )
     return grid(study, caption, "scores", ["mean", "interval", "$n$"], "rll", 3, cell, below)
 
@@ -161,7 +157,7 @@ def differences(tables: SimpleNamespace, study: Study, methods) -> str:
         return [score(row.difference), bounds(row.low, row.high), p_value(row.p_holm)]
 
     caption = (
-        f"Differences in {measure(tables)} to {escape(study.reference)}, paired by seed. {rule(study)} "
+        f"Differences in {metric(tables)} to {escape(study.reference)}, paired by seed. {rule(study)} "
         f"{over_seeds(study)} $p$: paired $t$ test, adjusted after \\citet{{holm1979}} "
         "among the methods of a backbone and split."
     )
@@ -181,7 +177,7 @@ def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
         ])  # fmt: skip
     header = [["backbone", "split", "method", "pre-trained", "random", "difference", "interval", "$p$"]]
     caption = (
-        f"What pre-training gives: {measure(tables)} from pre-trained weights and from random ones of the same shape, "
+        f"What pre-training gives: {metric(tables)} from pre-trained weights and from random ones of the same shape, "
         f"paired by seed. {rule(study)} {over_seeds(study)} $p$ is Holm-adjusted."
     )
     return floating(tabular("lllrrrlr", header, rows), caption, "pretraining")

@@ -22,7 +22,12 @@ COSTS = [
     "backbone_parameters", "stored_bytes", "setup_seconds", "training_seconds", "evaluation_seconds",
     "examples_per_second", "peak_memory_bytes", "peak_device_memory_bytes",
 ]  # fmt: skip
-MUST_AGREE = ["device", "precision", "threads", "environment", "commit", "data_sha256"]
+MUST_AGREE: dict[str, list[str]] = {
+    "device": [], "precision": [], "threads": [], "environment": [], "commit": [],
+    "data_sha256": ["dataset", "backbone"], "backbone_sha256": ["backbone"],
+}  # fmt: skip
+"""Column -> among which runs it must be one: the tokens of a dataset, for instance, differ by backbone."""
+NAMES = [*CELL, "reference"]
 
 
 class Interval(NamedTuple):
@@ -73,8 +78,9 @@ def interval(scores: Sequence[float] | np.ndarray, level: float = 0.95, seed: in
 def paired_difference(a: pd.Series, b: pd.Series, level: float = 0.95) -> Difference:
     """Return mean(a - b), its interval and its p value, over the seeds that both have.
 
-    a, b: scores, indexed by seed, without gaps. Where all differences are alike and not zero, there is
-    no p value: seeds that agree by chance are no evidence. Raises ValueError when no seed is shared.
+    a, b: scores, indexed by seed, without gaps. Where all differences are alike and not zero, there are
+    no bounds and no p value: seeds that agree by chance are no evidence. Raises ValueError when no seed
+    is shared.
 
     >>> paired_difference(pd.Series([0.7, 0.8], index=[0, 1]), pd.Series([0.5, 0.5], index=[1, 2])).pairs
     1
@@ -85,12 +91,9 @@ def paired_difference(a: pd.Series, b: pd.Series, level: float = 0.95) -> Differ
     differences = (a.loc[seeds] - b.loc[seeds]).to_numpy(dtype=float)
     # Accuracies are fractions: 0.7 - 0.6 and 0.8 - 0.7 differ in the last bit, and must not.
     differences = differences.round(12) + 0.0
-    p = None
-    if len(seeds) > 1:
-        if np.ptp(differences) > 0:
-            p = float(stats.ttest_1samp(differences, 0.0).pvalue)
-        elif differences[0] == 0:
-            p = 1.0
+    if len(seeds) == 1 or (np.ptp(differences) == 0 and differences[0] != 0):
+        return Difference(float(differences[0]), None, None, None, len(seeds))
+    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if np.ptp(differences) > 0 else 1.0
     return Difference(*interval(differences, level), p, len(seeds))
 
 
@@ -121,7 +124,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     for cell, group in runs.groupby(CELL, sort=False):
         done = group[group.status == "finished"]
         row = dict(zip(CELL, cell, strict=True)) | {
-            "metric": group.metric.iloc[0],
+            "metric": next(iter(group.metric.dropna()), None),
             "asked": len(group),
             **{state: int((group.status == state).sum()) for state in ("finished", "diverged", "failed", "missing")},
             "collapsed": int(done.collapsed.sum()),
@@ -136,23 +139,35 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "test_score", "sd", "low", "high", "validation_score", *COSTS])
 
 
+def best(cells: pd.DataFrame) -> pd.Series | None:
+    """Return the summary with the highest mean, of those that finished every run where there are any.
+
+    A mean over fewer runs may be high because the hard ones are missing.
+    """
+    scored = cells[cells.finished > 0]
+    whole_ones = scored[scored.finished == scored.asked]
+    candidates = whole_ones if len(whole_ones) else scored
+    return candidates.loc[candidates.test_score.idxmax()] if len(candidates) else None
+
+
 def differences(runs: pd.DataFrame, reference: str | None, random: dict[str, str]) -> pd.DataFrame:
     """Return paired differences of test scores, Holm-adjusted among those of one kind, split and backbone.
 
-    kind `reference`: a method minus the reference method; `best`: a method minus the one whose mean is
-    highest there; `pretraining`: a backbone minus the one of its shape with random weights, same method.
+    kind `reference`: a method minus the reference method; `best`: a method minus the `best` one there;
+    `pretraining`: a backbone minus the one of its shape with random weights, same method.
     random: the backbone with random weights -> the backbone that it is the twin of.
     """
     scores = {cell: scores_by_seed(group) for cell, group in runs.groupby(CELL, sort=False)}
     scores = {cell: values for cell, values in scores.items() if len(values)}
+    leaders = {where: best(cells) for where, cells in summarise(runs).groupby(CELL[:3])}
     rows = []
     for dataset, split, backbone in dict.fromkeys(cell[:3] for cell in scores):
         here = {cell[3]: values for cell, values in scores.items() if cell[:3] == (dataset, split, backbone)}
-        best = max(here, key=lambda method: here[method].mean())
+        leader = leaders[dataset, split, backbone].method
         where = {"dataset": dataset, "split": split, "backbone": backbone}
         twins = [name for name, trained in random.items() if trained == backbone]
         pairs = [("reference", method, reference, here.get(reference)) for method in here if method != reference]
-        pairs += [("best", method, best, here[best]) for method in here if method != best]
+        pairs += [("best", method, leader, here[leader]) for method in here if method != leader]
         pairs += [
             ("pretraining", method, twin, scores.get((dataset, split, twin, method)))
             for twin in twins for method in here
@@ -181,22 +196,22 @@ def compare(a: pd.Series, b: pd.Series) -> dict[str, float | None]:
 
 
 def mixtures(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Return what ought to be the same in all finished runs and is not: column -> the values found."""
+    """Return what ought to be the same in finished runs and is not: column -> the values found."""
     done = runs[runs.status == "finished"]
     found = {}
-    for column in MUST_AGREE:
-        frame = done.groupby("dataset")[column] if column == "data_sha256" else [("", done[column])]
-        for _, values in frame:
-            kinds = sorted(str(value) for value in values.dropna().unique())
-            if len(kinds) > 1:
-                found[column] = kinds
+    for column, among in MUST_AGREE.items():
+        groups = done.groupby(among)[column] if among else [("", done[column])]
+        kinds = [{str(value) for value in values.dropna()} for _, values in groups]
+        mixed = sorted(set().union(*(values for values in kinds if len(values) > 1)))
+        if mixed:
+            found[column] = mixed
     return found
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Return a CSV of the workflow: text stays text (a method may be called null), gaps become NaN."""
+    """Return a CSV of the workflow: names stay text (one may be null, or 2024), gaps become NaN."""
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(NAMES, str))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file; the stage before this one makes it.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

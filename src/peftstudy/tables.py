@@ -24,6 +24,7 @@ from peftstudy.latex import (
 )
 from peftstudy.specs import MethodSpec
 from peftstudy.study import Study
+from peftstudy.views import selection_rule
 
 Citations = Mapping[str, tuple[str, str]]
 """Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""
@@ -40,7 +41,8 @@ def data(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         train = parts.loc["train"] if "train" in parts.index else parts.iloc[0]
         rows.append([
             escape(dataset), escape(split), *sizes, count(train.classes),
-            f"{count(train.smallest_class)} to {count(train.largest_class)}", count(parts.duplicates_removed.sum()),
+            f"{count(train.smallest_class)} to {count(train.largest_class)}",
+            count(parts.duplicates_removed.get("test")),
         ])  # fmt: skip
     header = [["dataset", "split", *PARTS, "classes", "examples a class", "duplicates"]]
     caption = (
@@ -80,7 +82,8 @@ def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     ]
     caption = (
         "Backbones. Parameters are counted without the head. Pre-training is by masked-language modelling; a dash "
-        "stands where it was done elsewhere or not at all. Loss: the last on held-out text."
+        "stands where it was done elsewhere or not at all. Loss: the mean over the last 100 steps on the training "
+        "text, in nats a hidden token."
     )
     return floating(tabular("llrlrrrr", header, rows, r"\cmidrule(l){5-8}"), caption, "backbones")
 
@@ -124,13 +127,6 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     ]
     caption = "Settings, the same for every method."
     return floating(tabular("ll", [["setting", "value"]], rows), caption, "settings")
-
-
-def selection_rule(study: Study) -> str:
-    """Return which epoch's model is reported, as tables name it."""
-    if study.training.select == "best":
-        return "the epoch with the best validation score"
-    return "the last epoch"
 
 
 def search_rule(study: Study) -> str:

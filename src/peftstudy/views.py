@@ -23,8 +23,7 @@ def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
 
 def sized(study: Study) -> list[str]:
     """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
-    splits = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
-    return splits if len(splits) >= 3 else list(study.splits)
+    return [split for split in study.splits if split.startswith("size-") or split == "90-10"]
 
 
 def backbones(study: Study, split: str | None = None) -> list[str]:
@@ -59,6 +58,19 @@ def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]
 
 
 def measure(data: SimpleNamespace) -> str:
-    """Return the name of the study's main metric, as it is written out."""
-    metric = str(data.runs.metric.iloc[0])
+    """Return the name of the study's main metric, as it is written out; a run that failed may not name it."""
+    metric = next(iter(data.runs.metric.dropna()), "score")
     return METRICS.get(metric, metric)
+
+
+def selection_rule(study: Study) -> str:
+    """Return which epoch's model is reported, as tables name it."""
+    if study.training.select == "best":
+        return "the epoch with the best validation score"
+    return "the last epoch"
+
+
+def finished_epochs(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return the epochs of the runs that finished: those of the others would bend the means."""
+    keys = [*statistics.CELL, "seed"]
+    return epochs.merge(runs.loc[runs.status == "finished", keys], on=keys)
