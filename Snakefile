@@ -22,4 +22,5 @@ include: "workflow/rules/archive.smk"
 rule all:
     default_target: True
     input:
+        study.result_files(),  # by name, so that a run whose record is deleted is run again
         f"results/{study.name}/paper/report.pdf",
