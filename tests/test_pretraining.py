@@ -100,7 +100,7 @@ def head_only_accuracy(folder, examples):
         settings = Training(epochs=15, batch_size=16, learning_rate=1e-2, select="last")
         run = training.Run(adapted.model, method, task, settings, seed)
         run.fit(found, np.arange(half), np.arange(0), Checkpoints())
-        scored = training.evaluate(run.model, task, found, np.arange(half, len(examples)), "float32")
+        scored = training.evaluate(run.engine, task, found, np.arange(half, len(examples)), "float32")
         scores.append(scored.scores["accuracy"])
     return np.mean(scores)
 

@@ -127,7 +127,7 @@ def test_kept_weights_score_as_the_history_says(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, epochs=5))
     progress = run.fit(data, TRAIN, VALIDATION, Checkpoints())
     methods.load_trained(run.model, progress.best)
-    scored = training.evaluate(run.model, run.task, data, VALIDATION, "float32")
+    scored = training.evaluate(run.engine, run.task, data, VALIDATION, "float32")
     assert scored.scores["accuracy"] == progress.history[progress.chosen_epoch - 1].validation_score
 
 
@@ -141,8 +141,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
 def test_evaluation_keeps_the_order_of_examples(bert, data):
     run = a_run(bert)
     index = np.array([5, 90, 7, 33])
-    together = training.evaluate(run.model, run.task, data, index, "float32").logits
-    alone = [training.evaluate(run.model, run.task, data, index[i : i + 1], "float32").logits[0] for i in range(4)]
+    together = training.evaluate(run.engine, run.task, data, index, "float32").logits
+    alone = [training.evaluate(run.engine, run.task, data, index[i : i + 1], "float32").logits[0] for i in range(4)]
     assert np.allclose(together, alone, atol=1e-5)
 
 

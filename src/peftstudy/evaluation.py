@@ -12,6 +12,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from peftstudy import files, methods, tokens, training
+from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.records import EVALUATED, Place, finite
 from peftstudy.runs import Inputs, build
@@ -48,14 +49,15 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
             f"delete {inputs.output / spec.path / 'record.json'} and {place.folder} to train this run again."
         )
     rate = record["measured"]["learning_rate"]
-    adapted, _, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
+    adapted, method, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
+    engine = Engine(adapted.model, method.extra_tokens, spec.training.engine, spec.seed)
     begin = time.perf_counter()
-    scored = _score(adapted, task, data, index, place.weights, spec)
+    scored = _score(engine, task, data, index, place.weights, spec)
     seconds = time.perf_counter() - begin
     predicted = task.predict(scored.logits)
     _write_predictions(place.folder / "predictions.parquet", index, data, scored.logits, predicted)
     curve = [
-        _score(adapted, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
+        _score(engine, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
         for epoch in range(1, record["measured"]["epochs"] + 1)
         if spec.training.test_curve
     ]
@@ -71,10 +73,10 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
 
 
 def _score(
-    adapted: Any, task: Any, data: tokens.Tokens, index: np.ndarray, weights: Path, spec: RunSpec
+    engine: Engine, task: Any, data: tokens.Tokens, index: np.ndarray, weights: Path, spec: RunSpec
 ) -> training.Scored:
-    methods.load_trained(adapted.model, load_file(weights))
-    return training.evaluate(adapted.model, task, data, index, spec.training.precision)
+    methods.load_trained(engine.model, load_file(weights))
+    return training.evaluate(engine, task, data, index, spec.training.precision)
 
 
 def _write_predictions(

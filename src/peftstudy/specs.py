@@ -22,7 +22,7 @@ class Training:
     steps: int | None = None
     minimum_steps: int = 0
     batch_size: int = 32
-    micro_batch_size: int = 8
+    micro_batch_size: int = 32
     learning_rate: float | tuple[float, ...] = 1e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
@@ -30,6 +30,7 @@ class Training:
     precision: str = "float32"
     select: str = "best"
     test_curve: bool = False
+    engine: tuple[str, ...] = ("packed", "first", "dropout", "embeddings")
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class RunSpec:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "RunSpec":
         training = dict(value["training"])
-        training["learning_rate"] = freeze(training["learning_rate"])
+        training |= {name: freeze(training[name]) for name in ("learning_rate", "engine")}
         return cls(
             **{**value, "options": freeze(value["options"]),
                "training": Training(**training), "search": Search(**value["search"])}

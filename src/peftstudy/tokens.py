@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Tokens:
     labels: np.ndarray
     about: dict[str, Any]
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """The number of tokens of each example, shape (examples,)."""
         return np.diff(self.offsets)
@@ -43,13 +44,26 @@ class Tokens:
 
         Returns input_ids, attention_mask, token_type_ids, each shape (len(index), longest), int64.
         """
-        begins, lengths = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
-        position = np.arange(lengths.max())
-        mask = position < lengths[:, None]
+        packed, lengths = self.packed(index), self.lengths[index]
+        mask = np.arange(lengths.max()) < lengths[:, None]
         ids = np.full(mask.shape, self.about["pad_id"], dtype=np.int64)
-        ids[mask] = np.concatenate([self.input_ids[b : b + n] for b, n in zip(begins, lengths, strict=True)])
-        types = ((position >= self.second[index][:, None]) & mask).astype(np.int64)
+        types = np.zeros(mask.shape, dtype=np.int64)
+        ids[mask], types[mask] = packed["input_ids"], packed["token_type_ids"]
         return {"input_ids": ids, "attention_mask": mask.astype(np.int64), "token_type_ids": types}
+
+    def packed(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the examples numbered `index` one after the other.
+
+        Returns input_ids, token_type_ids and position_ids (from 0 in each example), each shape (tokens,), int64.
+        """
+        lengths = self.lengths[index]
+        ids = [self.input_ids[begin : begin + n] for begin, n in zip(self.offsets[index], lengths, strict=True)]
+        positions = np.concatenate([np.arange(n) for n in lengths])
+        return {
+            "input_ids": np.concatenate(ids).astype(np.int64),
+            "token_type_ids": (positions >= np.repeat(self.second[index], lengths)).astype(np.int64),
+            "position_ids": positions,
+        }
 
 
 def load(folder: Path) -> Tokens:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from peftstudy.checkpoints import Checkpoints
+from peftstudy.engine import Engine
 from peftstudy.methods import Method, load_trained, trained_state
 from peftstudy.specs import Training
 from peftstudy.tasks import Task
@@ -81,6 +82,7 @@ class Run:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.engine = Engine(model, method.extra_tokens, settings.engine, seed)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = Progress()
 
@@ -105,7 +107,7 @@ class Run:
             begin = time.perf_counter()
             loss = self._epoch(tokens, train, plan)
             trained = time.perf_counter()
-            scored = evaluate(self.model, self.task, tokens, validation, self.settings.precision)
+            scored = evaluate(self.engine, self.task, tokens, validation, self.settings.precision)
             self._record(loss, scored, trained - begin, time.perf_counter() - trained)
             if after_epoch:
                 after_epoch(self.model, self.progress.epoch)
@@ -156,11 +158,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.settings.learning_rate
         total = torch.zeros((), device=self.device)
+        self.engine.begin_step(self.progress.step)
         for part in micro_batches(tokens.lengths, batch, self.settings.micro_batch_size):
-            inputs, targets = to_tensors(tokens, part, self.device)
             with autocast(self.device, self.settings.precision):
-                logits = self.model(**inputs).logits
-            loss = self.task.loss_sum(logits, targets)
+                logits = self.engine.logits(tokens, part)
+            loss = self.task.loss_sum(logits, _targets(tokens, part, self.device))
             (loss / len(batch)).backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
@@ -193,19 +195,18 @@ class Scored:
     scores: dict[str, float]
 
 
-def evaluate(model: nn.Module, task: Task, tokens: Tokens, index: np.ndarray, precision: str) -> Scored | None:
+def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, precision: str) -> Scored | None:
     """Score the model on the examples numbered `index`, in their order; None when there are none."""
     if not len(index):
         return None
-    model.eval()
-    device = next(model.parameters()).device
+    engine.model.eval()
     by_length = np.argsort(tokens.lengths[index], kind="stable")
     logits, total = [], 0.0
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), autocast(engine.device, precision):
         for start in range(0, len(index), EVALUATION_BATCH):
-            inputs, targets = to_tensors(tokens, index[by_length[start : start + EVALUATION_BATCH]], device)
-            output = model(**inputs).logits.float()
-            total += float(task.loss_sum(output, targets))
+            part = index[by_length[start : start + EVALUATION_BATCH]]
+            output = engine.logits(tokens, part).float()
+            total += float(task.loss_sum(output, _targets(tokens, part, engine.device)))
             logits.append(output.cpu().numpy())
     ordered = np.empty_like(np.concatenate(logits))
     ordered[by_length] = np.concatenate(logits)
@@ -236,12 +237,8 @@ def micro_batches(lengths: np.ndarray, batch: np.ndarray, size: int) -> Iterator
         yield ordered[start : start + size]
 
 
-def to_tensors(tokens: Tokens, index: np.ndarray, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the model's inputs, shape (examples, longest), and the targets, shape (examples,)."""
-    inputs = {name: torch.from_numpy(array).to(device) for name, array in tokens.batch(index).items()}
-    if not inputs["token_type_ids"].any():
-        del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
-    return inputs, torch.from_numpy(tokens.labels[index].astype(np.int64)).to(device)
+def _targets(tokens: Tokens, index: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(tokens.labels[index].astype(np.int64)).to(device)
 
 
 def autocast(device: torch.device, precision: str) -> Any:

@@ -1,0 +1,162 @@
+"""The fast step against the plain loop: the same losses and gradients, whatever the method."""
+
+import numpy as np
+import pytest
+import torch
+
+from peftstudy import backbones, engine, methods, tasks, tokens
+from peftstudy.engine import TRICKS, Engine
+from peftstudy.packing import Attention, Layout
+
+EXAMPLES = np.array([5, 40, 3, 77, 12, 8, 91, 60, 33, 2, 54])
+
+
+@pytest.fixture
+def data(make_tokens, family):
+    return tokens.load(make_tokens(family))
+
+
+def an_engine(folder, name, tricks, dropout=0.0, seed=0):
+    method, task = methods.create(name), tasks.create("classification")
+    shape = backbones.read_shape(folder)
+    adapted = methods.adapt(method, backbones.load(folder, task, 3, seed, method.attention), shape, seed)
+    for module in adapted.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+        elif hasattr(module, "dropout_prob"):
+            module.dropout_prob = dropout
+    # Freshly made parts are near zero, and so would their neighbours' gradients be.
+    torch.manual_seed(3)
+    for parameter in adapted.model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    return Engine(adapted.model.train(), method.extra_tokens, tricks, seed), task
+
+
+def gradients(built, data, examples=EXAMPLES, parts=1):
+    """Return the loss of a batch and its gradients, by name."""
+    runner, task = built
+    runner.begin_step(0)
+    total = 0.0
+    for index in np.array_split(examples, parts):
+        logits = runner.logits(data, index)
+        loss = task.loss_sum(logits, torch.from_numpy(data.labels[index].astype(np.int64))) / len(examples)
+        loss.backward()
+        total += float(loss.detach())
+    return total, {name: p.grad.clone() for name, p in runner.model.named_parameters() if p.grad is not None}
+
+
+def assert_same(fast, plain):
+    assert fast[0] == pytest.approx(plain[0], rel=1e-5)
+    assert fast[1].keys() == plain[1].keys()
+    largest = max(float(gradient.abs().max()) for gradient in plain[1].values())
+    for name, gradient in plain[1].items():
+        assert torch.allclose(fast[1][name], gradient, rtol=1e-4, atol=1e-6 * max(1.0, largest)), name
+
+
+@pytest.mark.parametrize("method", sorted(methods.registered()))
+def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, data):
+    folder = make_backbone(family)
+    plain = gradients(an_engine(folder, method, ()), data)
+    fast = an_engine(folder, method, TRICKS)
+    assert fast[0].tricks == set(TRICKS)
+    assert_same(gradients(fast, data), plain)
+
+
+@pytest.mark.parametrize("left_out", sorted(TRICKS))
+def test_every_trick_can_be_left_out(left_out, family, make_backbone, data, monkeypatch):
+    monkeypatch.setattr(engine, "LARGE_VOCABULARY", 1)
+    folder = make_backbone(family)
+    tricks = set(TRICKS) - {left_out}
+    assert_same(gradients(an_engine(folder, "full", tricks), data), gradients(an_engine(folder, "full", ()), data))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("method", ["full", "prompt", "houlsby"])
+def test_evaluation_and_micro_batches_agree_with_the_plain_loop(method, parts, make_backbone, make_tokens):
+    folder, data = make_backbone("roberta"), tokens.load(make_tokens("roberta"))
+    plain, fast = an_engine(folder, method, ()), an_engine(folder, method, TRICKS)
+    assert_same(gradients(fast, data, parts=parts), gradients(plain, data))
+    with torch.inference_mode():
+        logits = [runner.logits(data, EXAMPLES) for runner, _ in (plain, fast)]
+    assert torch.allclose(*logits, atol=1e-5)
+
+
+def test_a_second_step_forgets_the_embedding_gradients_of_the_first(make_backbone, make_tokens, monkeypatch):
+    monkeypatch.setattr(engine, "LARGE_VOCABULARY", 1)
+    data = tokens.load(make_tokens("bert"))
+    built = an_engine(make_backbone("bert"), "full", TRICKS)
+    gradients(built, data, EXAMPLES[:5])
+    built[0].model.zero_grad()
+    second = gradients(built, data, EXAMPLES[5:])
+    assert_same(second, gradients(an_engine(make_backbone("bert"), "full", ()), data, EXAMPLES[5:]))
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4], [1], [1, 1], [2, 3, 3, 5, 9, 9, 9, 9, 11, 14]], ids=str)
+@pytest.mark.parametrize("firsts", [False, True])
+def test_attention_is_softmax_within_each_text_with_its_exact_gradient(lengths, firsts):
+    torch.manual_seed(0)
+    layout, heads = Layout(np.array(lengths)), 2
+    rows = len(lengths) if firsts else sum(lengths)
+    query, key, value = (
+        torch.randn(n, 6, dtype=torch.float64, requires_grad=True) for n in (rows, sum(lengths), sum(lengths))
+    )
+    expected = []
+    for number, (begin, length) in enumerate(zip(layout.offsets, lengths, strict=False)):
+        q = query[number : number + 1] if firsts else query[begin : begin + length]
+        q, k, v = (
+            x.view(-1, heads, 3).transpose(0, 1) for x in (q, key[begin : begin + length], value[begin:][:length])
+        )
+        expected.append((torch.softmax(q @ k.mT / 3**0.5, -1) @ v).transpose(0, 1).reshape(-1, 6))
+    found = Attention.apply(query, key, value, layout, heads, None)
+    assert torch.allclose(found, torch.cat(expected))
+
+    def always_the_same(weights):
+        generator = torch.Generator().manual_seed(weights.numel())
+        return 2.0 * (torch.rand(weights.shape, generator=generator, dtype=weights.dtype) < 0.5)
+
+    for noise in (None, always_the_same):
+        assert torch.autograd.gradcheck(lambda *x, n=noise: Attention.apply(*x, layout, heads, n), (query, key, value))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_dropout_factors_have_the_rate_and_the_mean_of_dropout(dtype):
+    factors = engine._factors(np.random.SFC64(0), (1001, 999), 0.1, dtype)
+    assert factors.shape == (1001, 999) and factors.dtype == dtype
+    values = factors.unique()
+    assert values.tolist() == [0.0, pytest.approx(1 / 0.9, rel=4e-3 if dtype == torch.bfloat16 else 1e-6)]
+    zeros = float((factors == 0).double().mean())
+    assert zeros == pytest.approx(0.1, abs=4 * (0.09 / factors.numel()) ** 0.5)
+    # Neighbours, in either direction, are independent: both zero in one case of a hundred.
+    for pair in ((factors[1:] == 0) & (factors[:-1] == 0), (factors[:, 1:] == 0) & (factors[:, :-1] == 0)):
+        assert float(pair.double().mean()) == pytest.approx(0.01, abs=5e-4)
+
+
+def test_masks_follow_from_seed_and_step(make_backbone, make_tokens):
+    data = tokens.load(make_tokens("bert"))
+
+    def loss(seed, step):
+        runner, task = an_engine(make_backbone("bert"), "full", TRICKS, dropout=0.3)
+        runner.seed = seed
+        runner.begin_step(step)
+        return float(task.loss_sum(runner.logits(data, EXAMPLES), torch.from_numpy(data.labels[EXAMPLES]).long()))
+
+    assert loss(0, 0) == loss(0, 0)
+    assert len({loss(0, 0), loss(0, 1), loss(1, 0)}) == 3
+
+
+def test_losses_with_dropout_average_to_those_of_the_plain_loop(make_backbone, make_tokens):
+    data = tokens.load(make_tokens("bert"))
+    targets = torch.from_numpy(data.labels[EXAMPLES]).long()
+    means, errors = [], []
+    for tricks in ((), TRICKS):
+        runner, task = an_engine(make_backbone("bert"), "full", tricks, dropout=0.2)
+        torch.manual_seed(0)
+        losses = []
+        with torch.no_grad():
+            for step in range(300):
+                runner.begin_step(step)
+                losses.append(float(task.loss_sum(runner.logits(data, EXAMPLES), targets)))
+        means.append(np.mean(losses))
+        errors.append(np.std(losses) / len(losses) ** 0.5)
+    assert abs(means[0] - means[1]) < 4 * np.hypot(*errors)
