@@ -57,13 +57,11 @@ class Cell:
         return usual.tokenised(self.rows.texts, self.rows.labels, self.tokenizer, self.length)
 
     def variants(self) -> dict[str, Callable[[], dict[str, float]]]:
-        from peftstudy.engine import TRICKS
-
         return {
             "trainer": lambda: self._trainer(),
             "grouped": lambda: self._trainer(group_by_length=True),
-            "loop": lambda: self._own(()),
-            "engine": lambda: self._own(tuple(TRICKS)),
+            "loop": lambda: self._own("plain"),
+            "engine": lambda: self._own("fast"),
         }
 
     def _trainer(self, **options: Any) -> dict[str, float]:
@@ -76,7 +74,7 @@ class Cell:
             )  # fmt: skip
             return {"train": _cpu_seconds(ready.train), "evaluate": _cpu_seconds(lambda: ready.predict(dataset))}
 
-    def _own(self, tricks: tuple[str, ...]) -> dict[str, float]:
+    def _own(self, engine: str) -> dict[str, float]:
         from peftstudy import backbones, methods, tasks, training
         from peftstudy.checkpoints import Checkpoints
         from peftstudy.specs import Training
@@ -84,7 +82,7 @@ class Cell:
         method, task = methods.create(self.method), tasks.create("classification")
         loaded = backbones.load(self.folder, task, self.classes, 0, method.attention)
         adapted = methods.adapt(method, loaded, backbones.read_shape(self.folder), 0)
-        settings = Training(epochs=1, learning_rate=1e-4, precision=self.precision, engine=tricks, select="last")
+        settings = Training(epochs=1, learning_rate=1e-4, precision=self.precision, engine=engine, select="last")
         run = training.Run(adapted.model, method, task, settings, 0)
         tokens, every, none = self.tokens, np.arange(len(self.rows.texts)), np.arange(0)
         return {

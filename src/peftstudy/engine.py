@@ -5,7 +5,7 @@ and each can be left out. Without any, this is the plain loop: padded batches th
 it is. The tests hold the two against each other for every method.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peftstudy.packing import Attention, Layout, Noise
+from peftstudy.packing import Attention, Layout, Noise, folded_attention
 from peftstudy.tokens import Tokens
 
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
     "first": "the last layer for the first token of each text alone, which is all that the head reads",
+    "folded": "no keys and values in that layer: their matrices are applied to the question and the answer",
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
@@ -30,16 +31,22 @@ class Engine:
     """A model that computes logits for examples by number.
 
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
-    tricks: names out of TRICKS; those that do not fit the model or the device are left out.
+    tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
+    the device are left out.
     """
 
-    def __init__(self, model: nn.Module, extra_tokens: int, tricks: Sequence[str], seed: int) -> None:
+    def __init__(self, model: nn.Module, extra_tokens: int, tricks: str | Collection[str], seed: int) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
         attentions = [module for module in model.modules() if _is_attention(module)]
-        self.tricks = frozenset(tricks) if attentions else frozenset(tricks) - {"packed"}
+        named = {"fast": TRICKS, "plain": ()}
+        self.tricks = frozenset(named[tricks] if isinstance(tricks, str) else tricks)
+        if not attentions:
+            self.tricks -= {"packed"}
         if "packed" not in self.tricks:
-            self.tricks -= {"first"}
+            self.tricks -= {"first", "folded"}
+        if "first" not in self.tricks:
+            self.tricks -= {"folded"}
         if self.device.type != "cpu":
             self.tricks -= {"dropout"}
         self.layout: Layout | None = None
@@ -97,9 +104,15 @@ class Engine:
         inner = attention.self
         asking = states[:, self.layout.firsts.to(states.device)] if last and "first" in self.tricks else states
         rate = getattr(inner, "dropout_prob", inner.dropout.p) if attention.training else 0.0
-        query, key, value = inner.query(asking), inner.key(states), inner.value(states)
-        noise = self._noise(rate) if rate else None
-        context = Attention.apply(query[0], key[0], value[0], self.layout, inner.num_attention_heads, noise)
+        noise, heads = self._noise(rate) if rate else None, inner.num_attention_heads
+        # A method may have put a module of its own in a projection's place; then there is no one matrix to fold.
+        if last and "folded" in self.tricks and type(inner.key) is type(inner.value) is nn.Linear:
+            context = folded_attention(
+                inner.query(asking)[0], states[0], inner.key, inner.value, self.layout, heads, noise
+            )
+        else:
+            projected = inner.query(asking)[0], inner.key(states)[0], inner.value(states)[0]
+            context = Attention.apply(*projected, self.layout, heads, noise)
         return (attention.output(context[None], asking),)
 
     def _close(self, original: Callable, layer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 GROUP = 8  # texts that are attended to together at the least: smaller products run slower, larger groups pad more
 
@@ -142,6 +142,40 @@ class Attention(torch.autograd.Function):
             scaled = torch.bmm(of_scores, k) * (1 / math.sqrt(q.shape[-1]))
             _answer(group, _joined(scaled, heads), of_query, ctx.firsts)
         return of_query, of_key, of_value, None, None, None
+
+
+def folded_attention(
+    query: Tensor, states: Tensor, key: nn.Linear, value: nn.Linear, layout: Layout, heads: int, noise: Noise | None
+) -> Tensor:
+    """Return what the first token of each text attends to, shape (texts, width), from states (tokens, width).
+
+    query: of the first tokens, shape (texts, width). With one question a text, q'(K x) = (K'q)'x and
+    sum p (V x) = V (sum p x): two products for each text instead of two for each token.
+    """
+    texts, width = query.shape
+    query = query.view(texts, heads, -1) * (heads / width) ** 0.5
+    asked = torch.einsum("thd,hdw->thw", query, key.weight.view(heads, width // heads, -1))
+    if key.bias is not None:  # the same for all tokens of a text, so without effect; but a parameter like the others
+        constant = (query * key.bias.view(heads, -1)).sum(-1, keepdim=True)
+    mixed, shares = [], []
+    for group in layout.groups:
+        own = group.pad(states)
+        rows = slice(group.first, group.first + group.count)
+        scores = asked[rows] @ own.transpose(1, 2)
+        if key.bias is not None:
+            scores = scores + constant[rows]
+        if group.valid is not None:
+            scores = scores.masked_fill(~group.valid.to(scores.device)[:, None], -torch.inf)
+        weights = scores.softmax(-1)
+        if noise:
+            weights = weights * noise(weights)
+        mixed.append(weights @ own)
+        shares.append(weights.sum(-1))
+    by_head = value.weight.view(heads, width // heads, -1)
+    answer = torch.einsum("thw,hdw->thd", torch.cat(mixed), by_head)
+    if value.bias is not None:  # dropout keeps the weights of a text from adding up to 1
+        answer = answer + torch.cat(shares)[..., None] * value.bias.view(heads, -1)
+    return answer.reshape(texts, width)
 
 
 def _asked(group: Group, states: Tensor, firsts: bool) -> Tensor:

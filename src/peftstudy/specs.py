@@ -30,7 +30,7 @@ class Training:
     precision: str = "float32"
     select: str = "best"
     test_curve: bool = False
-    engine: tuple[str, ...] = ("packed", "first", "dropout", "embeddings")
+    engine: str | tuple[str, ...] = "fast"
 
 
 @dataclass(frozen=True)
