@@ -23,6 +23,8 @@ rule make_backbone:
         "results/{study}/logs/backbones/{backbone}.log",
     conda:
         ENVIRONMENT
+    # Most of the study waits for them, so no run of another backbone takes their place.
+    priority: 10
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
         " {params.exclude:q} --base {input.base:q}"
