@@ -30,7 +30,7 @@ def an_engine(folder, name, tricks, dropout=0.0, seed=0):
     for parameter in adapted.model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.05 * torch.randn_like(parameter)
-    return Engine(adapted.model.train(), method.extra_tokens, tricks, seed), task
+    return Engine(adapted.model.train(), tricks, seed, method.extra_tokens), task
 
 
 def gradients(built, data, examples=EXAMPLES, parts=1):

@@ -5,7 +5,9 @@ and each can be left out. Without any, this is the plain loop: padded batches th
 it is. The tests hold the two against each other for every method.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -18,8 +20,8 @@ from peftstudy.tokens import Tokens
 
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
-    "first": "the last layer for the first token of each text alone, which is all that the head reads",
-    "folded": "no keys and values in that layer: their matrices are applied to the question and the answer",
+    "read": "the last layer only for the tokens that the head reads: the first of each text, or the masked ones",
+    "folded": "no keys and values there for first tokens: their matrices are applied to the question and the answer",
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
@@ -27,15 +29,28 @@ WORD = 2**16
 LARGE_VOCABULARY = 4096  # rows from which a dense gradient of the embeddings is worth keeping
 
 
+@dataclass(frozen=True)
+class Packed:
+    """The packed batch that is on its way through the model.
+
+    layout: where its texts are. read: the places of the tokens that the head reads, shape (tokens read,).
+    firsts: whether those are the first tokens of the texts.
+    """
+
+    layout: Layout
+    read: Tensor
+    firsts: bool = False
+
+
 class Engine:
-    """A model that computes logits for examples by number.
+    """A model that is given examples, and computes no more than its head reads.
 
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
     tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
     the device are left out.
     """
 
-    def __init__(self, model: nn.Module, extra_tokens: int, tricks: str | Collection[str], seed: int) -> None:
+    def __init__(self, model: nn.Module, tricks: str | Collection[str], seed: int, extra_tokens: int = 0) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
         attentions = [module for module in model.modules() if _is_attention(module)]
@@ -44,12 +59,12 @@ class Engine:
         if not attentions:
             self.tricks -= {"packed"}
         if "packed" not in self.tricks:
-            self.tricks -= {"first", "folded"}
-        if "first" not in self.tricks:
+            self.tricks -= {"read", "folded"}
+        if "read" not in self.tricks:
             self.tricks -= {"folded"}
         if self.device.type != "cpu":
             self.tricks -= {"dropout"}
-        self.layout: Layout | None = None
+        self._batch: Packed | None = None
         self._words = np.random.SFC64(seed)
         if "packed" in self.tricks:
             self._pack(attentions)
@@ -69,13 +84,30 @@ class Engine:
             if not inputs["token_type_ids"].any():
                 del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
             return self.model(**inputs).logits
-        self.layout = Layout(tokens.lengths[index] + self.extra_tokens)
+        layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
+        self._batch = Packed(layout, layout.firsts.to(self.device), firsts=True)
+        packed["position_ids"] += self._first_position
         try:
-            packed = tokens.packed(index)
-            packed["position_ids"] += self._first_position
             return self.model(**self._tensors({name: row[None] for name, row in packed.items()})).logits
         finally:
-            self.layout = None
+            self._batch = None
+
+    def states(self, ids: np.ndarray, read: np.ndarray) -> Tensor:
+        """Return the body's last hidden states where `read` is true, shape (tokens read, width).
+
+        ids: texts of one length, shape (texts, length). read: the same shape, booleans.
+        """
+        if "packed" not in self.tricks:
+            found = self.model.base_model(**self._tensors({"input_ids": ids})).last_hidden_state
+            return found[torch.from_numpy(read).to(self.device)]
+        layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))
+        packed = {"input_ids": ids.reshape(1, -1), "position_ids": places[None] + self._first_position}
+        packed["token_type_ids"] = np.zeros_like(packed["input_ids"])
+        self._batch = Packed(layout, torch.from_numpy(np.flatnonzero(read)).to(self.device))
+        try:
+            return self.model.base_model(**self._tensors(packed)).last_hidden_state[0]
+        finally:
+            self._batch = None
 
     def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
@@ -87,7 +119,7 @@ class Engine:
         return lambda weights: nn.functional.dropout(torch.ones_like(weights), rate)
 
     def _pack(self, attentions: list[Any]) -> None:
-        """Let each attention read the layout of the batch, and the last layer keep first tokens alone."""
+        """Let each attention know the batch's layout, and the last layer keep what is read."""
         for attention in attentions:
             _wrap(attention, self._attend, last=attention is attentions[-1])
         layers = [module for module in self.model.modules() if hasattr(module, "feed_forward_chunk")]
@@ -99,30 +131,34 @@ class Engine:
 
     def _attend(self, original: Callable, attention: Any, states: Tensor, *args: Any, last: bool, **kwargs: Any) -> Any:
         """Do what BertAttention does for a packed batch: states, shape (1, tokens, width)."""
-        if self.layout is None:
+        if self._batch is None:
             return original(states, *args, **kwargs)
-        inner = attention.self
-        asking = states[:, self.layout.firsts.to(states.device)] if last and "first" in self.tricks else states
+        inner, layout, reading = attention.self, self._batch.layout, last and "read" in self.tricks
+        residual = states[:, self._batch.read] if reading else states
+        asking = residual if self._batch.firsts else states
         rate = getattr(inner, "dropout_prob", inner.dropout.p) if attention.training else 0.0
         noise, heads = self._noise(rate) if rate else None, inner.num_attention_heads
-        # A method may have put a module of its own in a projection's place; then there is no one matrix to fold.
-        if last and "folded" in self.tricks and type(inner.key) is type(inner.value) is nn.Linear:
-            context = folded_attention(
-                inner.query(asking)[0], states[0], inner.key, inner.value, self.layout, heads, noise
-            )
+        query = inner.query(asking)[0]
+        if reading and self._folds(inner):
+            context = folded_attention(query, states[0], inner.key, inner.value, layout, heads, noise)
         else:
-            projected = inner.query(asking)[0], inner.key(states)[0], inner.value(states)[0]
-            context = Attention.apply(*projected, self.layout, heads, noise)
-        return (attention.output(context[None], asking),)
+            context = Attention.apply(query, inner.key(states)[0], inner.value(states)[0], layout, heads, noise)
+        if len(context) != residual.shape[1]:  # many tokens of a text are read: all have asked
+            context = context[self._batch.read]
+        return (attention.output(context[None], residual),)
+
+    def _folds(self, inner: Any) -> bool:
+        """Whether one token of each text asks, and keys and values are plain matrices: methods may replace them."""
+        plain = type(inner.key) is type(inner.value) is nn.Linear
+        return plain and self._batch.firsts and "folded" in self.tricks
 
     def _close(self, original: Callable, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the first token of each text from the last layer, shape (texts, 1, width), as heads read them."""
+        """Return what is read of the last layer: first tokens as heads find them, shape (texts, 1, width)."""
         outputs = original(*args, **kwargs)
-        if self.layout is None:
+        if self._batch is None:
             return outputs
-        states = outputs[0]
-        firsts = states if "first" in self.tricks else states[:, self.layout.firsts.to(states.device)]
-        return (firsts.transpose(0, 1), *outputs[1:])
+        read = outputs[0] if "read" in self.tricks else outputs[0][:, self._batch.read]
+        return (read.transpose(0, 1) if self._batch.firsts else read, *outputs[1:])
 
     def _replace_dropout(self) -> None:
         def drop(original: Callable, module: nn.Dropout, states: Tensor) -> Tensor:
@@ -135,8 +171,13 @@ class Engine:
                 _wrap(module, drop)
 
     def _keep_embedding_gradients(self) -> None:
+        owners = Counter(id(parameter) for m in self.model.modules() for parameter in m.parameters(recurse=False))
         for module in self.model.modules():
-            if type(module) is nn.Embedding and module.weight.requires_grad and len(module.weight) >= LARGE_VOCABULARY:
+            if type(module) is not nn.Embedding or len(module.weight) < LARGE_VOCABULARY:
+                continue
+            if (
+                module.weight.requires_grad and owners[id(module.weight)] == 1
+            ):  # a tied output layer's gradient is dense
                 kept = _KeptGradient(module)
                 _wrap(module, lambda original, module, ids, kept=kept: _Embed.apply(ids, module.weight, kept))
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from peftstudy import corpora, files
+from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining
@@ -104,6 +105,7 @@ def _train(
     free = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=1e-6, fused=True)
+    engine = Engine(model, "fast", settings.seed)
     key = files.sha256_json([str(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
     done, losses, spent = _restore(checkpoint, key, model, optimizer)
     begin = saved = time.monotonic()
@@ -113,7 +115,7 @@ def _train(
     for step in range(done, settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings.steps, WARMUP)
-        losses.append(_step(model, _block_batch(blocks, settings, step), special, settings, step))
+        losses.append(_step(engine, _block_batch(blocks, settings, step), special, settings, step))
         nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
         optimizer.step()
         optimizer.zero_grad()
@@ -140,17 +142,14 @@ def _block_batch(blocks: np.ndarray, settings: Pretraining, step: int) -> np.nda
     return blocks[[orders[place // len(blocks)][place % len(blocks)] for place in places]]
 
 
-def _step(model: Any, ids: np.ndarray, special: dict[str, int], settings: Pretraining, step: int) -> float:
-    """Add one step's gradients; the vocabulary is scored at the hidden tokens alone, where the loss is."""
-    rng = np.random.default_rng([settings.seed, 1, step])
+def _step(engine: Engine, ids: np.ndarray, special: dict[str, int], settings: Pretraining, step: int) -> float:
+    """Add one step's gradients; vocabulary and last layer are computed at hidden tokens alone, where the loss is."""
+    rng, model = np.random.default_rng([settings.seed, 1, step]), engine.model
     hidden, chosen = corpora.mask_tokens(ids, rng, special, model.config.vocab_size)
-    place = next(model.parameters()).device
-    inputs, chosen_tensor = torch.from_numpy(hidden).to(place, torch.long), torch.from_numpy(chosen).to(place)
-    targets = torch.from_numpy(ids[chosen]).to(place, torch.long)
+    targets = torch.from_numpy(ids[chosen]).to(engine.device, torch.long)
     head = model.cls if hasattr(model, "cls") else model.lm_head
-    with autocast(place, settings.precision):
-        states = model.base_model(input_ids=inputs).last_hidden_state
-        logits = head(states[chosen_tensor])
+    with autocast(engine.device, settings.precision):
+        logits = head(engine.states(hidden.astype(np.int64), chosen))
     loss = F.cross_entropy(logits.float(), targets)
     loss.backward()
     return float(loss.detach())
