@@ -21,10 +21,10 @@ rule make_backbone:
         checkpoint="results/{study}/state/backbones/{backbone}.pt",
     log:
         "results/{study}/logs/backbones/{backbone}.log",
-    conda:
-        ENVIRONMENT
     # Most of the study waits for them, so no run of another backbone takes their place.
     priority: 10
+    conda:
+        ENVIRONMENT
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
         " {params.exclude:q} --base {input.base:q}"
