@@ -48,16 +48,16 @@ def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_pat
 def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks, monkeypatch):
     """The library scores every position and passes over those that are not hidden."""
     monkeypatch.setattr(engine, "LARGE_VOCABULARY", 1)
-    trained = pretraining.pretrain(dataclasses.replace(SETTINGS, steps=1, family=family), corpus, None, CPU)
-    tokenizer = trained.tokenizer
-    special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
-    model = AutoModelForMaskedLM.from_config(trained.model.config).eval()
+    settings = dataclasses.replace(SETTINGS, steps=1, family=family)
+    trained = pretraining.pretrain(settings, corpus, None, CPU)
+    run = pretraining.Run(AutoModelForMaskedLM.from_config(trained.model.config).eval(), trained.tokenizer, settings)
+    run.engine = engine.Engine(run.model, tricks, 0)
+    model, special = run.model, run.special
     ids = np.random.default_rng(0).integers(5, 280, (4, 16))
     ids[:, 0], ids[:, -1] = special["cls"], special["sep"]
-    runner = engine.Engine(model, tricks, 0)
     for _ in range(2):  # for what a first step may leave behind
         model.zero_grad()
-        pretraining._step(runner, ids, special, SETTINGS, 0)
+        pretraining.add_gradients(run, ids)
     ours = torch.cat([p.grad.ravel() for p in model.parameters()])
     model.zero_grad()
     rng = np.random.default_rng([SETTINGS.seed, 1, 0])
@@ -71,15 +71,15 @@ def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks,
 def test_an_interrupted_training_ends_with_the_same_weights(corpus, tmp_path, monkeypatch):
     whole = pretraining.pretrain(SETTINGS, corpus, None, CPU)
     monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0)
-    step, calls = pretraining._step, []
+    add, calls = pretraining.add_gradients, []
 
     def failing(*arguments):
         calls.append(1)
         if len(calls) == 30:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return add(*arguments)
 
-    monkeypatch.setattr(pretraining, "_step", failing)
+    monkeypatch.setattr(pretraining, "add_gradients", failing)
     with pytest.raises(KeyboardInterrupt):
         pretraining.pretrain(SETTINGS, corpus, tmp_path / "checkpoint.pt", CPU)
     resumed = pretraining.pretrain(SETTINGS, corpus, tmp_path / "checkpoint.pt", CPU)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from peftstudy import corpora, files
+from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.progress import Progress
@@ -43,19 +44,20 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
     """
     tokenizer = _tokenizer(settings, texts)
     blocks = corpora.blocks(texts, tokenizer, settings.block_length, settings.max_tokens)
-    model = _model(settings, tokenizer).to(device)
+    run = Run(_model(settings, tokenizer).to(device), tokenizer, settings)
     log.info("%d texts, %d blocks of %d tokens", len(texts), *blocks.shape)
-    seconds, loss = _train(model, blocks, tokenizer, settings, checkpoint)
+    key = files.sha256_json([str(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
+    run.fit(blocks, Checkpoints(checkpoint, key, CHECKPOINT_SECONDS))
     about = {
         "steps": settings.steps,
         "tokens": settings.steps * settings.batch_size * settings.block_length,
         "corpus_tokens": int(blocks.size),
-        "seconds": seconds,
-        "loss": loss,
+        "seconds": run.seconds,
+        "loss": run.loss,
         "device": device.type,
         "precision": settings.precision,
     }
-    return Pretrained(model, tokenizer, about)
+    return Pretrained(run.model, tokenizer, about)
 
 
 def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
@@ -97,39 +99,66 @@ def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     return model
 
 
-def _train(
-    model: Any, blocks: np.ndarray, tokenizer: Any, settings: Pretraining, checkpoint: Path | None
-) -> tuple[float, float]:
-    """Return the seconds spent and the mean loss of the last steps (nats a hidden token)."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    free = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=1e-6, fused=True)
-    engine = Engine(model, "fast", settings.seed)
-    key = files.sha256_json([str(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
-    done, losses, spent = _restore(checkpoint, key, model, optimizer)
-    begin = saved = time.monotonic()
-    special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
-    bar = Progress(settings.steps, "steps of pre-training", done=done)
-    model.train()
-    for step in range(done, settings.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * schedule(step, settings.steps, WARMUP)
-        losses.append(_step(engine, _block_batch(blocks, settings, step), special, settings, step))
-        nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-        optimizer.step()
-        optimizer.zero_grad()
-        bar.update(1, f"loss {np.mean(losses[-REPORT_EVERY:]):.3f}")
-        if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            saved = time.monotonic()
-            _save(checkpoint, key, model, optimizer, step + 1, losses, spent + saved - begin)
-    bar.close()
-    loss = float(np.mean(losses[-REPORT_EVERY:]))
-    if not math.isfinite(loss):
-        raise StudyError(
-            f"pretrain: the loss is not finite after {settings.steps} steps; lower pretrain.learning_rate."
-        )
-    return spent + time.monotonic() - begin, loss
+class Run:
+    """A model on its way through its steps, with what is needed to stop and go on.
+
+    loss: the mean of the last steps, in nats a hidden token. seconds: of training, over all processes.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, settings: Pretraining) -> None:
+        self.model, self.settings = model, settings
+        self.special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
+        self.engine = Engine(model, "fast", settings.seed)
+        self.device = self.engine.device
+        decayed = [p for p in model.parameters() if p.ndim > 1]
+        free = [p for p in model.parameters() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=1e-6, fused=True)
+        self.step, self.seconds, self.losses = 0, 0.0, list[float]()
+
+    @property
+    def loss(self) -> float:
+        return float(np.mean(self.losses[-REPORT_EVERY:]))
+
+    def fit(self, blocks: np.ndarray, checkpoints: Checkpoints) -> None:
+        """Do the steps that are left, on blocks of token ids, shape (blocks, length)."""
+        checkpoints.restore(self)
+        bar = Progress(self.settings.steps, "steps of pre-training", done=self.step)
+        self.model.train()
+        while self.step < self.settings.steps:
+            begin = time.monotonic()
+            self._step(blocks)
+            self.seconds += time.monotonic() - begin
+            bar.update(1, f"loss {self.loss:.3f}")
+            checkpoints.save(self)
+        bar.close()
+        if not math.isfinite(self.loss):
+            raise StudyError(
+                f"pretrain: the loss is not finite after {self.settings.steps} steps; lower pretrain.learning_rate."
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Return all that decides how the training goes on."""
+        return {
+            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+            "losses": self.losses[-REPORT_EVERY:], "seconds": self.seconds,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put the training where `state` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.losses, self.seconds = state["step"], state["losses"], state["seconds"]
+        log.info("going on from step %d", self.step)
+
+    def _step(self, blocks: np.ndarray) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * schedule(self.step, self.settings.steps, WARMUP)
+        self.losses.append(add_gradients(self, _block_batch(blocks, self.settings, self.step)))
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
 
 
 def _block_batch(blocks: np.ndarray, settings: Pretraining, step: int) -> np.ndarray:
@@ -142,35 +171,17 @@ def _block_batch(blocks: np.ndarray, settings: Pretraining, step: int) -> np.nda
     return blocks[[orders[place // len(blocks)][place % len(blocks)] for place in places]]
 
 
-def _step(engine: Engine, ids: np.ndarray, special: dict[str, int], settings: Pretraining, step: int) -> float:
-    """Add one step's gradients; vocabulary and last layer are computed at hidden tokens alone, where the loss is."""
-    rng, model = np.random.default_rng([settings.seed, 1, step]), engine.model
-    hidden, chosen = corpora.mask_tokens(ids, rng, special, model.config.vocab_size)
-    targets = torch.from_numpy(ids[chosen]).to(engine.device, torch.long)
+def add_gradients(run: Run, ids: np.ndarray) -> float:
+    """Add the gradients of a batch of blocks; return its loss.
+
+    Vocabulary and last layer are computed at the hidden tokens alone, where the loss is.
+    """
+    rng, model = np.random.default_rng([run.settings.seed, 1, run.step]), run.model
+    hidden, chosen = corpora.mask_tokens(ids, rng, run.special, model.config.vocab_size)
+    targets = torch.from_numpy(ids[chosen]).to(run.device, torch.long)
     head = model.cls if hasattr(model, "cls") else model.lm_head
-    with autocast(engine.device, settings.precision):
-        logits = head(engine.states(hidden.astype(np.int64), chosen))
+    with autocast(run.device, run.settings.precision):
+        logits = head(run.engine.states(hidden.astype(np.int64), chosen))
     loss = F.cross_entropy(logits.float(), targets)
     loss.backward()
     return float(loss.detach())
-
-
-def _save(path: Path, key: str, model: Any, optimizer: Any, step: int, losses: list[float], seconds: float) -> None:
-    state = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
-             "losses": losses[-REPORT_EVERY:], "seconds": seconds, "generator": torch.get_rng_state()}  # fmt: skip
-    with files.whole(path) as temporary:
-        torch.save(state, temporary)
-
-
-def _restore(path: Path | None, key: str, model: Any, optimizer: Any) -> tuple[int, list[float], float]:
-    """Return the step, the last losses and the seconds of a checkpoint of the same training, or a fresh start."""
-    if path is None or not path.exists():
-        return 0, [], 0.0
-    state = torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
-    if state["key"] != key:
-        return 0, [], 0.0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["generator"].cpu())
-    log.info("going on from step %d", state["step"])
-    return state["step"], state["losses"], state["seconds"]

@@ -133,7 +133,7 @@ def _keep_epoch(place: Place) -> Any:
 
 
 def _measured(
-    spec: RunSpec, inputs: Inputs, adapted: Any, progress: training.Progress, setup: float, parts: Any
+    spec: RunSpec, inputs: Inputs, adapted: Any, progress: training.TrainingState, setup: float, parts: Any
 ) -> dict:
     history = progress.history
     chosen = history[progress.chosen_epoch - 1]

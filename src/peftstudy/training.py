@@ -39,7 +39,7 @@ class Epoch:
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a run is: all that a checkpoint must hold beside the optimizer and the generators."""
 
     epoch: int = 0
@@ -84,7 +84,7 @@ class Run:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.engine = Engine(model, settings.engine, seed, method.extra_tokens)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
-        self.progress = Progress()
+        self.progress = TrainingState()
 
     def fit(
         self,
@@ -93,7 +93,7 @@ class Run:
         validation: np.ndarray,
         checkpoints: Checkpoints,
         after_epoch: Callable[[nn.Module, int], None] | None = None,
-    ) -> Progress:
+    ) -> TrainingState:
         """Spend the budget; return the history and the trained weights of the chosen epoch.
 
         train, validation: example numbers, shape (examples,); validation may be empty.
@@ -135,7 +135,7 @@ class Run:
         if state["device_generators"]:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
         history = [Epoch(**row) for row in state["progress"]["history"]]
-        self.progress = Progress(**{**state["progress"], "history": history})
+        self.progress = TrainingState(**{**state["progress"], "history": history})
 
     def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan) -> float:
         """Do the steps of one epoch; return the mean training loss over its examples."""
