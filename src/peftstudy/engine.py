@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from peftstudy.packing import Attention, Layout, Noise, folded_attention
 from peftstudy.tokens import Tokens
@@ -22,9 +23,11 @@ TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
     "read": "the last layer only for the tokens that the head reads: the first of each text, or the masked ones",
     "folded": "no keys and values there for first tokens: their matrices are applied to the question and the answer",
+    "cached": "the output of a frozen body once for each example, where no dropout acts in it",
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
+BODY = ("embeddings", "encoder")
 WORD = 2**16
 LARGE_VOCABULARY = 4096  # rows from which a dense gradient of the embeddings is worth keeping
 
@@ -46,26 +49,42 @@ class Engine:
     """A model that is given examples, and computes no more than its head reads.
 
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
+    frozen_dropout: whether dropout acts in a body of which nothing trains.
     tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
     the device are left out.
     """
 
-    def __init__(self, model: nn.Module, tricks: str | Collection[str], seed: int, extra_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tricks: str | Collection[str],
+        seed: int,
+        extra_tokens: int = 0,
+        frozen_dropout: bool = True,
+    ) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
+        still = not extra_tokens and not any(p.requires_grad for part in _body(model) for p in part.parameters())
+        if still and not frozen_dropout:
+            stop_dropout(_body(model))
         attentions = [module for module in model.modules() if _is_attention(module)]
         named = {"fast": TRICKS, "plain": ()}
         self.tricks = frozenset(named[tricks] if isinstance(tricks, str) else tricks)
         if not attentions:
             self.tricks -= {"packed"}
         if "packed" not in self.tricks:
-            self.tricks -= {"read", "folded"}
+            self.tricks -= {"read", "folded", "cached"}
+        if not still or _drops(_body(model)):
+            self.tricks -= {"cached"}
         if "read" not in self.tricks:
             self.tricks -= {"folded"}
         if self.device.type != "cpu":
             self.tricks -= {"dropout"}
         self._batch: Packed | None = None
         self._words = np.random.SFC64(seed)
+        self._kept: _KeptStates | None = None
+        self._seen: Tensor | None = None
+        self._answer: Tensor | None = None
         if "packed" in self.tricks:
             self._pack(attentions)
         if "dropout" in self.tricks:
@@ -84,6 +103,11 @@ class Engine:
             if not inputs["token_type_ids"].any():
                 del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
             return self.model(**inputs).logits
+        if "cached" in self.tricks:
+            return self._cached_logits(tokens, index)
+        return self._packed_logits(tokens, index)
+
+    def _packed_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
         layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
         self._batch = Packed(layout, layout.firsts.to(self.device), firsts=True)
         packed["position_ids"] += self._first_position
@@ -91,6 +115,22 @@ class Engine:
             return self.model(**self._tensors({name: row[None] for name, row in packed.items()})).logits
         finally:
             self._batch = None
+
+    def _cached_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Let the body see each example once; later its head alone is computed."""
+        if self._kept is None or self._kept.tokens is not tokens:
+            self._kept = _KeptStates(tokens)
+        fresh = index[~self._kept.there[index]]
+        if len(fresh):
+            with torch.no_grad():
+                self._packed_logits(tokens, fresh)  # the encoder leaves what it gave
+            self._kept.keep(fresh, self._seen)
+        self._answer = self._kept.states[torch.from_numpy(index).to(self.device)]
+        try:
+            one = torch.zeros(1, 1, dtype=torch.long, device=self.device)  # stands for all; nobody reads it
+            return self.model(input_ids=one).logits
+        finally:
+            self._answer = None
 
     def states(self, ids: np.ndarray, read: np.ndarray) -> Tensor:
         """Return the body's last hidden states where `read` is true, shape (tokens read, width).
@@ -124,6 +164,8 @@ class Engine:
             _wrap(attention, self._attend, last=attention is attentions[-1])
         layers = [module for module in self.model.modules() if hasattr(module, "feed_forward_chunk")]
         _wrap(layers[-1], self._close)
+        if "cached" in self.tricks:
+            _wrap(_body(self.model)[-1], self._encode)
         # RoBERTa counts positions on from its padding id.
         embeddings = next(module for module in self.model.modules() if hasattr(module, "position_embeddings"))
         padding = embeddings.position_embeddings.padding_idx
@@ -160,6 +202,14 @@ class Engine:
         read = outputs[0] if "read" in self.tricks else outputs[0][:, self._batch.read]
         return (read.transpose(0, 1) if self._batch.firsts else read, *outputs[1:])
 
+    def _encode(self, original: Callable, encoder: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer for the encoder with what it gave before, shape (texts, 1, width)."""
+        if self._answer is None:
+            output = original(*args, **kwargs)
+            self._seen = output[0]
+            return output
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self._answer)
+
     def _replace_dropout(self) -> None:
         def drop(original: Callable, module: nn.Dropout, states: Tensor) -> Tensor:
             if not module.training or not module.p:
@@ -180,6 +230,21 @@ class Engine:
             ):  # a tied output layer's gradient is dense
                 kept = _KeptGradient(module)
                 _wrap(module, lambda original, module, ids, kept=kept: _Embed.apply(ids, module.weight, kept))
+
+
+class _KeptStates:
+    """What a frozen body makes of each example: the states that the head reads."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens, self.there = tokens, np.zeros(len(tokens.lengths), dtype=bool)
+        self.states = torch.empty(0)
+
+    def keep(self, index: np.ndarray, states: Tensor) -> None:
+        """Keep states, shape (examples, 1, width), of the examples numbered `index`."""
+        if not len(self.states):
+            self.states = states.new_zeros(len(self.there), *states.shape[1:])
+        self.states[torch.from_numpy(index).to(states.device)] = states
+        self.there[index] = True
 
 
 class _KeptGradient:
@@ -235,6 +300,26 @@ def _factors(words: Any, shape: Sequence[int], rate: float, dtype: torch.dtype) 
         bits = np.multiply(kept, factor.view(torch.int16).numpy(), dtype=np.int16)
         return torch.from_numpy(bits).view(torch.bfloat16).view(shape)
     return torch.from_numpy(np.multiply(kept, factor.numpy(), dtype=factor.numpy().dtype)).view(shape)
+
+
+def _body(model: nn.Module) -> list[nn.Module]:
+    """Return the embeddings and the encoder of an encoder model, adapted or not; of others, the whole model."""
+    parts = [next((m for n, m in model.named_modules() if n.split(".")[-1] == name), None) for name in BODY]
+    return [model] if None in parts else parts
+
+
+def _drops(parts: Sequence[nn.Module]) -> bool:
+    modules = [module for part in parts for module in part.modules()]
+    return any(getattr(m, "dropout_prob", 0.0) or (isinstance(m, nn.Dropout) and m.p) for m in modules)
+
+
+def stop_dropout(parts: Sequence[nn.Module]) -> None:
+    """Let no dropout act in these modules; the model's configuration keeps its rates."""
+    for module in (module for part in parts for module in part.modules()):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
 
 
 def _is_attention(module: nn.Module) -> bool:

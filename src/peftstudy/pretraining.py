@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from peftstudy import corpora, files
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.engine import Engine
+from peftstudy.engine import Engine, stop_dropout
 from peftstudy.errors import StudyError
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining
@@ -89,13 +89,9 @@ def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     config = getattr(transformers, config_class)(vocab_size=len(tokenizer), **ids, **shape)
     torch.manual_seed(settings.seed)
     model = getattr(transformers, model_class)(config)
-    # No dropout: a text is seen once or twice, so there is nothing to overfit (Lan et al., 2020,
-    # section 4.8, drop it for far longer training). The configuration keeps its rates for adaptation.
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        elif hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0
+    # A text is seen once or twice, so there is nothing to overfit (Lan et al., 2020, section 4.8, drop
+    # dropout for far longer training). The configuration keeps its rates for adaptation.
+    stop_dropout([model])
     return model
 
 

@@ -30,6 +30,7 @@ class Training:
     precision: str = "float32"
     select: str = "best"
     test_curve: bool = False
+    frozen_dropout: bool = True
     engine: str | tuple[str, ...] = "fast"
 
 

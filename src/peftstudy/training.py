@@ -82,7 +82,7 @@ class Run:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.engine = Engine(model, settings.engine, seed, method.extra_tokens)
+        self.engine = Engine(model, settings.engine, seed, method.extra_tokens, settings.frozen_dropout)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
 
