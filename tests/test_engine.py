@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from peftstudy import backbones, engine, methods, tasks, tokens
+from peftstudy import backbones, dropout, embedding_gradients, methods, tasks, tokens
 from peftstudy.engine import TRICKS, Engine
 from peftstudy.packing import Attention, Layout
 
@@ -16,15 +16,15 @@ def data(make_tokens, family):
     return tokens.load(make_tokens(family))
 
 
-def an_engine(folder, name, tricks, dropout=0.0, seed=0):
+def an_engine(folder, name, tricks, rate=0.0, seed=0):
     method, task = methods.create(name), tasks.create("classification")
     shape = backbones.read_shape(folder)
     adapted = methods.adapt(method, backbones.load(folder, task, 3, seed, method.attention), shape, seed)
     for module in adapted.model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.p = dropout
+            module.p = rate
         elif hasattr(module, "dropout_prob"):
-            module.dropout_prob = dropout
+            module.dropout_prob = rate
     # Freshly made parts are near zero, and so would their neighbours' gradients be.
     torch.manual_seed(3)
     for parameter in adapted.model.parameters():
@@ -65,7 +65,7 @@ def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, da
 
 @pytest.mark.parametrize("left_out", sorted(TRICKS))
 def test_every_trick_can_be_left_out(left_out, family, make_backbone, data, monkeypatch):
-    monkeypatch.setattr(engine, "LARGE_VOCABULARY", 1)
+    monkeypatch.setattr(embedding_gradients, "LARGE", 1)
     folder = make_backbone(family)
     tricks = set(TRICKS) - {left_out}
     assert_same(gradients(an_engine(folder, "full", tricks), data), gradients(an_engine(folder, "full", "plain"), data))
@@ -83,7 +83,7 @@ def test_evaluation_and_micro_batches_agree_with_the_plain_loop(method, parts, m
 
 
 def test_a_second_step_forgets_the_embedding_gradients_of_the_first(make_backbone, make_tokens, monkeypatch):
-    monkeypatch.setattr(engine, "LARGE_VOCABULARY", 1)
+    monkeypatch.setattr(embedding_gradients, "LARGE", 1)
     data = tokens.load(make_tokens("bert"))
     built = an_engine(make_backbone("bert"), "full", "fast")
     gradients(built, data, EXAMPLES[:5])
@@ -121,7 +121,7 @@ def test_attention_is_softmax_within_each_text_with_its_exact_gradient(lengths, 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_dropout_factors_have_the_rate_and_the_mean_of_dropout(dtype):
-    factors = engine._factors(np.random.SFC64(0), (1001, 999), 0.1, dtype)
+    factors = dropout.factors(np.random.SFC64(0), (1001, 999), 0.1, dtype)
     assert factors.shape == (1001, 999) and factors.dtype == dtype
     values = factors.unique()
     assert values.tolist() == [0.0, pytest.approx(1 / 0.9, rel=4e-3 if dtype == torch.bfloat16 else 1e-6)]
@@ -136,7 +136,7 @@ def test_masks_follow_from_seed_and_step(make_backbone, make_tokens):
     data = tokens.load(make_tokens("bert"))
 
     def loss(seed, step):
-        runner, task = an_engine(make_backbone("bert"), "full", "fast", dropout=0.3)
+        runner, task = an_engine(make_backbone("bert"), "full", "fast", rate=0.3)
         runner.seed = seed
         runner.begin_step(step)
         with torch.no_grad():
@@ -152,7 +152,7 @@ def test_losses_with_dropout_average_to_those_of_the_plain_loop(make_backbone, m
     targets = torch.from_numpy(data.labels[EXAMPLES]).long()
     means, errors = [], []
     for tricks in ("plain", "fast"):
-        runner, task = an_engine(make_backbone("bert"), "full", tricks, dropout=0.2)
+        runner, task = an_engine(make_backbone("bert"), "full", tricks, rate=0.2)
         torch.manual_seed(0)
         losses = []
         with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from conftest import made_texts
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from peftstudy import backbones, engine, methods, pretraining, tasks, tokens, training
+from peftstudy import backbones, embedding_gradients, engine, methods, pretraining, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.specs import Pretraining, Training
 
@@ -47,7 +47,7 @@ def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_pat
 @pytest.mark.parametrize("tricks", ["fast", "plain"])
 def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks, monkeypatch):
     """The library scores every position and passes over those that are not hidden."""
-    monkeypatch.setattr(engine, "LARGE_VOCABULARY", 1)
+    monkeypatch.setattr(embedding_gradients, "LARGE", 1)
     settings = dataclasses.replace(SETTINGS, steps=1, family=family)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
     run = pretraining.Run(AutoModelForMaskedLM.from_config(trained.model.config).eval(), trained.tokenizer, settings)

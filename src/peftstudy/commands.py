@@ -3,6 +3,7 @@
 Heavy modules are imported where they are needed, so that the command line starts at once.
 """
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -95,8 +96,13 @@ def evaluate(runs: str, test: Path, **folders: Path) -> str:
 
 
 def process_device() -> Any:
-    """Return the device of this process; on a CPU, as many threads as the job was given."""
+    """Return the device of this process; on a CPU, as many threads as the job was given.
+
+    Called when the libraries are loaded: they stay, so collecting garbage need not look at them again.
+    """
     import torch
+
+    gc.freeze()
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if not torch.cuda.is_available():

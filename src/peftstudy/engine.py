@@ -5,8 +5,7 @@ and each can be left out. Without any, this is the plain loop: padded batches th
 it is. The tests hold the two against each other for every method.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from peftstudy import dropout, embedding_gradients
 from peftstudy.packing import Attention, Layout, Noise, folded_attention
 from peftstudy.tokens import Tokens
 
@@ -28,8 +28,6 @@ TRICKS: Mapping[str, str] = {
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
 BODY = ("embeddings", "encoder")
-WORD = 2**16
-LARGE_VOCABULARY = 4096  # rows from which a dense gradient of the embeddings is worth keeping
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Engine:
         self.device = next(model.parameters()).device
         still = not extra_tokens and not any(p.requires_grad for part in _body(model) for p in part.parameters())
         if still and not frozen_dropout:
-            stop_dropout(_body(model))
+            dropout.stop(_body(model))
         attentions = [module for module in model.modules() if _is_attention(module)]
         named = {"fast": TRICKS, "plain": ()}
         self.tricks = frozenset(named[tricks] if isinstance(tricks, str) else tricks)
@@ -74,7 +72,7 @@ class Engine:
             self.tricks -= {"packed"}
         if "packed" not in self.tricks:
             self.tricks -= {"read", "folded", "cached"}
-        if not still or _drops(_body(model)):
+        if not still or dropout.acts(_body(model)):
             self.tricks -= {"cached"}
         if "read" not in self.tricks:
             self.tricks -= {"folded"}
@@ -155,7 +153,7 @@ class Engine:
     def _noise(self, rate: float) -> Noise:
         """Return what draws factors for attention weights: 0 with probability `rate`, else 1 / (1 - rate)."""
         if "dropout" in self.tricks:
-            return lambda weights: _factors(self._words, weights.shape, rate, weights.dtype)
+            return lambda weights: dropout.factors(self._words, weights.shape, rate, weights.dtype)
         return lambda weights: nn.functional.dropout(torch.ones_like(weights), rate)
 
     def _pack(self, attentions: list[Any]) -> None:
@@ -214,22 +212,16 @@ class Engine:
         def drop(original: Callable, module: nn.Dropout, states: Tensor) -> Tensor:
             if not module.training or not module.p:
                 return states
-            return states * _factors(self._words, states.shape, module.p, states.dtype)
+            return states * dropout.factors(self._words, states.shape, module.p, states.dtype)
 
         for module in self.model.modules():
             if type(module) is nn.Dropout:
                 _wrap(module, drop)
 
     def _keep_embedding_gradients(self) -> None:
-        owners = Counter(id(parameter) for m in self.model.modules() for parameter in m.parameters(recurse=False))
-        for module in self.model.modules():
-            if type(module) is not nn.Embedding or len(module.weight) < LARGE_VOCABULARY:
-                continue
-            if (
-                module.weight.requires_grad and owners[id(module.weight)] == 1
-            ):  # a tied output layer's gradient is dense
-                kept = _KeptGradient(module)
-                _wrap(module, lambda original, module, ids, kept=kept: _Embed.apply(ids, module.weight, kept))
+        for module in embedding_gradients.worth_keeping(self.model):
+            kept = embedding_gradients.Kept(module)
+            _wrap(module, lambda original, module, ids, kept=kept: embedding_gradients.embed(ids, kept))
 
 
 class _KeptStates:
@@ -247,79 +239,10 @@ class _KeptStates:
         self.there[index] = True
 
 
-class _KeptGradient:
-    """The gradient of an embedding in an array that stays.
-
-    A new dense one each step costs more than all else that a small model does with its vocabulary:
-    fresh memory, cleared whole, for a few thousand rows.
-    """
-
-    def __init__(self, module: nn.Embedding) -> None:
-        self.weight, self.padding = module.weight, module.padding_idx
-        self.gradient: Tensor | None = None
-        self.written: list[Tensor] = []
-
-    def add(self, ids: Tensor, gradient: Tensor) -> None:
-        """Add gradients, shape (tokens, width), at the rows `ids`, shape (tokens,)."""
-        if self.gradient is None:
-            self.gradient = torch.zeros_like(self.weight)
-        if self.weight.grad is None:  # the optimizer's zero_grad() let it go
-            for rows in self.written:
-                self.gradient.index_fill_(0, rows, 0.0)
-            self.written = []
-            self.weight.grad = self.gradient
-        rows, place = torch.unique(ids, return_inverse=True)
-        compact = torch.ops.aten.embedding_dense_backward(gradient, place, len(rows), -1, False)
-        if self.padding is not None:
-            compact[rows == self.padding] = 0.0
-        self.gradient.index_add_(0, rows, compact)
-        self.written.append(rows)
-
-
-class _Embed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, ids: Tensor, weight: Tensor, kept: _KeptGradient) -> Tensor:
-        ctx.kept = kept
-        ctx.save_for_backward(ids)
-        return nn.functional.embedding(ids, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
-        ids = ctx.saved_tensors[0].reshape(-1)
-        ctx.kept.add(ids, gradients[0].reshape(len(ids), -1))
-        return None, None, None
-
-
-def _factors(words: Any, shape: Sequence[int], rate: float, dtype: torch.dtype) -> Tensor:
-    """Return a tensor of 0 with probability `rate`, to the nearest 1/65,536, and else 1 / (1 - rate)."""
-    size = int(np.prod(shape))
-    drawn = np.asarray(words.random_raw(-(-size // 4))).view(np.uint16)[:size]
-    kept = drawn >= round(rate * WORD)
-    factor = torch.tensor(1 / (1 - rate), dtype=dtype)
-    if dtype == torch.bfloat16:  # by its bits: numpy has no such type
-        bits = np.multiply(kept, factor.view(torch.int16).numpy(), dtype=np.int16)
-        return torch.from_numpy(bits).view(torch.bfloat16).view(shape)
-    return torch.from_numpy(np.multiply(kept, factor.numpy(), dtype=factor.numpy().dtype)).view(shape)
-
-
 def _body(model: nn.Module) -> list[nn.Module]:
     """Return the embeddings and the encoder of an encoder model, adapted or not; of others, the whole model."""
     parts = [next((m for n, m in model.named_modules() if n.split(".")[-1] == name), None) for name in BODY]
     return [model] if None in parts else parts
-
-
-def _drops(parts: Sequence[nn.Module]) -> bool:
-    modules = [module for part in parts for module in part.modules()]
-    return any(getattr(m, "dropout_prob", 0.0) or (isinstance(m, nn.Dropout) and m.p) for m in modules)
-
-
-def stop_dropout(parts: Sequence[nn.Module]) -> None:
-    """Let no dropout act in these modules; the model's configuration keeps its rates."""
-    for module in (module for part in parts for module in part.modules()):
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        elif hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0
 
 
 def _is_attention(module: nn.Module) -> bool:

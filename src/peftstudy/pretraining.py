@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from peftstudy import corpora, files
+from peftstudy import corpora, dropout, files
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.engine import Engine, stop_dropout
+from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining
@@ -91,7 +91,7 @@ def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     model = getattr(transformers, model_class)(config)
     # A text is seen once or twice, so there is nothing to overfit (Lan et al., 2020, section 4.8, drop
     # dropout for far longer training). The configuration keeps its rates for adaptation.
-    stop_dropout([model])
+    dropout.stop([model])
     return model
 
 

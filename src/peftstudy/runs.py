@@ -4,6 +4,7 @@ Training is given the training and validation parts; evaluation.py, which scores
 is given the test part.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -165,6 +166,7 @@ def _measured(
 
 def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.Adapted, methods.Method, tasks.Task]:
     """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
+    gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
     method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
     shape = backbones.read_shape(inputs.backbone)
     longest = data.about["longest"]
