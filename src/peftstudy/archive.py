@@ -24,7 +24,7 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     records.parquet: a row a run, its name and its JSON files as text. histories.parquet,
     predictions.parquet: the runs' rows, with the name in front. about.json: what the runs were made
     from (sizes, labels, checksums of splits, tokens, backbones; baselines; searches). study.json: the
-    resolved configuration. Raises StudyError when a run is missing.
+    resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
     """
     runs = {spec.path: results / "runs" / spec.path for spec in study.runs()}
     missing = [name for name, folder in runs.items() if not all((folder / file).exists() for file in JSON_FILES)]
@@ -41,7 +41,8 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
         for name, table in tables.items():
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
         files.write_json(folder / "about.json", _about(study, results))
-        files.write_json(folder / "study.json", files.read_json(results / "study.json"))
+        config = files.read_json(results / "study.json")
+        files.write_json(folder / "study.json", config | ({"folder": None} if "folder" in config else {}))
         if (output / "README.md").exists():
             shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
         manifest = {

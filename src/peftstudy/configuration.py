@@ -15,7 +15,7 @@ def from_config(config: Mapping[str, Any]) -> Study:
     plain = {key: freeze(config[key]) for key in PLAIN if key in config}
     return Study(
         name=config["study"],
-        sources={name: _source(name, block, config.get("folder", "")) for name, block in config["sources"].items()},
+        sources={name: _source(name, block, config.get("folder") or "") for name, block in config["sources"].items()},
         datasets={name: _dataset(name, block) for name, block in config["datasets"].items()},
         backbones={name: _backbone(name, block) for name, block in config["backbones"].items()},
         methods={name: _method(name, block or {}) for name, block in config["methods"].items()},

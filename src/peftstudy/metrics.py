@@ -67,7 +67,7 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     if not (folder / "record.json").exists():
         return row | {"status": "missing", "reason": "no record"}
     record = files.read_json(folder / "record.json")
-    if record["asked"] != spec.as_dict():
+    if _asked(record) != spec:
         return row | {"status": "missing", "reason": "the record is of another request"}
     provenance = record["provenance"]
     row |= {name: record["measured"].get(name) for name in MEASURED}
@@ -77,6 +77,14 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     if record["status"] != "finished":
         return row
     return row | _test_columns(folder)
+
+
+def _asked(record: Mapping[str, Any]) -> RunSpec | None:
+    """Return what a record was asked for; settings that its version did not know have their defaults."""
+    try:
+        return RunSpec.from_dict(record["asked"])
+    except TypeError:  # a setting that this version does not know
+        return None
 
 
 def _test_columns(folder: Path) -> dict[str, Any]:

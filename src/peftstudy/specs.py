@@ -164,7 +164,7 @@ class RunSpec:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "RunSpec":
         training = dict(value["training"])
-        training |= {name: freeze(training[name]) for name in ("learning_rate", "engine")}
+        training |= {name: freeze(training[name]) for name in ("learning_rate", "engine") if name in training}
         return cls(
             **{**value, "options": freeze(value["options"]),
                "training": Training(**training), "search": Search(**value["search"])}
