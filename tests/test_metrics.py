@@ -45,6 +45,18 @@ def test_a_record_of_another_request_is_missing(folder):
     assert list(metrics.epoch_rows(other, folder)) == []
 
 
+def test_a_record_of_before_a_setting_existed_counts_with_its_default(folder):
+    record = files.read_json(folder / "record.json")
+    del record["asked"]["training"]["engine"], record["asked"]["training"]["frozen_dropout"]
+    files.write_json(folder / "record.json", record)
+    assert metrics.run_row(SPEC, folder)["status"] == "finished"
+    plain = dataclasses.replace(SPEC, training=dataclasses.replace(SPEC.training, engine="plain"))
+    assert metrics.run_row(plain, folder)["status"] == "missing"
+    record["asked"]["training"]["from_the_future"] = 1
+    files.write_json(folder / "record.json", record)
+    assert metrics.run_row(SPEC, folder)["reason"] == "the record is of another request"
+
+
 def test_missing_and_failed_runs_keep_their_row(folder):
     assert metrics.run_row(SPEC, folder / "none")["status"] == "missing"
     (folder / "test.json").unlink()

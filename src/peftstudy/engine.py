@@ -5,7 +5,8 @@ and each can be left out. Without any, this is the plain loop: padded batches th
 it is. The tests hold the two against each other for every method.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -106,13 +107,26 @@ class Engine:
         return self._packed_logits(tokens, index)
 
     def _packed_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
-        layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
-        self._batch = Packed(layout, layout.firsts.to(self.device), firsts=True)
-        packed["position_ids"] += self._first_position
+        layout = Layout(tokens.lengths[index] + self.extra_tokens)
+        with self._under_way(layout, layout.firsts, firsts=True):
+            return self.model(**self._packed_inputs(layout, **tokens.packed(index))).logits
+
+    @contextmanager
+    def _under_way(self, layout: Layout, read: Tensor, firsts: bool = False) -> Iterator[None]:
+        """Let the modules know which batch is on its way through the model."""
+        self._batch = Packed(layout, read.to(self.device), firsts)
         try:
-            return self.model(**self._tensors({name: row[None] for name, row in packed.items()})).logits
+            yield
         finally:
             self._batch = None
+
+    def _packed_inputs(
+        self, layout: Layout, input_ids: np.ndarray, position_ids: np.ndarray, token_type_ids: np.ndarray
+    ) -> dict[str, Tensor]:
+        """Return the model's inputs, each shape (1, tokens): texts, and a tail of tokens that are no text's first."""
+        positions = self._first_position + np.pad(position_ids, (0, layout.tail), constant_values=1)
+        ids, types = np.pad(input_ids, (0, layout.tail), mode="wrap"), np.pad(token_type_ids, (0, layout.tail))
+        return self._tensors({"input_ids": ids[None], "position_ids": positions[None], "token_type_ids": types[None]})
 
     def _cached_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
         """Let the body see each example once; later its head alone is computed."""
@@ -139,13 +153,9 @@ class Engine:
             found = self.model.base_model(**self._tensors({"input_ids": ids})).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))
-        packed = {"input_ids": ids.reshape(1, -1), "position_ids": places[None] + self._first_position}
-        packed["token_type_ids"] = np.zeros_like(packed["input_ids"])
-        self._batch = Packed(layout, torch.from_numpy(np.flatnonzero(read)).to(self.device))
-        try:
-            return self.model.base_model(**self._tensors(packed)).last_hidden_state[0]
-        finally:
-            self._batch = None
+        with self._under_way(layout, torch.from_numpy(np.flatnonzero(read))):
+            inputs = self._packed_inputs(layout, ids.ravel(), places, np.zeros_like(places))
+            return self.model.base_model(**inputs).last_hidden_state[0]
 
     def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}

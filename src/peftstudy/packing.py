@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 GROUP = 8  # texts that are attended to together at the least: smaller products run slower, larger groups pad more
+STEP = 16  # tokens: lengths of groups are multiples, for libraries prepare (and keep) a product for each new shape
 
 Noise = Callable[[Tensor], Tensor]
 """Gives the factors of dropout, 0 or 1 / (1 - rate), for attention weights."""
@@ -36,7 +37,7 @@ class Group:
 
     @property
     def longest(self) -> int:
-        return int(self.lengths.max())
+        return _round_up(int(self.lengths.max()), STEP)
 
     @cached_property
     def valid(self) -> Tensor | None:
@@ -65,9 +66,21 @@ class Layout:
     """Where the texts of a packed batch are.
 
     lengths: shape (texts,), in tokens; ascending order pads least.
+    Behind the texts stands a tail that nobody reads, at most a sixteenth of them: it makes the number
+    of tokens one of few.
     """
 
     lengths: np.ndarray
+
+    @cached_property
+    def tokens(self) -> int:
+        """The number of tokens, tail included."""
+        texts = int(self.offsets[-1])
+        return _round_up(texts, max(STEP, 2 ** (texts.bit_length() - 5)))
+
+    @property
+    def tail(self) -> int:
+        return self.tokens - int(self.offsets[-1])
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -86,8 +99,8 @@ class Layout:
         first = 0
         while first < len(self.lengths):
             last = min(first + GROUP, len(self.lengths))
-            while last < len(self.lengths) and self.lengths[last] == self.lengths[first]:
-                last += 1
+            while last + GROUP <= len(self.lengths) and self.lengths[last + GROUP - 1] == self.lengths[first]:
+                last += GROUP
             lengths = self.lengths[first:last]
             yield Group(first, last - first, int(self.offsets[first]), int(self.offsets[last]), lengths)
             first = last
@@ -103,8 +116,8 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, heads: int, noise: Noise | None):
-        ctx.layout, ctx.heads, ctx.firsts = layout, heads, len(query) != len(key)
-        context = torch.empty_like(query)
+        ctx.layout, ctx.heads, ctx.tokens, ctx.firsts = layout, heads, len(key), len(query) != len(key)
+        context = torch.zeros_like(query)
         kept: list[Tensor] = []
         for group in layout.groups:
             q = _heads(_asked(group, query, ctx.firsts), heads)
@@ -127,8 +140,8 @@ class Attention(torch.autograd.Function):
         (gradient,) = gradients
         layout, heads, kept = ctx.layout, ctx.heads, ctx.saved_tensors
         width = gradient.shape[-1]
-        of_query = torch.empty_like(gradient)
-        of_key, of_value = (gradient.new_empty(int(layout.offsets[-1]), width) for _ in range(2))
+        of_query = torch.zeros_like(gradient)
+        of_key, of_value = (gradient.new_zeros(ctx.tokens, width) for _ in range(2))
         for number, group in enumerate(layout.groups):
             q, k, v, weights, factors = kept[5 * number : 5 * number + 5]
             g = _heads(_asked(group, gradient, ctx.firsts), heads)
@@ -176,6 +189,10 @@ def folded_attention(
     if value.bias is not None:  # dropout keeps the weights of a text from adding up to 1
         answer = answer + torch.cat(shares)[..., None] * value.bias.view(heads, -1)
     return answer.reshape(texts, width)
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def _asked(group: Group, states: Tensor, firsts: bool) -> Tensor:
