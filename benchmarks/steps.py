@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--variants", nargs="+", choices=["trainer", "loop"], default=["trainer", "loop"])
     parser.add_argument("--grouped", action="store_true", help=f"against group_by_length, on {GROUPED} texts")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -169,7 +170,8 @@ def main() -> None:
     for name in given.backbones:
         setting.backbone(name, given.texts, given.output / "backbones")
     rows = setting.read_texts(given.texts, count)
-    names = ["grouped", "engine"] if given.grouped else ["trainer", "loop", "engine"]
+    names = ["grouped"] if given.grouped else list(given.variants)
+    names.append("engine")
     log = given.output / "steps.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     shown = []
