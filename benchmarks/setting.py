@@ -11,6 +11,11 @@ from typing import Any
 import numpy as np
 
 SHAPES = {
+    "tiny": (
+        "bert", 150,
+        {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+         "max_position_embeddings": 84},
+    ),
     "bert-128x2": (
         "bert", 30522,
         {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512,
@@ -22,7 +27,8 @@ SHAPES = {
          "max_position_embeddings": 534, "type_vocab_size": 2},
     ),
 }  # fmt: skip
-"""Family, vocabulary and sizes; 20 positions above 512 leave room for a prompt."""
+"""Family, vocabulary and sizes; 20 positions above 512 leave room for a prompt. `tiny` is for trying a command out."""
+MEASURED = ("bert-128x2", "roberta-256x4")
 
 
 @dataclass(frozen=True)

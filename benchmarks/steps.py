@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, required=True, help="JSON Lines with text and label, .gz or not")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks"))
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    parser.add_argument("--backbones", nargs="+", choices=setting.SHAPES, default=list(setting.SHAPES))
+    parser.add_argument("--backbones", nargs="+", choices=setting.SHAPES, default=setting.MEASURED)
     parser.add_argument("--methods", nargs="+", choices=usual.METHODS, default=usual.METHODS)
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)

@@ -2,7 +2,7 @@
 
     python benchmarks/study.py --texts imdb/train.jsonl.gz
 
-Both do the same runs: 2 backbones x 5 methods x 2 splits x 3 seeds on the same examples, the same
+Both do the same runs (2 backbones x 5 methods x 2 splits x 3 seeds) on the same examples, the same
 budget and precision, two at a time on one thread each. The loop is what `usual.py` does, one
 process a run, as shell scripts over run_glue.py do; the workflow makes its tables as well.
 """
@@ -26,7 +26,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = {"full": 3e-4, "embeddings": 1e-3, "encoder": 3e-4, "prompt": 1e-2, "bitfit": 3e-3}
-SPLITS, SEEDS = ("90-10", "30-70"), (0, 1, 2)
+SPLITS = ("90-10", "30-70")
 
 
 def write_study(given: argparse.Namespace, folder: Path) -> Path:
@@ -43,10 +43,9 @@ def write_study(given: argparse.Namespace, folder: Path) -> Path:
         "datasets": {"texts": {"source": "texts", "task": "classification", "text": "text", "label": "label",
                                "labels": [0, 1], "max_length": given.length}},
         "splits": list(SPLITS),
-        "backbones": {name: {"folder": str(folder / "backbones" / name)} for name in setting.SHAPES},
-        "methods": {name: {"learning_rate": rate} for name, rate in METHODS.items()},
-        "reference": "full",
-        "seeds": list(SEEDS),
+        "backbones": {name: {"folder": str(folder / "backbones" / name)} for name in given.backbones},
+        "methods": {name: {"learning_rate": METHODS[name]} for name in given.methods},
+        "seeds": list(range(given.seeds)),
         "training": {"epochs": given.epochs, "batch_size": 32, "select": "last"},
     }  # fmt: skip
     path = folder / "study.yaml"
@@ -56,8 +55,9 @@ def write_study(given: argparse.Namespace, folder: Path) -> Path:
 
 def workflow(config: Path, folder: Path) -> float:
     """Return the seconds that the workflow takes from nothing to the report's tables."""
-    command = ["snakemake", "-c2", "--quiet", "--directory", str(folder / "workflow"), "--snakefile",
-               str(ROOT / "Snakefile"), "--configfile", str(config), "--", "results/benchmark/tables"]  # fmt: skip
+    command = [sys.executable, "-m", "snakemake", "-c2", "--quiet"]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder / "workflow")]
+    command += ["--configfile", str(config), "--", "results/benchmark/tables"]
     begin = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - begin
@@ -82,7 +82,7 @@ def loop(given: argparse.Namespace, folder: Path) -> float:
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, product(setting.SHAPES, METHODS, SPLITS, SEEDS)))
+        list(pool.map(run, product(given.backbones, given.methods, SPLITS, range(given.seeds))))
     return time.perf_counter() - begin
 
 
@@ -102,17 +102,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, required=True, help="JSON Lines with text and label, .gz or not")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/study"))
+    parser.add_argument("--backbones", nargs="+", choices=setting.SHAPES, default=setting.MEASURED)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=3)
     given = parser.parse_args()
     folder = given.output.resolve()
     (folder / "workflow").mkdir(parents=True)  # a second measurement wants a new folder: this one must be cold
-    for name in setting.SHAPES:
+    for name in given.backbones:
         setting.backbone(name, given.texts, folder / "backbones")
     ours = workflow(write_study(given, folder), folder)
     theirs = loop(given, folder)
-    runs = len(setting.SHAPES) * len(METHODS) * len(SPLITS) * len(SEEDS)
+    runs = len(given.backbones) * len(given.methods) * len(SPLITS) * given.seeds
     print(f"{setting.machine()}. {runs} runs: {given.examples} texts of up to {given.length} tokens, "
           f"{given.epochs} epochs, float32.\n")  # fmt: skip
     print("| shell loop over the Trainer | workflow | ratio |\n| --- | --- | --- |")

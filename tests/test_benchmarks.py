@@ -1,0 +1,42 @@
+"""The benchmarks as commands, on next to nothing: they run, and print a table with a number in each cell."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, made_texts
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmarks")
+    rows = made_texts(400)[["text", "label"]].to_dict("records")
+    (folder / "texts.jsonl").write_text("\n".join(json.dumps(row | {"label": row["label"] % 2}) for row in rows))
+    return folder
+
+
+def table(made, script, *words):
+    """Run a benchmark; return the cells of its table, header left out."""
+    command = [sys.executable, ROOT / "benchmarks" / script, "--texts", made / "texts.jsonl", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=made)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len({len(row) for row in rows}) == 1
+    return rows[2:]
+
+
+def test_steps_and_equality(made):
+    words = ("--output", made, "--backbones", "tiny", "--lengths", 16, "--methods", "lora", "--rounds", 1)
+    [row] = table(made, "steps.py", *words, "--examples", 64)
+    assert row[:3] == ["tiny", "16", "lora"] and all(row)
+    assert table(made, "steps.py", *words, "--examples", 64) == [row]  # measured once
+    words = ("--backbone", made / "backbones/tiny", "--methods", "full", "--examples", 80, "--epochs", 1)
+    [row] = table(made, "equality.py", *words)
+    assert row[0] == "full" and 0 < float(row[1]) < 2
+
+
+def test_the_whole_study(made):
+    words = ("--output", made / "study", "--backbones", "tiny", "--methods", "full", "--seeds", 1, "--epochs", 1)
+    [row] = table(made, "study.py", *words, "--length", 16, "--examples", 100)
+    assert float(row[2].strip("* ")) > 0
