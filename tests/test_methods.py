@@ -231,23 +231,36 @@ TINY_ROBERTA = {
 
 
 @pytest.mark.parametrize(
-    ("config", "name", "expected"),
+    ("config", "name", "options", "expected"),
     [
-        (TINY_BERT, "full", 4_385_920),
-        (TINY_BERT, "embeddings", 3_972_864),
-        (TINY_BERT, "encoder", 396_544),
-        (TINY_BERT, "bitfit", 3_072),
-        (TINY_BERT, "prompt", 20 * 128),
-        (TINY_BERT, "lora", 8_192),
-        (TINY_BERT, "houlsby", 8_736),
-        (TINY_ROBERTA, "full", 16_979_776),
-        (TINY_ROBERTA, "embeddings", 12_999_936),
-        (TINY_ROBERTA, "encoder", 3_979_840),
-        (TINY_ROBERTA, "lora", 32_768),
-        (TINY_ROBERTA, "houlsby", 67_712),
+        (TINY_BERT, "full", {}, 4_385_920),
+        (TINY_BERT, "embeddings", {}, 3_972_864),
+        (TINY_BERT, "encoder", {}, 396_544),
+        (TINY_BERT, "layers", {}, 198_272),
+        (TINY_BERT, "layernorm", {}, 1_280),
+        (TINY_BERT, "bitfit", {}, 3_072),
+        (TINY_BERT, "prompt", {}, 20 * 128),
+        (TINY_BERT, "lora", {}, 8_192),
+        (TINY_BERT, "dora", {}, 8_704),
+        (TINY_BERT, "vera", {"rank": 64}, 768),
+        (TINY_BERT, "loha", {}, 16_384),
+        (TINY_BERT, "ia3", {}, 1_536),
+        (TINY_BERT, "houlsby", {}, 8_736),
+        (TINY_BERT, "pfeiffer", {}, 4_368),
+        (TINY_BERT, "parallel", {}, 4_368),
+        (TINY_ROBERTA, "full", {}, 16_979_776),
+        (TINY_ROBERTA, "embeddings", {}, 12_999_936),
+        (TINY_ROBERTA, "encoder", {}, 3_979_840),
+        (TINY_ROBERTA, "layernorm", {}, 4_608),
+        (TINY_ROBERTA, "lora", {}, 32_768),
+        (TINY_ROBERTA, "dora", {}, 34_816),
+        (TINY_ROBERTA, "vera", {"rank": 64}, 2_560),
+        (TINY_ROBERTA, "loha", {}, 65_536),
+        (TINY_ROBERTA, "houlsby", {}, 67_712),
+        (TINY_ROBERTA, "pfeiffer", {}, 33_856),
     ],
 )
-def test_published_counts(config, name, expected):
+def test_published_counts(config, name, options, expected):
     """The course report's and the libraries' counts; BERT's pooler is a part of its weights there."""
     family = config["model_type"]
     shape = shape_of(config, pooler=family == "bert")
@@ -255,8 +268,8 @@ def test_published_counts(config, name, expected):
         config = transformers.AutoConfig.for_model(**config)
         model = transformers.AutoModelForSequenceClassification.from_config(config)
         head = frozenset(key for key, _ in model.named_parameters() if key.startswith("classifier."))
-        result = adapt(create(name), backbones.Loaded(model, head), shape, 0)
-    assert (result.method_parameters, create(name).count(shape)) == (expected, expected)
+        result = adapt(create(name, options), backbones.Loaded(model, head), shape, 0)
+    assert (result.method_parameters, create(name, options).count(shape)) == (expected, expected)
     assert result.head_parameters == (258 if family == "bert" else 256 * 256 + 256 + 2 * 256 + 2)
     if name == "full":
         assert shape.pooler_parameters == (16_512 if family == "bert" else 0)

@@ -30,9 +30,12 @@ def _options(method: type[Method]) -> str:
 
 
 def _value(value: Any) -> str:
+    """Return an option's value as the configuration writes it."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return "null" if value is None else f"{value}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _parameters(method: Method, shape: Shape) -> str:

@@ -1,24 +1,25 @@
-"""Houlsby adapters, by the adapters library."""
+"""Bottleneck modules of the adapters library: what the methods that add them share."""
 
 from dataclasses import dataclass
 
-from peftstudy.methods import Method, register
+from peftstudy.methods import Method
 
 
-@register("houlsby")
 @dataclass(frozen=True)
-class Houlsby(Method):
-    """Train a bottleneck module after each attention and feed-forward block (Houlsby et al., 2019).
+class Bottleneck(Method):
+    """A module that narrows hidden states, applies a non-linearity and widens them again, added to what it reads.
 
-    size: the bottleneck's width; when it is null, the hidden width divided by `reduction`.
-    Unlike in the paper, the backbone's layer norms stay frozen, as in the adapters library.
+    size: the width within; when it is null, the hidden width divided by `reduction`.
     """
 
     size: int | None = None
     reduction: int = 16
 
-    citation = "houlsby2019adapter"
-    trains = "two bottleneck modules a layer"
+    modules = 1
+    """How many there are in a layer."""
+    configuration = ""
+    """The name of its configuration class in adapters."""
+    trains = "a bottleneck module a layer"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     start = "near the identity, as published: bottleneck weights are drawn with standard deviation 0.01"
 
@@ -35,12 +36,12 @@ class Houlsby(Method):
         adapters.init(model)
         # The library rounds hidden / factor down; the half keeps that on the width that is meant.
         factor = shape.hidden / (self.width(shape) + 0.5)
-        config = adapters.DoubleSeqBnConfig(reduction_factor=factor, init_weights="houlsby")
-        model.add_adapter("houlsby", config=config)
+        config = getattr(adapters, self.configuration)(reduction_factor=factor, init_weights="houlsby")
+        model.add_adapter(self.name, config=config)
         # Activating resets first, and that warns unless an adapter is active already.
-        with adapters.AdapterSetup("houlsby"):
-            model.train_adapter("houlsby")
+        with adapters.AdapterSetup(self.name):
+            model.train_adapter(self.name)
         return model
 
     def count(self, shape):
-        return shape.layers * 2 * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)
+        return shape.layers * self.modules * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)

@@ -1,0 +1,26 @@
+"""(IA)^3, by peft."""
+
+from peftstudy import projections
+from peftstudy.methods import Method, register
+
+
+@register("ia3")
+class IA3(Method):
+    """Scale keys, values and the feed-forward's inner activations by trained vectors (Liu et al., 2022)."""
+
+    citation = "liu2022ia3"
+    trains = "vectors that scale activations"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+
+    def adapt(self, model, shape):
+        from peft import IA3Config, inject_adapter_in_model
+
+        # Inner activations are what the feed-forward's second matrix reads.
+        config = IA3Config(
+            target_modules=projections.pattern(("key", "value", "output")),
+            feedforward_modules=projections.pattern(("output",)),
+        )
+        return inject_adapter_in_model(config, model)
+
+    def count(self, shape):
+        return shape.layers * (2 * shape.hidden + shape.intermediate)

@@ -1,0 +1,38 @@
+"""Fine-tuning of some encoder layers."""
+
+from dataclasses import dataclass
+
+from peftstudy.methods import Method, register
+
+
+@register("layers")
+@dataclass(frozen=True)
+class Layers(Method):
+    """Train the first and the last encoder layers, as many as the options say (Lee et al., 2019).
+
+    first, last: counted from the embeddings' side, and from the head's.
+    """
+
+    first: int = 0
+    last: int = 1
+
+    citation = "lee2019elsa"
+    trains = "some encoder layers"
+    learning_rates = (3e-5, 1e-4, 3e-4, 1e-3)
+
+    def problem(self):
+        if self.first < 0 or self.last < 0 or self.first + self.last < 1:
+            return f"first {self.first}, last {self.last}: want none below 0, and at least one layer"
+
+    def skip(self, shape):
+        if self.first + self.last > shape.layers:
+            return f"{self.first} first and {self.last} last layers, and there are {shape.layers}"
+
+    def adapt(self, model, shape):
+        layers = list(model.base_model.encoder.layer)
+        for layer in layers[: self.first] + layers[len(layers) - self.last :]:
+            layer.requires_grad_(True)
+        return model
+
+    def count(self, shape):
+        return (self.first + self.last) * shape.layer_parameters
