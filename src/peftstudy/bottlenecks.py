@@ -1,6 +1,7 @@
 """Bottleneck modules of the adapters library: what the methods that add them share."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from peftstudy.methods import Method
 
@@ -19,6 +20,8 @@ class Bottleneck(Method):
     """How many there are in a layer."""
     configuration = ""
     """The name of its configuration class in adapters."""
+    settings: ClassVar[dict[str, str]] = {"init_weights": "houlsby"}
+    """What the library is told beside the size."""
     trains = "a bottleneck module a layer"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     start = "near the identity, as published: bottleneck weights are drawn with standard deviation 0.01"
@@ -36,7 +39,7 @@ class Bottleneck(Method):
         adapters.init(model)
         # The library rounds hidden / factor down; the half keeps that on the width that is meant.
         factor = shape.hidden / (self.width(shape) + 0.5)
-        config = getattr(adapters, self.configuration)(reduction_factor=factor, init_weights="houlsby")
+        config = getattr(adapters, self.configuration)(reduction_factor=factor, **self.settings)
         model.add_adapter(self.name, config=config)
         # Activating resets first, and that warns unless an adapter is active already.
         with adapters.AdapterSetup(self.name):

@@ -22,6 +22,7 @@ from peftstudy.tokens import Tokens
 
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
+    "cut": "where that cannot be: padded batches cut by length into small parts, their gradients added",
     "read": "the last layer only for the tokens that the head reads: the first of each text, or the masked ones",
     "folded": "no keys and values there for first tokens: their matrices are applied to the question and the answer",
     "cached": "the output of a frozen body once for each example, where no dropout acts in it",
@@ -29,6 +30,7 @@ TRICKS: Mapping[str, str] = {
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
 BODY = ("embeddings", "encoder")
+PART = 8  # examples of a padded batch that go through the model together when it is cut
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Engine:
     """A model that is given examples, and computes no more than its head reads.
 
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
+    plain_attention: whether tokens attend to the tokens of their text and nothing else.
     frozen_dropout: whether dropout acts in a body of which nothing trains.
     tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
     the device are left out.
@@ -59,6 +62,7 @@ class Engine:
         tricks: str | Collection[str],
         seed: int,
         extra_tokens: int = 0,
+        plain_attention: bool = True,
         frozen_dropout: bool = True,
     ) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
@@ -69,10 +73,9 @@ class Engine:
         attentions = [module for module in model.modules() if _is_attention(module)]
         named = {"fast": TRICKS, "plain": ()}
         self.tricks = frozenset(named[tricks] if isinstance(tricks, str) else tricks)
-        if not attentions:
+        if not attentions or not plain_attention:
             self.tricks -= {"packed"}
-        if "packed" not in self.tricks:
-            self.tricks -= {"read", "folded", "cached"}
+        self.tricks -= {"cut"} if "packed" in self.tricks else {"read", "folded", "cached"}
         if not still or dropout.acts(_body(model)):
             self.tricks -= {"cached"}
         if "read" not in self.tricks:
@@ -90,6 +93,11 @@ class Engine:
             self._replace_dropout()
         if "embeddings" in self.tricks:
             self._keep_embedding_gradients()
+
+    @property
+    def largest_part(self) -> int | None:
+        """How many examples at most should be asked for at once; None when it does not matter."""
+        return PART if "cut" in self.tricks else None
 
     def begin_step(self, step: int) -> None:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""

@@ -50,7 +50,7 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
         )
     rate = record["measured"]["learning_rate"]
     adapted, method, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
-    engine = Engine(adapted.model, spec.training.engine, spec.seed, method.extra_tokens)
+    engine = training.engine_of(adapted.model, method, spec.training, spec.seed)
     begin = time.perf_counter()
     scored = _score(engine, task, data, index, place.weights, spec)
     seconds = time.perf_counter() - begin

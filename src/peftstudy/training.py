@@ -82,7 +82,7 @@ class Run:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.engine = Engine(model, settings.engine, seed, method.extra_tokens, settings.frozen_dropout)
+        self.engine = engine_of(model, method, settings, seed)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
 
@@ -159,7 +159,8 @@ class Run:
             group["lr"] = rate * self.settings.learning_rate
         total = torch.zeros((), device=self.device)
         self.engine.begin_step(self.progress.step)
-        for part in micro_batches(tokens.lengths, batch, self.settings.micro_batch_size):
+        size = min(self.settings.micro_batch_size, self.engine.largest_part or len(batch))
+        for part in micro_batches(tokens.lengths, batch, size):
             with autocast(self.device, self.settings.precision):
                 logits = self.engine.logits(tokens, part)
             loss = self.task.loss_sum(logits, _targets(tokens, part, self.device))
@@ -184,6 +185,13 @@ class Run:
             progress.best = {name: tensor.detach().clone() for name, tensor in trained_state(self.model).items()}
             progress.chosen_epoch = progress.epoch
         progress.history.append(row)
+
+
+def engine_of(model: nn.Module, method: Method, settings: Training, seed: int) -> Engine:
+    """Return the engine of an adapted model."""
+    return Engine(
+        model, settings.engine, seed, method.extra_tokens, method.plain_attention, settings.frozen_dropout
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class Method(ABC):
     """Why an adapted, untrained model gives other outputs than the backbone, if it does."""
     attention: ClassVar[str] = "sdpa"
     """The attention implementation that it needs."""
+    plain_attention: ClassVar[bool] = True
+    """Whether tokens attend to the tokens of their text and nothing else; if not, the engine leaves attention alone."""
 
     @abstractmethod
     def adapt(self, model: nn.Module, shape: Shape) -> nn.Module:

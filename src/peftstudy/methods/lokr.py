@@ -1,0 +1,48 @@
+"""LoKr, by peft."""
+
+from dataclasses import dataclass
+
+from peftstudy import projections
+from peftstudy.methods import Method, register
+
+
+@register("lokr")
+@dataclass(frozen=True)
+class LoKr(Method):
+    """Add the Kronecker product of two trained matrices to weight matrices (Yeh et al., 2024).
+
+    rank: of the larger one, which is whole where that is no more.
+    """
+
+    rank: int = 8
+    alpha: float = 8
+    targets: tuple[str, ...] = ("query", "value")
+
+    citation = "yeh2024lycoris"
+    trains = "Kronecker products added to weight matrices"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+
+    def problem(self):
+        if self.rank < 1 or self.alpha <= 0:
+            return f"rank {self.rank}, alpha {self.alpha}: want 1 or more, and above 0"
+        return projections.problem(self.targets)
+
+    def adapt(self, model, shape):
+        from peft import LoKrConfig, inject_adapter_in_model
+
+        config = LoKrConfig(r=self.rank, alpha=self.alpha, target_modules=projections.pattern(self.targets))
+        return inject_adapter_in_model(config, model)
+
+    def count(self, shape):
+        return shape.layers * sum(self._factors(*size) for size in projections.sizes(shape, self.targets))
+
+    def _factors(self, inputs, outputs):
+        (small_in, large_in), (small_out, large_out) = _nearest_factors(inputs), _nearest_factors(outputs)
+        whole = self.rank >= max(large_in, large_out) / 2
+        large = large_in * large_out if whole else self.rank * (large_in + large_out)
+        return small_in * small_out + large
+
+
+def _nearest_factors(number):
+    small = max(factor for factor in range(1, int(number**0.5) + 1) if number % factor == 0)
+    return small, number // small
