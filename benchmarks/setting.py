@@ -80,7 +80,7 @@ def encoded(rows: Texts, tokenizer: Any, length: int) -> Any:
 
 
 def machine() -> str:
-    """Return the processor, the cores that this process may use, the load, and the libraries."""
+    """Return the processor, the cores that this process may use, and the libraries."""
     import torch
     import transformers
 
@@ -88,6 +88,6 @@ def machine() -> str:
                   if line.startswith("model name")), platform.processor())  # fmt: skip
     cores = len(os.sched_getaffinity(0))
     return (
-        f"{cores} cores of {model}, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, "
+        f"{cores} cores of {model}; Python {platform.python_version()}, "
         f"torch {torch.__version__}, transformers {transformers.__version__}"
     )

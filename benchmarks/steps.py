@@ -5,7 +5,7 @@
 
 The variants take turns within one process on one thread, on the same examples; what is reported is
 the median over the rounds of the ratio within a round. Cells that are in the output already are not
-measured again; at the end the table is printed in Markdown.
+measured again by the same code on the same machine; at the end the table is printed in Markdown.
 """
 
 import argparse
@@ -27,7 +27,8 @@ import numpy as np
 import setting
 import usual
 
-from peftstudy.provenance import peak_memory_bytes
+from peftstudy.files import sha256
+from peftstudy.provenance import code, peak_memory_bytes
 
 LENGTHS = (128, 256, 512)
 GROUPED = 6400  # documents: the Trainer groups by length within 50 batches at a time, nothing on fewer
@@ -83,12 +84,16 @@ class Cell:
         loaded = backbones.load(self.folder, task, self.classes, 0, method.attention)
         adapted = methods.adapt(method, loaded, backbones.read_shape(self.folder), 0)
         settings = Training(epochs=1, learning_rate=1e-4, precision=self.precision, engine=engine, select="last")
-        run = training.Run(adapted.model, method, task, settings, 0)
-        tokens, every, none = self.tokens, np.arange(len(self.rows.texts)), np.arange(0)
-        return {
-            "train": _cpu_seconds(lambda: run.fit(tokens, every, none, Checkpoints())),
-            "evaluate": _cpu_seconds(lambda: training.evaluate(run.engine, task, tokens, every, self.precision)),
-        }
+        tokens, every, none, runs = self.tokens, np.arange(len(self.rows.texts)), np.arange(0), []
+
+        def train() -> None:  # the optimizer and the engine are made within, as the Trainer makes its own
+            runs.append(training.Run(adapted.model, method, task, settings, 0))
+            runs[0].fit(tokens, every, none, Checkpoints())
+
+        def evaluate() -> None:
+            training.evaluate(runs[0].engine, task, tokens, every, self.precision)
+
+        return {"train": _cpu_seconds(train), "evaluate": _cpu_seconds(evaluate)}
 
 
 def _cpu_seconds(work: Callable[[], Any]) -> float:
@@ -179,7 +184,9 @@ def main() -> None:
         for length in given.lengths:
             for method in given.methods:
                 asked = {"backbone": backbone, "length": length, "method": method, "precision": given.precision,
-                         "examples": count, "rounds": given.rounds, "variants": names}  # fmt: skip
+                         "examples": count, "rounds": given.rounds, "variants": names,
+                         "texts": sha256(given.texts), "code": code()["commit"],
+                         "machine": setting.machine()}  # fmt: skip
                 if given.peak:
                     cell = Cell(backbone, length, method, rows, given.output, given.precision)
                     cell.variants()[given.peak]()
@@ -195,7 +202,9 @@ def main() -> None:
                         file.write(json.dumps(found) + "\n")
                 shown.append(found)
                 print(table([found]).splitlines()[-1], file=sys.stderr, flush=True)
-    print(f"{setting.machine()}. {given.precision}, {count} texts, {given.rounds} rounds.\n\n{table(shown)}")
+    load = np.median([value for row in shown for values in row["load"].values() for value in values])
+    print(f"{setting.machine()}; median load {load:.1f}. {given.precision}, {count} texts, {given.rounds} rounds.\n")
+    print(table(shown))
 
 
 def _measured(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:

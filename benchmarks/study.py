@@ -27,6 +27,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = {"full": 3e-4, "embeddings": 1e-3, "encoder": 3e-4, "prompt": 1e-2, "bitfit": 3e-3}
 SPLITS = ("90-10", "30-70")
+PARTS = ("train", "validation", "test")
 
 
 def write_study(given: argparse.Namespace, folder: Path) -> Path:
@@ -71,10 +72,11 @@ def loop(given: argparse.Namespace, folder: Path) -> float:
 
     def run(job: tuple[str, str, str, int]) -> None:
         backbone, method, split, seed = job
+        files = {part: parts / f"{split}-{part}.jsonl" for part in PARTS}
         options = {
-            "backbone": folder / "backbones" / backbone, "method": method, "seed": seed, "rate": METHODS[method],
-            "train": parts / f"{split}-train.jsonl", "test": parts / f"{split}-test.jsonl", "length": given.length,
-            "epochs": given.epochs, "output": parts / f"{backbone}-{method}-{split}-{seed}.json",
+            **files, "backbone": folder / "backbones" / backbone, "method": method, "seed": seed,
+            "rate": METHODS[method], "length": given.length, "epochs": given.epochs,
+            "output": parts / f"{backbone}-{method}-{split}-{seed}.json",
         }  # fmt: skip
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, str(ROOT / "benchmarks/usual.py"), *words]
@@ -92,7 +94,7 @@ def _write_parts(splits: Path, output: Path) -> None:
 
     examples = pd.read_parquet(splits / "examples.parquet")
     for split in SPLITS:
-        for part in ("train", "test"):
+        for part in PARTS:
             chosen = examples.iloc[np.load(splits / split / f"{part}.npy")]
             rows = [json.dumps({"text": row.text, "label": int(row.label)}) for row in chosen.itertuples()]
             (output / f"{split}-{part}.jsonl").write_text("\n".join(rows))

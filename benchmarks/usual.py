@@ -3,7 +3,10 @@
 As in transformers' run_glue.py: datasets.map tokenises, batches are padded to their longest text.
 As a command it does one run in one process, and writes its scores:
 
-    python benchmarks/usual.py --backbone FOLDER --method lora --train a.jsonl --test b.jsonl --output run.json
+    python benchmarks/usual.py --backbone FOLDER --method lora --train a.jsonl --validation b.jsonl \\
+        --test c.jsonl --output run.json
+
+It is scored on validation after each epoch and on test once, as the workflow's runs are.
 """
 
 import argparse
@@ -93,7 +96,7 @@ def tokenised(texts: Sequence[str], labels: Sequence[int], tokenizer: Any, lengt
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("backbone", "train", "test", "output"):
+    for name in ("backbone", "train", "validation", "test", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -109,17 +112,18 @@ def main() -> None:
     # The prompt takes 20 of the positions, and peft puts its tokens before the text's.
     length = given.length - 20 * (given.method == "prompt" and given.length > 490)
     parts = []
-    for path in (given.train, given.test):
+    for path in (given.train, given.validation, given.test):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         parts.append(tokenised([r["text"] for r in rows], [r["label"] for r in rows], tokenizer, length))
-    model = load(given.backbone, given.method, len(set(parts[0]["label"])), given.seed)
+    train, validation, test = parts
+    model = load(given.backbone, given.method, len(set(train["label"])), given.seed)
     ready = trainer(
-        model, tokenizer, *parts, given.output.with_suffix(""), given.seed, scored=True,
+        model, tokenizer, train, validation, given.output.with_suffix(""), given.seed, scored=True,
         num_train_epochs=given.epochs, learning_rate=given.rate,
     )  # fmt: skip
     ready.train()
-    logits = ready.predict(parts[1]).predictions
-    scores = {"accuracy": float((np.argmax(logits, 1) == np.array(parts[1]["label"])).mean())}
+    logits = ready.predict(test).predictions
+    scores = {"accuracy": float((np.argmax(logits, 1) == np.array(test["label"])).mean())}
     given.output.write_text(json.dumps(scores | {"history": ready.state.log_history}))
 
 

@@ -1,12 +1,18 @@
 """The fast step against the plain loop: the same losses and gradients, whatever the method."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import ROOT
 
-from peftstudy import backbones, dropout, embedding_gradients, methods, tasks, tokens
+from peftstudy import backbones, dropout, embedding_gradients, methods, tasks, tokens, training
+from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import TRICKS, Engine
 from peftstudy.packing import Attention, Layout
+from peftstudy.specs import Training
 
 EXAMPLES = np.array([5, 40, 3, 77, 12, 8, 91, 60, 33, 2, 54])
 
@@ -64,6 +70,29 @@ def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, da
     else:
         assert fast[0].tricks == {"cut", "dropout", "embeddings"}
     assert_same(gradients(fast, data), plain)
+
+
+@pytest.mark.parametrize("method", sorted(methods.registered()))
+def test_so_they_are_in_bfloat16(method, make_backbone, make_tokens):
+    """Within that type's precision: the direction of the whole gradient."""
+    data = tokens.load(make_tokens("roberta"))
+    found = []
+    for tricks in ("plain", "fast"):
+        runner, task = an_engine(make_backbone("roberta"), method, tricks)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = runner.logits(data, EXAMPLES)
+        task.loss_sum(logits, torch.from_numpy(data.labels[EXAMPLES]).long()).backward()
+        found.append(torch.cat([p.grad.ravel() for p in runner.model.parameters() if p.grad is not None]))
+    assert torch.nn.functional.cosine_similarity(*found, dim=0) > 0.995
+    assert float(found[1].norm() / found[0].norm()) == pytest.approx(1, abs=0.05)
+
+
+def test_pairs_keep_their_token_types(make_backbone, make_tokens):
+    data = tokens.load(make_tokens("bert"))
+    pairs = dataclasses.replace(data, second=(data.lengths // 2).astype(np.int32))
+    plain = gradients(an_engine(make_backbone("bert"), "full", "plain"), pairs)
+    assert_same(gradients(an_engine(make_backbone("bert"), "full", "fast"), pairs), plain)
+    assert plain[0] != gradients(an_engine(make_backbone("bert"), "full", "plain"), data)[0]
 
 
 @pytest.mark.parametrize("left_out", sorted(TRICKS))
@@ -171,19 +200,73 @@ def test_losses_with_dropout_average_to_those_of_the_plain_loop(make_backbone, m
 def test_a_frozen_body_sees_each_example_once(make_backbone, make_tokens, monkeypatch):
     folder, data = make_backbone("roberta"), tokens.load(make_tokens("roberta"))
     fast, plain = an_engine(folder, "head", "fast"), an_engine(folder, "head", "plain")
+    with torch.inference_mode():  # what evaluation leaves, training can use
+        fast[0].logits(data, EXAMPLES[:3])
     first = gradients(fast, data, EXAMPLES[:7])
-    monkeypatch.setattr(fast[0], "_packed_logits", lambda tokens, index: pytest.fail(f"computed {index} again"))
+    monkeypatch.setattr(fast[0], "_body_states", lambda tokens, index: pytest.fail(f"computed {index} again"))
+    monkeypatch.setattr(fast[0]._frozen, "compute", fast[0]._body_states)
     fast[0].model.zero_grad()
     assert_same(first, gradients(plain, data, EXAMPLES[:7]))
     plain[0].model.zero_grad()
     assert_same(gradients(fast, data, EXAMPLES[4:7]), gradients(plain, data, EXAMPLES[4:7]))
 
 
-@pytest.mark.parametrize(("frozen_dropout", "cached"), [(True, False), (False, True)])
-def test_dropout_in_a_frozen_body_forbids_that_unless_the_settings_stop_it(frozen_dropout, cached, make_backbone):
+def test_a_frozen_body_changes_no_resumed_run(make_backbone, make_tokens, tmp_path):
+    data, settings = tokens.load(make_tokens("bert")), Training(epochs=3, batch_size=16, dropout_in_frozen_body=False)
+    train, none = np.arange(64), np.arange(0)
+
+    def a_run():
+        method, task = methods.create("head"), tasks.create("classification")
+        loaded = backbones.load(make_backbone("bert"), task, 3, 0, method.attention)
+        adapted = methods.adapt(method, loaded, backbones.read_shape(make_backbone("bert")), 0)
+        return training.Run(adapted.model, method, task, settings, 0)
+
+    whole = a_run()
+    assert "cached" in whole.engine.tricks
+    whole.fit(data, train, none, Checkpoints())
+    keep, stopped = Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0), a_run()
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(data, train, none, keep, after_epoch=lambda model, epoch: _interrupt(epoch == 2))
+    resumed = a_run()
+    resumed.fit(data, train, none, Checkpoints(tmp_path / "checkpoint.pt", "key"))
+    for one, other in zip(whole.parameters, resumed.parameters, strict=True):
+        assert torch.equal(one, other)
+
+
+def _interrupt(now):
+    if now:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("acts", "cached"), [(True, False), (False, True)])
+def test_dropout_in_a_frozen_body_forbids_that_unless_the_settings_stop_it(acts, cached, make_backbone):
     task, method = tasks.create("classification"), methods.create("head")
     loaded = backbones.load(make_backbone("bert"), task, 3, 0, method.attention)
     adapted = methods.adapt(method, loaded, backbones.read_shape(make_backbone("bert")), 0)
-    assert ("cached" in Engine(adapted.model, "fast", 0, frozen_dropout=frozen_dropout).tricks) == cached
+    assert ("cached" in Engine(adapted.model, "fast", 0, dropout_in_frozen_body=acts).tricks) == cached
     trains_the_body = an_engine(make_backbone("bert"), "full", "fast")[0].model
-    assert "cached" not in Engine(trains_the_body, "fast", 0, frozen_dropout=frozen_dropout).tricks
+    assert "cached" not in Engine(trains_the_body, "fast", 0, dropout_in_frozen_body=acts).tricks
+
+
+def test_attention_weights_are_dropped_alike_folded_or_not(make_backbone, make_tokens):
+    """Both draw the same words in the same order, so with dropout on they give the same losses."""
+    data = tokens.load(make_tokens("bert"))
+    losses = {}
+    for tricks in (set(TRICKS), set(TRICKS) - {"folded"}):
+        runner, _ = an_engine(make_backbone("bert"), "full", tricks, rate=0.3)
+        dropout.stop([module for module in runner.model.modules() if type(module) is torch.nn.Dropout])
+        with torch.no_grad():
+            for step in range(2):
+                runner.begin_step(step)
+                losses["folded" in tricks, step] = runner.logits(data, EXAMPLES)
+    assert torch.allclose(losses[True, 0], losses[False, 0], atol=1e-5)
+    assert not torch.allclose(losses[True, 0], losses[True, 1], atol=1e-3), "no attention weight was dropped"
+
+
+def test_the_configuration_knows_the_tricks():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    [names] = [branch["items"]["enum"] for branch in schema["properties"]["training"]["properties"]["engine"]["oneOf"]
+               if branch["type"] == "array"]  # fmt: skip
+    assert set(names) == set(TRICKS)
+    with pytest.raises(ValueError, match="fats"):
+        Engine(torch.nn.Linear(1, 1), {"fats"}, 0)

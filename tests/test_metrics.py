@@ -47,14 +47,17 @@ def test_a_record_of_another_request_is_missing(folder):
 
 def test_a_record_of_before_a_setting_existed_counts_with_its_default(folder):
     record = files.read_json(folder / "record.json")
-    del record["asked"]["training"]["engine"], record["asked"]["training"]["frozen_dropout"]
+    del record["asked"]["training"]["dropout_in_frozen_body"]
     files.write_json(folder / "record.json", record)
     assert metrics.run_row(SPEC, folder)["status"] == "finished"
+    del record["asked"]["training"]["engine"]  # there was one then
+    files.write_json(folder / "record.json", record)
+    assert metrics.run_row(SPEC, folder)["status"] == "missing"
     plain = dataclasses.replace(SPEC, training=dataclasses.replace(SPEC.training, engine="plain"))
-    assert metrics.run_row(plain, folder)["status"] == "missing"
+    assert metrics.run_row(plain, folder)["status"] == "finished"
     record["asked"]["training"]["from_the_future"] = 1
     files.write_json(folder / "record.json", record)
-    assert metrics.run_row(SPEC, folder)["reason"] == "the record is of another request"
+    assert metrics.run_row(plain, folder)["reason"] == "the record is of another request"
 
 
 def test_missing_and_failed_runs_keep_their_row(folder):

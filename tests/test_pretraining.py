@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -50,7 +51,9 @@ def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks,
     monkeypatch.setattr(embedding_gradients, "LARGE", 1)
     settings = dataclasses.replace(SETTINGS, steps=1, family=family)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
-    run = pretraining.Run(AutoModelForMaskedLM.from_config(trained.model.config).eval(), trained.tokenizer, settings)
+    library = AutoModelForMaskedLM.from_config(trained.model.config).eval()
+    run = pretraining.MaskedRun(copy.deepcopy(library), trained.tokenizer, settings)
+    run.model = copy.deepcopy(library)
     run.engine = engine.Engine(run.model, tricks, 0)
     model, special = run.model, run.special
     ids = np.random.default_rng(0).integers(5, 280, (4, 16))
@@ -59,13 +62,20 @@ def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks,
         model.zero_grad()
         pretraining.add_gradients(run, ids)
     ours = torch.cat([p.grad.ravel() for p in model.parameters()])
-    model.zero_grad()
     rng = np.random.default_rng([SETTINGS.seed, 1, 0])
     hidden, chosen = pretraining.corpora.mask_tokens(ids, rng, special, 280)
     labels = torch.from_numpy(np.where(chosen, ids, -100))
-    model(input_ids=torch.from_numpy(hidden), labels=labels).loss.backward()
-    theirs = torch.cat([p.grad.ravel() for p in model.parameters()])
+    library(input_ids=torch.from_numpy(hidden), labels=labels).loss.backward()
+    theirs = torch.cat([p.grad.ravel() for p in library.parameters()])
     assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 1e-2
+
+
+def test_a_batch_without_a_hidden_token_has_no_loss(corpus, monkeypatch):
+    trained = pretraining.pretrain(dataclasses.replace(SETTINGS, steps=1), corpus, None, CPU)
+    run = pretraining.MaskedRun(trained.model, trained.tokenizer, SETTINGS)
+    monkeypatch.setattr(pretraining.corpora, "mask_tokens", lambda ids, *rest: (ids, np.zeros(ids.shape, bool)))
+    assert pretraining.add_gradients(run, np.full((2, 8), 9)) == 0.0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in run.model.parameters())
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(corpus, tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ def a_run(folder, settings=SETTINGS, seed=0, method="full", dropout=True):
         for module in adapted.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        adapted.model.config.attention_probs_dropout_prob = 0.0
+            elif hasattr(module, "dropout_prob"):
+                module.dropout_prob = 0.0
     torch.manual_seed(seed)
     return training.Run(adapted.model, adaptation, task, settings, seed)
 
@@ -99,15 +100,19 @@ def test_a_damaged_checkpoint_is_passed_over(bert, data, tmp_path):
     assert run.progress.epoch == 0
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch(bert, data):
+@pytest.mark.parametrize("method", ["full", "prefix"])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(bert, data, method):
+    """Also those that the engine makes of a padded batch (prefix)."""
     gradients = []
-    for size in (3, 16):
-        run = a_run(bert, dataclasses.replace(SETTINGS, micro_batch_size=size), dropout=False)
+    for changes in ({"micro_batch_size": 3}, {"micro_batch_size": 16}, {"micro_batch_size": 16, "engine": "plain"}):
+        run = a_run(bert, dataclasses.replace(SETTINGS, **changes), method=method, dropout=False)
         run.optimizer.step = lambda: None
         run.optimizer.zero_grad = lambda: None
+        run.model.train()
         run._step(data, TRAIN[:16], training.Plan.of(SETTINGS, 96))
         gradients.append(torch.cat([p.grad.ravel() for p in run.parameters]))
-    assert torch.allclose(*gradients, atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+    assert torch.allclose(gradients[1], gradients[2], atol=1e-6)
     assert gradients[0].abs().max() > 1e-3
 
 
@@ -164,6 +169,13 @@ def test_a_budget_in_steps_ends_within_an_epoch(bert, data):
     progress = run.fit(data, TRAIN, VALIDATION, Checkpoints())
     assert [row.step for row in progress.history] == [6, 8]
     assert progress.examples_seen == 8 * 16
+
+
+def test_weight_decay_spares_vectors_that_multiply(bert):
+    run = a_run(bert, method="ia3")
+    decayed = run.optimizer.param_groups[0]
+    assert sum("ia3_l" in name for name, p in run.model.named_parameters() if p.requires_grad) == 2 * 3
+    assert sorted(tuple(p.shape) for p in decayed["params"]) == [(3, 32), (32, 32)]  # the head's
 
 
 def test_weight_decay_spares_biases_and_norms(bert):

@@ -33,7 +33,7 @@ class Kept:
         compact = torch.ops.aten.embedding_dense_backward(gradient, place, len(rows), -1, False)
         if self.padding is not None:
             compact[rows == self.padding] = 0.0
-        self.gradient.index_add_(0, rows, compact)
+        self.weight.grad.index_add_(0, rows, compact)
         self.written.append(rows)
 
 

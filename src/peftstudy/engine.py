@@ -8,16 +8,16 @@ it is. The tests hold the two against each other for every method.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from peftstudy import dropout, embedding_gradients
-from peftstudy.packing import Attention, Layout, Noise, folded_attention
+from peftstudy import dropout, embedding_gradients, frozen_body
+from peftstudy.packing import Attention, Layout, Noise, first_position, folded_attention
 from peftstudy.tokens import Tokens
 
 TRICKS: Mapping[str, str] = {
@@ -29,7 +29,6 @@ TRICKS: Mapping[str, str] = {
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
-BODY = ("embeddings", "encoder")
 PART = 8  # examples of a padded batch that go through the model together when it is cut
 
 
@@ -51,9 +50,9 @@ class Engine:
 
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
     plain_attention: whether tokens attend to the tokens of their text and nothing else.
-    frozen_dropout: whether dropout acts in a body of which nothing trains.
+    dropout_in_frozen_body: whether dropout acts in a body of which nothing trains.
     tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
-    the device are left out.
+    the device are left out, and so are those that need another that is left out.
     """
 
     def __init__(
@@ -63,20 +62,19 @@ class Engine:
         seed: int,
         extra_tokens: int = 0,
         plain_attention: bool = True,
-        frozen_dropout: bool = True,
+        dropout_in_frozen_body: bool = True,
     ) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
-        still = not extra_tokens and not any(p.requires_grad for part in _body(model) for p in part.parameters())
-        if still and not frozen_dropout:
-            dropout.stop(_body(model))
+        frozen = not extra_tokens and frozen_body.is_frozen(model)
+        if frozen and not dropout_in_frozen_body:
+            dropout.stop(frozen_body.parts(model))
         attentions = [module for module in model.modules() if _is_attention(module)]
-        named = {"fast": TRICKS, "plain": ()}
-        self.tricks = frozenset(named[tricks] if isinstance(tricks, str) else tricks)
+        self.tricks = _named(tricks)
         if not attentions or not plain_attention:
             self.tricks -= {"packed"}
         self.tricks -= {"cut"} if "packed" in self.tricks else {"read", "folded", "cached"}
-        if not still or dropout.acts(_body(model)):
+        if not frozen or frozen_body.drops(model):
             self.tricks -= {"cached"}
         if "read" not in self.tricks:
             self.tricks -= {"folded"}
@@ -84,8 +82,7 @@ class Engine:
             self.tricks -= {"dropout"}
         self._batch: Packed | None = None
         self._words = np.random.SFC64(seed)
-        self._kept: _KeptStates | None = None
-        self._seen: Tensor | None = None
+        self._frozen: frozen_body.States | None = None
         self._answer: Tensor | None = None
         if "packed" in self.tricks:
             self._pack(attentions)
@@ -98,6 +95,10 @@ class Engine:
     def largest_part(self) -> int | None:
         """How many examples at most should be asked for at once; None when it does not matter."""
         return PART if "cut" in self.tricks else None
+
+    @cached_property
+    def _first_position(self) -> int:
+        return first_position(self.model)
 
     def begin_step(self, step: int) -> None:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
@@ -137,20 +138,22 @@ class Engine:
         return self._tensors({"input_ids": ids[None], "position_ids": positions[None], "token_type_ids": types[None]})
 
     def _cached_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
-        """Let the body see each example once; later its head alone is computed."""
-        if self._kept is None or self._kept.tokens is not tokens:
-            self._kept = _KeptStates(tokens)
-        fresh = index[~self._kept.there[index]]
-        if len(fresh):
-            with torch.no_grad():
-                self._packed_logits(tokens, fresh)  # the encoder leaves what it gave
-            self._kept.keep(fresh, self._seen)
-        self._answer = self._kept.states[torch.from_numpy(index).to(self.device)]
+        """Let the body see each example once; later the head alone is computed."""
+        if self._frozen is None or self._frozen.tokens is not tokens:
+            self._frozen = frozen_body.States(tokens, self._body_states)
+        self._answer = self._frozen.of(index)
         try:
-            one = torch.zeros(1, 1, dtype=torch.long, device=self.device)  # stands for all; nobody reads it
-            return self.model(input_ids=one).logits
+            one = torch.ones(1, 1, dtype=torch.long, device=self.device)  # stands for all; nobody reads it
+            return self.model(input_ids=one, attention_mask=one).logits
         finally:
             self._answer = None
+
+    def _body_states(self, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Return what the head reads of each example, shape (examples, 1, width), from the body alone."""
+        embeddings, encoder = frozen_body.parts(self.model)
+        layout = Layout(tokens.lengths[index])
+        with self._under_way(layout, layout.firsts, firsts=True):
+            return encoder(embeddings(**self._packed_inputs(layout, **tokens.packed(index))))[0]
 
     def states(self, ids: np.ndarray, read: np.ndarray) -> Tensor:
         """Return the body's last hidden states where `read` is true, shape (tokens read, width).
@@ -158,7 +161,9 @@ class Engine:
         ids: texts of one length, shape (texts, length). read: the same shape, booleans.
         """
         if "packed" not in self.tricks:
-            found = self.model.base_model(**self._tensors({"input_ids": ids})).last_hidden_state
+            places = np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position
+            inputs = self._tensors({"input_ids": ids, "position_ids": places})
+            found = self.model.base_model(**inputs).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))
         with self._under_way(layout, torch.from_numpy(np.flatnonzero(read))):
@@ -180,12 +185,11 @@ class Engine:
             _wrap(attention, self._attend, last=attention is attentions[-1])
         layers = [module for module in self.model.modules() if hasattr(module, "feed_forward_chunk")]
         _wrap(layers[-1], self._close)
+        for layer in layers:
+            layer.chunk_size_feed_forward = 0  # saves memory at the price of time, and wants to know the length
         if "cached" in self.tricks:
-            _wrap(_body(self.model)[-1], self._encode)
-        # RoBERTa counts positions on from its padding id.
-        embeddings = next(module for module in self.model.modules() if hasattr(module, "position_embeddings"))
-        padding = embeddings.position_embeddings.padding_idx
-        self._first_position = 0 if padding is None else padding + 1
+            encoder = frozen_body.parts(self.model)[-1]
+            _wrap(encoder, lambda *call, **named: frozen_body.answer(*call[:2], self._answer, *call[2:], **named))
 
     def _attend(self, original: Callable, attention: Any, states: Tensor, *args: Any, last: bool, **kwargs: Any) -> Any:
         """Do what BertAttention does for a packed batch: states, shape (1, tokens, width)."""
@@ -200,10 +204,17 @@ class Engine:
         if reading and self._folds(inner):
             context = folded_attention(query, states[0], inner.key, inner.value, layout, heads, noise)
         else:
-            context = Attention.apply(query, inner.key(states)[0], inner.value(states)[0], layout, heads, noise)
+            # Some of peft's modules give their input's type, others the other projections'.
+            projected = (query, inner.key(states)[0], inner.value(states)[0])
+            context = Attention.apply(*map(self._computed, projected), layout, heads, noise)
         if len(context) != residual.shape[1]:  # many tokens of a text are read: all have asked
             context = context[self._batch.read]
         return (attention.output(context[None], residual),)
+
+    def _computed(self, states: Tensor) -> Tensor:
+        """Return states in the type that products are computed in."""
+        kind = self.device.type
+        return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
 
     def _folds(self, inner: Any) -> bool:
         """Whether one token of each text asks, and keys and values are plain matrices: methods may replace them."""
@@ -217,14 +228,6 @@ class Engine:
             return outputs
         read = outputs[0] if "read" in self.tricks else outputs[0][:, self._batch.read]
         return (read.transpose(0, 1) if self._batch.firsts else read, *outputs[1:])
-
-    def _encode(self, original: Callable, encoder: Any, *args: Any, **kwargs: Any) -> Any:
-        """Answer for the encoder with what it gave before, shape (texts, 1, width)."""
-        if self._answer is None:
-            output = original(*args, **kwargs)
-            self._seen = output[0]
-            return output
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self._answer)
 
     def _replace_dropout(self) -> None:
         def drop(original: Callable, module: nn.Dropout, states: Tensor) -> Tensor:
@@ -242,25 +245,11 @@ class Engine:
             _wrap(module, lambda original, module, ids, kept=kept: embedding_gradients.embed(ids, kept))
 
 
-class _KeptStates:
-    """What a frozen body makes of each example: the states that the head reads."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self.tokens, self.there = tokens, np.zeros(len(tokens.lengths), dtype=bool)
-        self.states = torch.empty(0)
-
-    def keep(self, index: np.ndarray, states: Tensor) -> None:
-        """Keep states, shape (examples, 1, width), of the examples numbered `index`."""
-        if not len(self.states):
-            self.states = states.new_zeros(len(self.there), *states.shape[1:])
-        self.states[torch.from_numpy(index).to(states.device)] = states
-        self.there[index] = True
-
-
-def _body(model: nn.Module) -> list[nn.Module]:
-    """Return the embeddings and the encoder of an encoder model, adapted or not; of others, the whole model."""
-    parts = [next((m for n, m in model.named_modules() if n.split(".")[-1] == name), None) for name in BODY]
-    return [model] if None in parts else parts
+def _named(tricks: str | Collection[str]) -> frozenset[str]:
+    names = {"fast": TRICKS, "plain": ()}[tricks] if isinstance(tricks, str) else tricks
+    if unknown := set(names) - TRICKS.keys():
+        raise ValueError(f"no tricks: {sorted(unknown)}")
+    return frozenset(names)
 
 
 def _is_attention(module: nn.Module) -> bool:
@@ -268,7 +257,9 @@ def _is_attention(module: nn.Module) -> bool:
     inner = getattr(module, "self", None)
     if inner is None or not all(hasattr(inner, name) for name in ("query", "key", "value", "num_attention_heads")):
         return False
-    return getattr(inner, "position_embedding_type", "absolute") == "absolute"
+    return getattr(inner, "position_embedding_type", "absolute") == "absolute" and not getattr(
+        inner, "is_decoder", False
+    )
 
 
 def _wrap(module: nn.Module, replacement: Callable, **fixed: Any) -> None:

@@ -15,7 +15,7 @@ MEASURED = (
     "validation_score", "validation_loss", "learning_rate", "epochs", "chosen_epoch", "steps", "train_examples",
     "validation_examples", "method_parameters", "head_parameters", "backbone_parameters", "stored_bytes",
     "setup_seconds", "training_seconds", "evaluation_seconds", "examples_per_second", "tokens_per_second",
-    "peak_memory_bytes", "peak_device_memory_bytes", "device", "threads",
+    "peak_memory_bytes", "peak_device_memory_bytes", "device", "threads", "engine",
 )  # fmt: skip
 TESTED = ("test_examples", "test_seconds")
 COLUMNS = {

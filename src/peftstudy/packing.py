@@ -119,6 +119,7 @@ class Attention(torch.autograd.Function):
         ctx.layout, ctx.heads, ctx.tokens, ctx.firsts = layout, heads, len(key), len(query) != len(key)
         context = torch.zeros_like(query)
         kept: list[Tensor] = []
+        differentiable = any(ctx.needs_input_grad[:3])
         for group in layout.groups:
             q = _heads(_asked(group, query, ctx.firsts), heads)
             k, v = (_heads(group.pad(states), heads) for states in (key, value))
@@ -131,7 +132,8 @@ class Attention(torch.autograd.Function):
             factors = noise(weights) if noise else weights.new_empty(0)
             used = weights * factors if noise else weights
             _answer(group, _joined(torch.bmm(used, v), heads), context, ctx.firsts)
-            kept += [q, k, v, weights, factors]
+            if differentiable:
+                kept += [q, k, v, weights, factors]
         ctx.save_for_backward(*kept)
         return context
 
@@ -189,6 +191,13 @@ def folded_attention(
     if value.bias is not None:  # dropout keeps the weights of a text from adding up to 1
         answer = answer + torch.cat(shares)[..., None] * value.bias.view(heads, -1)
     return answer.reshape(texts, width)
+
+
+def first_position(model: nn.Module) -> int:
+    """Return the position of a text's first token: RoBERTa counts on from its padding id."""
+    embeddings = next(module for module in model.modules() if hasattr(module, "position_embeddings"))
+    padding = embeddings.position_embeddings.padding_idx
+    return 0 if padding is None else padding + 1
 
 
 def _round_up(number: int, step: int) -> int:

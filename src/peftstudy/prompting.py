@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from peftstudy.packing import first_position
 from peftstudy.shapes import Shape
 
 
@@ -21,7 +22,7 @@ class Prompted(nn.Module):
         self.model = model
         chosen = torch.randperm(shape.vocabulary)[:tokens]
         self.prompt = nn.Parameter(self._embed(chosen).detach().clone())
-        self.offset = shape.position_offset
+        self.offset = first_position(model)
         last = self.offset + shape.positions
         self.register_buffer("positions", torch.arange(last - tokens, last), persistent=False)
 

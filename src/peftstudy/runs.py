@@ -122,7 +122,7 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     progress = run.fit(data, *parts, checkpoints, after)
     save_file({name: tensor.contiguous() for name, tensor in progress.best.items()}, place.weights)
     place.checkpoint.unlink(missing_ok=True)
-    return _measured(spec, inputs, adapted, progress, setup, parts), [asdict(row) for row in progress.history]
+    return _measured(spec, inputs, adapted, run, setup, parts), [asdict(row) for row in progress.history]
 
 
 def _keep_epoch(place: Place) -> Any:
@@ -133,9 +133,8 @@ def _keep_epoch(place: Place) -> Any:
     return keep
 
 
-def _measured(
-    spec: RunSpec, inputs: Inputs, adapted: Any, progress: training.TrainingState, setup: float, parts: Any
-) -> dict:
+def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, setup: float, parts: Any) -> dict:
+    progress, engine = run.progress, run.engine
     history = progress.history
     chosen = history[progress.chosen_epoch - 1]
     seconds = sum(row.training_seconds for row in history)
@@ -161,6 +160,7 @@ def _measured(
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if inputs.device.type == "cuda" else None,
         "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "engine": "+".join(sorted(engine.tricks)) or "plain",
     }
 
 

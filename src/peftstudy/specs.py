@@ -30,7 +30,7 @@ class Training:
     precision: str = "float32"
     select: str = "best"
     test_curve: bool = False
-    frozen_dropout: bool = True
+    dropout_in_frozen_body: bool = True
     engine: str | tuple[str, ...] = "fast"
 
 
@@ -163,7 +163,7 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "RunSpec":
-        training = dict(value["training"])
+        training = {"engine": "plain", **value["training"]}  # the only one there was before the setting
         training |= {name: freeze(training[name]) for name in ("learning_rate", "engine") if name in training}
         return cls(
             **{**value, "options": freeze(value["options"]),

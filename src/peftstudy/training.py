@@ -190,8 +190,13 @@ class Run:
 def engine_of(model: nn.Module, method: Method, settings: Training, seed: int) -> Engine:
     """Return the engine of an adapted model."""
     return Engine(
-        model, settings.engine, seed, method.extra_tokens, method.plain_attention, settings.frozen_dropout
-    )  # fmt: skip
+        model,
+        settings.engine,
+        seed,
+        extra_tokens=method.extra_tokens,
+        plain_attention=method.plain_attention,
+        dropout_in_frozen_body=settings.dropout_in_frozen_body,
+    )
 
 
 @dataclass(frozen=True)

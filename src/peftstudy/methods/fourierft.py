@@ -14,7 +14,7 @@ class FourierFT(Method):
     frequencies: how many for each matrix, at places that are the same for all.
     """
 
-    frequencies: int = 200
+    frequencies: int = 1000
     scaling: float = 150.0
     targets: tuple[str, ...] = ("query", "value")
 

@@ -22,5 +22,9 @@ class IA3(Method):
         )
         return inject_adapter_in_model(config, model)
 
+    def no_decay(self, name):
+        # The vectors multiply: decay would pull what they scale towards zero.
+        return "ia3_l" in name or super().no_decay(name)
+
     def count(self, shape):
         return shape.layers * (2 * shape.hidden + shape.intermediate)

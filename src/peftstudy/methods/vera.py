@@ -9,7 +9,10 @@ from peftstudy.methods import Method, register
 @register("vera")
 @dataclass(frozen=True)
 class VeRA(Method):
-    """Train two scaling vectors around random low-rank matrices that all layers share (Kopiczko et al., 2024)."""
+    """Train two scaling vectors around random low-rank matrices that all layers share (Kopiczko et al., 2024).
+
+    rank: of the shared matrices; the paper takes 1,024 for RoBERTa-base and 256 for RoBERTa-large.
+    """
 
     rank: int = 256
     targets: tuple[str, ...] = ("query", "value")
