@@ -219,11 +219,9 @@ def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(fi
 
 def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):
     project = Project(tmp_path / "p")
-    command = project.command("-n", config=changed(methods={**CONFIG["methods"], "lora": {"rnak": 2}}))
+    command = project.command("-n", config=changed(methods={**CONFIG["methods"], "prompt": {"tokns": 2}}))
     done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     assert done.returncode == 1
     said = (done.stdout + done.stderr).strip().splitlines()
-    assert said == [
-        "study.yaml: methods.lora: unknown option 'rnak' (known: alpha, dropout, rank, targets). Did you mean 'rank'?"
-    ]
+    assert said == ["study.yaml: methods.prompt: unknown option 'tokns' (known: tokens). Did you mean 'tokens'?"]
     assert not (project.folder / "results").exists()
