@@ -1,4 +1,4 @@
-"""LoHa, by peft."""
+"""LoHa and LoKr, by peft: updates of weight matrices as Hadamard and as Kronecker products."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ class LoHa(Method):
     citation = "hyeonwoo2022fedpara"
     trains = "elementwise products of low-rank updates"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "LoHaConfig"
 
     def problem(self):
         if self.rank < 1 or self.alpha <= 0:
@@ -25,11 +26,38 @@ class LoHa(Method):
         return projections.problem(self.targets)
 
     def adapt(self, model, shape):
-        from peft import LoHaConfig, inject_adapter_in_model
+        import peft
 
-        config = LoHaConfig(r=self.rank, alpha=self.alpha, target_modules=projections.pattern(self.targets))
-        return inject_adapter_in_model(config, model)
+        places = projections.pattern(self.targets)
+        config = getattr(peft, self.configuration)(r=self.rank, alpha=self.alpha, target_modules=places)
+        return peft.inject_adapter_in_model(config, model)
 
     def count(self, shape):
-        ends = sum(inputs + outputs for inputs, outputs in projections.sizes(shape, self.targets))
-        return shape.layers * 2 * self.rank * ends
+        return shape.layers * sum(self._update(*size) for size in projections.sizes(shape, self.targets))
+
+    def _update(self, inputs, outputs):
+        return 2 * self.rank * (inputs + outputs)
+
+
+@register("lokr")
+@dataclass(frozen=True)
+class LoKr(LoHa):
+    """Add the Kronecker product of two trained matrices to weight matrices (Yeh et al., 2024).
+
+    rank: of the larger one, which is whole where that is no more.
+    """
+
+    citation = "yeh2024lycoris"
+    trains = "Kronecker products added to weight matrices"
+    configuration = "LoKrConfig"
+
+    def _update(self, inputs, outputs):
+        (small_in, large_in), (small_out, large_out) = _nearest_factors(inputs), _nearest_factors(outputs)
+        whole = self.rank >= max(large_in, large_out) / 2
+        large = large_in * large_out if whole else self.rank * (large_in + large_out)
+        return small_in * small_out + large
+
+
+def _nearest_factors(number):
+    small = max(factor for factor in range(1, int(number**0.5) + 1) if number % factor == 0)
+    return small, number // small
