@@ -90,7 +90,7 @@ class Parallel(Bottleneck):
 @register("compacter")
 @dataclass(frozen=True)
 class Compacter(Bottleneck):
-    """Houlsby's modules with matrices made of Kronecker products, whose left factors all share (Mahabadi et al., 2021).
+    """Houlsby's modules of sums of Kronecker products, with factors that all share (Karimi Mahabadi et al., 2021).
 
     The width is rounded down to a multiple of the four summands of each matrix.
     """
