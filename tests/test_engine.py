@@ -22,7 +22,7 @@ def data(make_tokens, family):
     return tokens.load(make_tokens(family))
 
 
-def an_engine(folder, name, tricks, rate=0.0, seed=0):
+def an_engine(folder, name, tricks, rate=0.0, seed=0, **options):
     method, task = methods.create(name), tasks.create("classification")
     shape = backbones.read_shape(folder)
     adapted = methods.adapt(method, backbones.load(folder, task, 3, seed, method.attention), shape, seed)
@@ -36,7 +36,7 @@ def an_engine(folder, name, tricks, rate=0.0, seed=0):
     for parameter in adapted.model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.05 * torch.randn_like(parameter)
-    return Engine(adapted.model.train(), tricks, seed, method.extra_tokens, method.plain_attention), task
+    return Engine(adapted.model.train(), tricks, seed, method.extra_tokens, method.plain_attention, **options), task
 
 
 def gradients(built, data, examples=EXAMPLES, parts=1):
@@ -113,6 +113,32 @@ def test_evaluation_and_micro_batches_agree_with_the_plain_loop(method, parts, m
     with torch.inference_mode():
         logits = [runner.logits(data, EXAMPLES) for runner, _ in (plain, fast)]
     assert torch.allclose(*logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("tricks", ["fast", "plain"])
+@pytest.mark.parametrize("method", sorted(methods.registered()))
+def test_checkpointed_activations_change_nothing(method, tricks, make_backbone, make_tokens):
+    """With dropout on: a layer that is computed again drops what it dropped, and so does the part after it."""
+    data, folder = tokens.load(make_tokens("bert")), make_backbone("bert")
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        built = an_engine(folder, method, tricks, rate=0.3, activation_checkpointing=checkpointing)
+        torch.manual_seed(0)
+        found.append(gradients(built, data, parts=3))
+    assert found[0][0] == found[1][0] and found[0][1].keys() == found[1][1].keys()
+    assert all(torch.equal(gradient, found[1][1][name]) for name, gradient in found[0][1].items())
+
+
+def test_checkpointed_activations_are_not_kept(make_backbone, make_tokens):
+    data, kept = tokens.load(make_tokens("roberta")), {}
+    for checkpointing in (False, True):
+        sizes = []
+        engine, _ = an_engine(make_backbone("roberta"), "full", "fast", activation_checkpointing=checkpointing)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            engine.logits(data, EXAMPLES)
+        kept[checkpointing] = sum(sizes)
+    assert kept[True] < 0.5 * kept[False]
 
 
 def test_a_second_step_forgets_the_embedding_gradients_of_the_first(make_backbone, make_tokens, monkeypatch):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from peftstudy import dropout, embedding_gradients, frozen_body
 from peftstudy.packing import Attention, Layout, Noise, first_position, folded_attention
@@ -51,6 +52,7 @@ class Engine:
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
     plain_attention: whether tokens attend to the tokens of their text and nothing else.
     dropout_in_frozen_body: whether dropout acts in a body of which nothing trains.
+    activation_checkpointing: whether layers forget what they computed, and compute it again for their gradients.
     tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
     the device are left out, and so are those that need another that is left out.
     """
@@ -63,6 +65,7 @@ class Engine:
         extra_tokens: int = 0,
         plain_attention: bool = True,
         dropout_in_frozen_body: bool = True,
+        activation_checkpointing: bool = False,
     ) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
@@ -90,6 +93,8 @@ class Engine:
             self._replace_dropout()
         if "embeddings" in self.tricks:
             self._keep_embedding_gradients()
+        if activation_checkpointing:
+            self._recompute_layers()
 
     @property
     def largest_part(self) -> int | None:
@@ -243,6 +248,34 @@ class Engine:
         for module in embedding_gradients.worth_keeping(self.model):
             kept = embedding_gradients.Kept(module)
             _wrap(module, lambda original, module, ids, kept=kept: embedding_gradients.embed(ids, kept))
+
+    def _recompute_layers(self) -> None:
+        """Keep of each layer what went in alone (Chen et al., 2016); a layer computed again is as it was."""
+        library = next(module for module in self.model.modules() if hasattr(module, "gradient_checkpointing_enable"))
+        library.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in self.model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                checkpoint = layer._gradient_checkpointing_func
+                layer._gradient_checkpointing_func = lambda compute, *args, checkpoint=checkpoint: checkpoint(
+                    self._repeatable(compute), *args
+                )
+
+    def _repeatable(self, compute: Callable) -> Callable:
+        """Return a layer's computation that finds, when it is repeated, its first call's batch and dropout masks."""
+        first: list[tuple[Packed | None, Any]] = []
+
+        def call(*args: Any) -> Any:
+            if not first:
+                first.append((self._batch, self._words.state))
+                return compute(*args)
+            now = self._batch, self._words.state
+            try:
+                self._batch, self._words.state = first[0]
+                return compute(*args)
+            finally:
+                self._batch, self._words.state = now
+
+        return call
 
 
 def _named(tricks: str | Collection[str]) -> frozenset[str]:

@@ -31,6 +31,7 @@ class Training:
     select: str = "best"
     test_curve: bool = False
     dropout_in_frozen_body: bool = True
+    activation_checkpointing: bool = False
     engine: str | tuple[str, ...] = "fast"
 
 

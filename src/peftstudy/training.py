@@ -196,6 +196,7 @@ def engine_of(model: nn.Module, method: Method, settings: Training, seed: int) -
         extra_tokens=method.extra_tokens,
         plain_attention=method.plain_attention,
         dropout_in_frozen_body=settings.dropout_in_frozen_body,
+        activation_checkpointing=settings.activation_checkpointing,
     )
 
 
