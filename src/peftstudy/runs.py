@@ -173,7 +173,8 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     if longest + method.extra_tokens > shape.positions:
         raise StudyError(
             f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
-            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length."
+            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length, "
+            "or set one for this backbone."
         )
     loaded = backbones.load(inputs.backbone, task, len(data.about["labels"]), spec.seed, method.attention)
     adapted = methods.adapt(method, loaded, shape, spec.seed)

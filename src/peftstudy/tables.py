@@ -113,7 +113,7 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
     if shape.minimum_steps:
         length += f", at least {shape.minimum_steps} steps"
-    limits = sorted({dataset.max_length for dataset in study.datasets.values()})
+    limits = sorted({study.max_length(dataset.name, backbone.name) for dataset, _, backbone, _ in study.cells()})
     rows = [
         ["budget of a run", length],
         ["examples a step", str(shape.batch_size)],
