@@ -13,9 +13,9 @@ from peftstudy.errors import StudyError
 ALPHABET = 500  # letters, the most frequent ones, of which words are made; words with others are unknown
 
 
-def fold(text: str) -> str:
-    """Return the text with its white space folded: what two copies of a text have in common."""
-    return " ".join(text.split())
+def fold(text: str | Iterable[str]) -> str:
+    """Return a text, or a list of words, with its white space folded: what two copies of a text have in common."""
+    return " ".join((text if isinstance(text, str) else " ".join(text)).split())
 
 
 def read_corpus(
