@@ -35,6 +35,9 @@ from peftstudy.views import (
     sized,
 )
 
+BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")
+"""The baselines that count words, in figures tf-idf for short."""
+
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw the scores of each method: a row of panels a split, a panel a backbone, baselines as lines."""
@@ -58,7 +61,7 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
             here.grid(axis="y", visible=False)
     fit(axes, "x", shown(data, dataset, splits, columns))
     name_rows(axes, order)
-    figure.supxlabel(f"{measure(data)} on test", fontsize=8)
+    figure.supxlabel(f"{measure(data, dataset)} on test", fontsize=8)
     return figure
 
 
@@ -89,7 +92,7 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
     for (i, j), names in ends.items():
         label_ends(axes[i, j], names)
     figure.supxlabel("epoch", fontsize=8)
-    figure.supylabel(measure(data), fontsize=8)
+    figure.supylabel(measure(data, dataset), fontsize=8)
     return figure
 
 
@@ -116,7 +119,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 here.set_xticks([])
         fit(axes, "y", shown(data, dataset, [split], columns, baselines=False))
         figure.supxlabel(title, fontsize=8)
-        axes[0, 0].set_ylabel(f"{measure(data)} on test")
+        axes[0, 0].set_ylabel(f"{measure(data, dataset)} on test")
         for here, names in points.items():
             label_points(figure, here, names)
         return figure
@@ -146,7 +149,8 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             here.vlines(curve.train_examples, curve.low, curve.high, color=look[method].colour, lw=0.5, alpha=0.7)
             end = (curve.train_examples.iloc[-1], curve.test_score.iloc[-1], method, look[method].ink)
             ends.setdefault(here, []).append(end)
-        line = of(data.baselines, dataset=dataset, baseline="tfidf-logistic-regression")
+        line = of(data.baselines, dataset=dataset)
+        line = line[line.baseline.isin(BY_WORDS)]
         sizes = scores.drop_duplicates("split").set_index("split").train_examples
         line = line[line.split.isin(sizes.index)].assign(size=line.split.map(sizes)).sort_values("size")
         if len(line):
@@ -162,7 +166,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("training examples", fontsize=8)
-    axes[0, 0].set_ylabel(f"{measure(data)} on test")
+    axes[0, 0].set_ylabel(f"{measure(data, dataset)} on test")
     return figure
 
 
@@ -192,7 +196,7 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
         here.set_title(f"{backbone}, {split}", loc="left")
         here.grid(axis="y", visible=False)
     name_rows(axes, order)
-    figure.supxlabel(f"{measure(data)}: pre-trained minus random weights", fontsize=8)
+    figure.supxlabel(f"{measure(data, dataset)}: pre-trained minus random weights", fontsize=8)
     return figure
 
 
@@ -271,7 +275,7 @@ def baselines(axes, data, dataset, split, names: bool) -> None:
         axes.axvline(row.test_score, color=GREY, lw=0.6, ls=(0, (4, 2)), gid="baseline", zorder=1)
         if names:
             axes.annotate(
-                row.baseline.replace("tfidf-logistic-regression", "tf-idf"), (row.test_score, 1.0), xytext=(0, 1),
+                "tf-idf" if row.baseline in BY_WORDS else row.baseline, (row.test_score, 1.0), xytext=(0, 1),
                 xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha="center", va="bottom",
                 fontsize=6.5, color=GREY,
             )  # fmt: skip

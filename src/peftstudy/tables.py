@@ -161,6 +161,7 @@ MADE = {
     "differences": result_tables.differences,
     "pretraining": result_tables.pretraining,
     "costs": result_tables.costs,
+    "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
     "epochs": epoch_tables.epochs,
     "replication-scores": replication.scores,
