@@ -10,7 +10,7 @@ from peftstudy.specs import Dataset
 
 COLUMNS = {
     "classification": {"text": ("text",), "label": "label"},
-    "extractive-qa": {"text": ("question", "text"), "label": "answers"},
+    "extractive-qa": {"text": ("question", "context"), "label": "answers"},
     "multiple-choice": {"text": ("text",), "label": "label", "choices": ("choices",)},
     "regression": {"text": ("text", "other"), "label": "share"},
     "tagging": {"text": ("words",), "label": "tags"},
@@ -31,7 +31,11 @@ def table(count: int = 120, seed: int = 0) -> pd.DataFrame:
     rows["other"] = [str(rng.choice(list(own))) for _ in range(count)]
     rows["share"] = rows["words"].map(lambda words: 5 * sum(word in own for word in words) / len(words))
     rows["question"] = "which " + rows["label"].map(dict(enumerate(LIBRARIES)))
-    rows["answers"] = [[_answer(text, own)] for text in rows["text"]]
+    others = [*rows["text"][1:], "the end"]
+    rows["context"] = [
+        " ".join(pair[:: 1 - 2 * (i % 2)]) for i, pair in enumerate(zip(rows["text"], others, strict=True))
+    ]
+    rows["answers"] = [[_answer(*pair, own)] for pair in zip(rows["context"], rows["text"], strict=True)]
     return rows
 
 
@@ -43,9 +47,10 @@ def _entities(kinds: list[str | None]) -> list[str]:
     ]
 
 
-def _answer(text: str, own: dict[str, str]) -> dict:
+def _answer(context: str, text: str, own: dict[str, str]) -> dict:
+    """Return the first own word of a text, which is the beginning or the end of a context."""
     word = next(word for word in text.split() if word in own)
-    return {"text": word, "answer_start": f" {text} ".index(f" {word} ")}
+    return {"text": word, "answer_start": context.index(text) + f" {text} ".index(f" {word} ")}
 
 
 def dataset(task: str, **changes) -> Dataset:
