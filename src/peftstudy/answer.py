@@ -132,7 +132,7 @@ def baseline(choice: Choice, tables: SimpleNamespace) -> str:
     if not len(found):
         return ""
     row = found.loc[found.test_score.idxmax()]
-    name = BASELINES.get(row.baseline, row.baseline)
+    name = BASELINES.get(row.baseline, row.baseline.replace("-", " "))
     return f"; without a backbone, {latex.escape(name)} scores {latex.score(row.test_score)}"
 
 

@@ -57,7 +57,7 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                 y = order.index(method)
                 seeds_and_mean(here, seeds, [y] * len(seeds), (row.test_score, y), look[method],
                                (row.low, row.high), across=True)  # fmt: skip
-            here.set_title(f"{backbone}, {split}", loc="left", pad=10 if i == 0 else 4)
+            here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left", pad=10 if i == 0 else 4)
             here.grid(axis="y", visible=False)
     fit(axes, "x", shown(data, dataset, splits, columns))
     name_rows(axes, order)
@@ -87,7 +87,7 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                 here.plot(curve.index, curve, ls=look[method].dashes, color=look[method].colour)
                 end = (curve.index[-1], curve.iloc[-1], method, look[method].ink)
                 ends.setdefault((i, j), []).append(end)
-            here.set_title(f"{backbone}, {split}: {name}", loc="left")
+            here.set_title(named(study, dataset, f"{backbone}, {split}: {name}"), loc="left")
             here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     for (i, j), names in ends.items():
         label_ends(axes[i, j], names)
@@ -111,7 +111,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 costs = column(runs)
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
-            here.set_title(f"{backbone}, {split}", loc="left")
+            here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
             spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
             if len(spent):
                 logarithmic(here, spent)
@@ -156,7 +156,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
         if len(line):
             here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
-        here.set_title(backbone, loc="left")
+        here.set_title(named(study, dataset, backbone), loc="left")
         logarithmic(here, sizes, sizes)
     fit(
         axes,
@@ -193,7 +193,7 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
             y = order.index(row.method)
             seeds_and_mean(here, seeds, [y] * len(seeds), (row.difference, y), look[row.method],
                            (row.low, row.high), across=True)  # fmt: skip
-        here.set_title(f"{backbone}, {split}", loc="left")
+        here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
         here.grid(axis="y", visible=False)
     name_rows(axes, order)
     figure.supxlabel(f"{measure(data, dataset)}: pre-trained minus random weights", fontsize=8)
@@ -267,6 +267,11 @@ def note(text: str) -> Figure:
     figure = Figure(figsize=(plotting.TEXT_WIDTH, 0.4))
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
+
+
+def named(study: Study, dataset: str, title: str) -> str:
+    """Return a panel's title, with the dataset where the study has several."""
+    return title if len(study.datasets) == 1 else f"{dataset}: {title}"
 
 
 def baselines(axes, data, dataset, split, names: bool) -> None:
