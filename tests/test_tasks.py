@@ -271,3 +271,20 @@ def test_losses_of_windows_are_softmaxes_of_their_own(make_backbone):
 def test_a_long_question_is_cut_and_leaves_room_for_the_context(family, make_backbone):
     data, _ = qa_tokens(family, make_backbone, ["a red apple"], ["red apple"], question="which old stone " * 20)
     assert data.labels[0, 1] > 0 and data.lengths.max() <= 24
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("classification", 3), ("multiple-choice", 3), ("tagging", None), ("extractive-qa", None)]
+)
+def test_a_loss_is_a_mean_over_what_the_field_counts(name, count, make_task_tokens):
+    """Examples; words, of which long texts have more; windows, of which long contexts have several."""
+    task, data = tasks.create(name), tokens.load(make_task_tokens(name, "bert"))
+    index = np.array([0, 5, 6])
+    if name == "tagging":
+        count = int((data.arrays["opens"][tokens.joined(data.offsets, index)] >= 0).sum())
+        assert count == sum(np.diff(data.arrays["words"])[index]), "no text is cut here"
+    if name == "extractive-qa":
+        count = int(np.diff(data.arrays["texts"])[index].sum())
+        assert count > 3
+    assert task.items(data, index) == count
+    assert len(task.targets(data, index)) == count

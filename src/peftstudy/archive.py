@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyarrow import parquet
 from peftstudy import files
 from peftstudy.errors import StudyError
 from peftstudy.metrics import read_rows
+from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
 JSON_FILES = ("record.json", "test.json")
@@ -35,7 +36,7 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     tables = {
         "records": pa.Table.from_pylist([_record(name, folder) for name, folder in runs.items()]),
         "histories": pa.Table.from_pylist([row for name, folder in runs.items() for row in _history(name, folder)]),
-        **_predictions(study, results),
+        **predictions(study.runs(), results),
     }
     with files.whole_folder(output) as folder:
         for name, table in tables.items():
@@ -80,10 +81,10 @@ def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
         yield {"run": name} | {key: float(value) if value else None for key, value in row.items()}
 
 
-def _predictions(study: Study, results: Path) -> dict[str, pa.Table]:
+def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
     """Return the tables of predictions by the names of their files: what an answer is depends on the task."""
     by_task: dict[str, list[pa.Table]] = {}
-    for spec in study.runs():
+    for spec in runs:
         table = parquet.read_table(results / "runs" / spec.path / "predictions.parquet")
         names = pa.array([spec.path] * len(table)).dictionary_encode()
         table = table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()

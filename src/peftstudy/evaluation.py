@@ -37,7 +37,7 @@ def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[M
                 result = {"key": key} | _evaluate(spec, inputs, data, index, place, record)
             else:
                 result = {"key": key}
-                _write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
+                write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
             files.write_json(place.folder / "test.json", result)
         place.publish(EVALUATED, inputs.output / spec.path)
         place.forget_weights()
@@ -57,7 +57,7 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
     begin = time.perf_counter()
     scored = _score(engine, task, data, index, place.weights, spec)
     seconds = time.perf_counter() - begin
-    _write_predictions(place.folder / "predictions.parquet", index, scored.answers)
+    write_predictions(place.folder / "predictions.parquet", index, scored.answers)
     predicted, targets = (scored.answers[name].to_pylist() for name in ("predicted", "label"))
     curve = [
         _score(engine, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
@@ -82,7 +82,7 @@ def _score(
     return training.evaluate(engine, task, data, index, spec.training.precision)
 
 
-def _write_predictions(path: Path, index: np.ndarray, answers: pa.Table) -> None:
+def write_predictions(path: Path, index: np.ndarray, answers: pa.Table) -> None:
     """Write example number, label, prediction and what else the task keeps of the test part, a row an example."""
     table = answers.add_column(0, "example", pa.array(index, pa.int32()))
     with files.whole(path) as temporary:
