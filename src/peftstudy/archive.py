@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,18 @@ from pyarrow import parquet
 from peftstudy import files
 from peftstudy.errors import StudyError
 from peftstudy.metrics import read_rows
+from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
 JSON_FILES = ("record.json", "test.json")
-FILES = ("about.json", "histories.parquet", "predictions.parquet", "records.parquet", "study.json")
 
 
 def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     """Write the raw results of every run that the study asks for; return the manifest.
 
     records.parquet: a row a run, its name and its JSON files as text. histories.parquet,
-    predictions.parquet: the runs' rows, with the name in front. about.json: what the runs were made
+    predictions.parquet: the runs' rows, with the name in front; predictions have a file for each task,
+    predictions-regression.parquet, where there are several. about.json: what the runs were made
     from (sizes, labels, checksums of splits, tokens, backbones; baselines; searches). study.json: the
     resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
     """
@@ -35,7 +36,7 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     tables = {
         "records": pa.Table.from_pylist([_record(name, folder) for name, folder in runs.items()]),
         "histories": pa.Table.from_pylist([row for name, folder in runs.items() for row in _history(name, folder)]),
-        "predictions": pa.concat_tables([_predictions(name, folder) for name, folder in runs.items()]),
+        **predictions(study.runs(), results),
     }
     with files.whole_folder(output) as folder:
         for name, table in tables.items():
@@ -48,7 +49,7 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
         manifest = {
             "study": study.name,
             "runs": len(runs),
-            "files": [files.file_entry(folder / name) for name in FILES],
+            "files": [files.file_entry(path) for path in sorted(folder.iterdir()) if path.name != "README.md"],
         }
         files.write_json(folder / "manifest.json", manifest)
     return manifest
@@ -80,10 +81,20 @@ def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
         yield {"run": name} | {key: float(value) if value else None for key, value in row.items()}
 
 
-def _predictions(name: str, folder: Path) -> pa.Table:
-    table = parquet.read_table(folder / "predictions.parquet")
-    names = pa.array([name] * len(table)).dictionary_encode()
-    return table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
+def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
+    """Return the tables of predictions by the names of their files: what an answer is depends on the task."""
+    by_task: dict[str, list[pa.Table]] = {}
+    for spec in runs:
+        table = parquet.read_table(results / "runs" / spec.path / "predictions.parquet")
+        names = pa.array([spec.path] * len(table)).dictionary_encode()
+        table = table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
+        by_task.setdefault(spec.task, []).append(table)
+    return {
+        "predictions" if len(by_task) == 1 else f"predictions-{task}": pa.concat_tables(
+            tables, promote_options="default"
+        )
+        for task, tables in by_task.items()
+    }
 
 
 def _about(study: Study, results: Path) -> dict[str, Any]:

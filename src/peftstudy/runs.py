@@ -168,7 +168,7 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
     gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
     method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
-    shape = backbones.read_shape(inputs.backbone)
+    shape = backbones.shape_for(inputs.backbone, task)
     longest = data.about["longest"]
     if longest + method.extra_tokens > shape.positions:
         raise StudyError(

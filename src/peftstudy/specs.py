@@ -58,6 +58,9 @@ class Dataset:
     examples: int | None = None
     balanced: bool = False
     max_length: int = 128
+    choices: tuple[str, ...] = ()
+    blank: str | None = None
+    group: str | None = None
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""

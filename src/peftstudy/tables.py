@@ -41,7 +41,7 @@ def data(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         train = parts.loc["train"] if "train" in parts.index else parts.iloc[0]
         rows.append([
             escape(dataset), escape(split), *sizes, count(train.classes),
-            f"{count(train.smallest_class)} to {count(train.largest_class)}",
+            NONE if absent(train.classes) else f"{count(train.smallest_class)} to {count(train.largest_class)}",
             count(parts.duplicates_removed.get("test")),
         ])  # fmt: skip
     header = [["dataset", "split", *PARTS, "classes", "examples a class", "duplicates"]]
@@ -161,6 +161,7 @@ MADE = {
     "differences": result_tables.differences,
     "pretraining": result_tables.pretraining,
     "costs": result_tables.costs,
+    "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
     "epochs": epoch_tables.epochs,
     "replication-scores": replication.scores,
