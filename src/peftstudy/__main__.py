@@ -1,7 +1,10 @@
 """The command line: one subcommand a stage. The workflow's rules call these, so every job can be pasted."""
 
 import argparse
+import errno
 import logging
+import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -131,10 +134,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("peftstudy").setLevel(logging.INFO)
     begin = time.monotonic()
+    if "SLURM_JOB_ID" in os.environ:
+        print(f"SLURM job {os.environ['SLURM_JOB_ID']} on {platform.node()}", file=sys.stderr)
     try:
         said = function(**options)
     except StudyError as error:
         print(f"peftstudy {command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"peftstudy {command}: {where}{os.strerror(error.errno)}; make room and start again: "
+            "what is finished stays, and a run goes on from its last checkpoint.",
+            file=sys.stderr,
+        )
         return 1
     if said:
         print(f"{command}: {said} ({time.monotonic() - begin:.1f} s)", file=sys.stderr)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from peftstudy import configuration, files, specs
+from peftstudy import configuration, files, specs, stopping
 from peftstudy.study import Pack, Study
 
 
@@ -81,6 +81,7 @@ def backbone(spec: str, output: Path, **inputs: Any) -> str:
 def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, **folders: Path) -> str:
     from peftstudy import runs as stage
 
+    stopping.listen()
     inputs = stage.Inputs(**folders, device=process_device(), checkpoint_seconds=checkpoint_seconds)
     records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation)
     return _outcome(inputs.output, records)

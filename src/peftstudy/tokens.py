@@ -67,16 +67,10 @@ class Tokens:
 
 
 def load(folder: Path) -> Tokens:
-    """Open what `write` left, mapping the arrays into memory instead of reading them."""
+    """Open what `write` left, its checksums compared, mapping the arrays into memory instead of keeping them there."""
     about = files.read_json(folder / "tokens.json")
-    arrays = []
-    for name in FILES:
-        try:
-            arrays.append(np.load(folder / name, mmap_mode="r"))
-        except (OSError, ValueError) as error:
-            raise StudyError(
-                f"{folder / name}: not a whole array ({error}); delete {folder} to make it again."
-            ) from None
+    files.check_entries(folder, about["files"])
+    arrays = [np.load(folder / name, mmap_mode="r") for name in FILES]
     return Tokens(arrays[0], np.asarray(arrays[1]), np.asarray(arrays[2]), np.asarray(arrays[3]), about)
 
 
@@ -126,10 +120,10 @@ def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None
         raise StudyError(f"{backbone}: the tokenizer has no padding token; add one to its tokenizer_config.json.")
     tokens = encode(pd.read_parquet(examples), tokenizer, max_length)
     description = files.read_json(examples.with_suffix(".json"))
-    for name, array in zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True):
-        with files.whole(output / name) as temporary, temporary.open("wb") as file:
-            np.save(file, array)
-    about = tokens.about | {"labels": description["labels"]}
-    about["files"] = [files.file_entry(output / name) for name in FILES]
-    about["sha256"] = files.sha256_json(about["files"])
-    files.write_json(output / "tokens.json", about)
+    with files.whole_folder(output) as folder:
+        for name, array in zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True):
+            np.save(folder / name, array)
+        about = tokens.about | {"labels": description["labels"]}
+        about["files"] = [files.file_entry(folder / name) for name in FILES]
+        about["sha256"] = files.sha256_json(about["files"])
+        files.write_json(folder / "tokens.json", about)
