@@ -63,7 +63,7 @@ SlurmdTimeout=8
 ReturnToService=2
 GresTypes=gpu
 {nodes}
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=60 State=UP
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 

@@ -30,8 +30,15 @@ RUNS: Arguments = {
     "--output": PATH,
 }
 
+OVERVIEW: Arguments = {
+    "config": {"type": Path, "nargs": "?", "default": Path("config.yaml")},
+    "--folder": {"help": "where the files are of a study that asks for a folder"},
+}
+
 COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "check": (commands.check, "check a configuration and count its runs", {"config": {"type": Path}}),
+    "plan": (commands.status, "say what a study will take, before it starts", OVERVIEW),
+    "status": (commands.status, "say what is done, under way, failed and left", OVERVIEW),
     "methods": (
         commands.methods,
         "list the methods, with what they train",

@@ -21,6 +21,16 @@ def check(config: Path) -> str | None:
     print(f"{config}: {checked.name}: {len(runs)} runs in {len(checked.packs())} jobs")
 
 
+def status(config: Path, folder: str | None) -> None:
+    from peftstudy import checking
+    from peftstudy import status as stage
+
+    asked = checking.load(config)
+    study = checking.check(asked | ({"folder": folder} if folder else {}), str(config))
+    results = Path("results") / study.name
+    print(stage.report(stage.look(study, results), results))
+
+
 def methods(backbone: Path | None) -> None:
     from peftstudy import backbones, listing
 

@@ -67,7 +67,7 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     if not (folder / "record.json").exists():
         return row | {"status": "missing", "reason": "no record"}
     record = read_whole(folder, "record.json")
-    if _asked(record) != spec:
+    if asked_of(record) != spec:
         return row | {"status": "missing", "reason": "the record is of another request"}
     provenance = record["provenance"]
     row |= {name: record["measured"].get(name) for name in MEASURED}
@@ -79,7 +79,7 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     return row | _test_columns(folder)
 
 
-def _asked(record: Mapping[str, Any]) -> RunSpec | None:
+def asked_of(record: Mapping[str, Any]) -> RunSpec | None:
     """Return what a record was asked for; settings that its version did not know have their defaults."""
     try:
         return RunSpec.from_dict(record["asked"])

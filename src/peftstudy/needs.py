@@ -1,14 +1,13 @@
 """What a job needs of a machine: memory by the size of its backbone, time by what finished runs took."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from peftstudy import files
 from peftstudy.errors import StudyError
 from peftstudy.shapes import shape_of
 from peftstudy.specs import Backbone
-from peftstudy.study import Pack, Study
+from peftstudy.study import Study
 
 PROCESS_MB = 2500
 """Python, torch and transformers (600 MB), the two Snakemakes around them (200 MB each), and data."""
@@ -38,7 +37,8 @@ def _planned(backbone: Backbone) -> int:
     asked = backbone.pretrain
     base = {
         "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "num_attention_heads": 12,
-        "max_position_embeddings": 512, "type_vocab_size": 2, "vocab_size": dict(asked.tokenizer).get("vocabulary", 50_265),
+        "max_position_embeddings": 512, "type_vocab_size": 2,
+        "vocab_size": dict(asked.tokenizer).get("vocabulary", 50_265),
     }  # fmt: skip
     try:
         return shape_of(base | dict(asked.shape) | {"model_type": asked.family}, pooler=True).parameters

@@ -61,6 +61,7 @@ class Study:
     search: Search = field(default_factory=Search)
     methods_per_job: int = 4
     checkpoint_seconds: float = 30.0
+    run_minutes: float = 5.0
 
     def cells(self) -> Iterator[tuple[Dataset, str, Backbone, list[MethodSpec]]]:
         """Yield dataset, split, backbone and the methods that are run there, in the config's order."""

@@ -146,6 +146,7 @@ class Run:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
         history = [Epoch(**row) for row in state["progress"]["history"]]
         self.progress = TrainingState(**{**state["progress"], "history": history})
+        log.info("going on from step %d", self.progress.step)
 
     def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan, checkpoints: Checkpoints) -> float:
         """Do the steps of one epoch that are left; return the mean training loss over its examples."""

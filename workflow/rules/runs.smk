@@ -28,10 +28,16 @@ for pack in study.packs():
             f"results/{study.name}/logs/runs/train_{pack.name}.log",
         conda:
             ENVIRONMENT
+        resources:
+            mem_mb=memory_of(pack.backbone),
+            runtime=runtime_of(pack),
         shell:
             "python -m peftstudy train --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
-            " --checkpoint-seconds {params.seconds} {params.folders} 2>&1 | tee {log:q}"
+            " --checkpoint-seconds {params.seconds} {params.folders}"
+            " 2>&1 | (trap '' TERM INT; tee {log:q})"
+
+    give_resources("train", f"train_{pack.name}")
 
     rule:
         name:
@@ -50,6 +56,10 @@ for pack in study.packs():
             f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
         conda:
             ENVIRONMENT
+        resources:
+            mem_mb=memory_of(pack.backbone),
         shell:
             "python -m peftstudy evaluate --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --test {input.test:q} {params.folders} 2>&1 | tee {log:q}"
+
+    give_resources("evaluate", f"evaluate_{pack.name}")
