@@ -2,7 +2,8 @@
 
     python benchmarks/scale.py [RUNS ...]
 
-Prints a table in Markdown. The records are made up; Snakemake and `peftstudy status` are the real ones.
+Prints a table in Markdown: seconds of processor time (of the clock), and peak memory. The records are made up;
+Snakemake and `peftstudy status` are the real ones.
 """
 
 import json
@@ -77,7 +78,7 @@ def finish(folder: Path, study: Study) -> None:
 
 
 def measured(folder: Path, *command: str) -> str:
-    """Run a command; return its seconds and its peak memory as a cell."""
+    """Run a command; return the seconds of processor time and of the clock, and its peak memory, as a cell."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     begin = time.monotonic()
     with (folder / "log").open("w") as log:
@@ -86,7 +87,8 @@ def measured(folder: Path, *command: str) -> str:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{(folder / 'log').read_text()[-2000:]}")
-    return f"{time.monotonic() - begin:.1f} s, {usage.ru_maxrss / 1024:.0f} MB"
+    busy, clock = usage.ru_utime + usage.ru_stime, time.monotonic() - begin
+    return f"{busy:.1f} s ({clock:.1f} s), {usage.ru_maxrss / 1024:.0f} MB"
 
 
 def row(runs: int) -> list[str]:

@@ -65,7 +65,7 @@ class OnCluster:
     def start(self, *arguments: str) -> subprocess.Popen:
         log = (self.project.folder / f"snakemake-{len(self.started)}.log").open("w")
         process = subprocess.Popen(
-            self.project.command(*arguments, METRICS, config=LONG, where=PROFILE), cwd=self.project.folder,
+            self.project.command(METRICS, *arguments, config=LONG, where=PROFILE), cwd=self.project.folder,
             env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.started.append(process)
@@ -103,6 +103,12 @@ class OnCluster:
 
     def assert_same_numbers(self, whole: Project) -> None:
         pd.testing.assert_frame_equal(self.project.scores(), whole.scores())
+
+    def stopped(self) -> int:
+        """Return the step after which the first run that was asked to stop put its checkpoint down."""
+        found = re.search(r"peftstudy train: SIGTERM after step (\d+); the next start goes on", self.slurm_logs())
+        assert found, self.slurm_logs()[-3000:]
+        return int(found[1])
 
     def continued(self) -> int:
         """Return the step that the first interrupted run went on from."""
@@ -154,21 +160,22 @@ def test_scancel(study, whole):
     study.cluster.ask("scancel", study.training())
     said = study.end()
     assert study.started[-1].returncode == 0, said
-    stopped = re.search(r"peftstudy train: SIGTERM after step (\d+); the next start goes on", study.slurm_logs())
-    assert study.continued() == int(stopped[1]), "no step is lost"
+    assert study.continued() == study.stopped(), "no step is lost"
     study.assert_same_numbers(whole)
 
 
 def test_a_time_limit(study, whole):
     study.start()
     job = study.training()
-    study.trainer().send_signal(signal.SIGSTOP)  # makes it as slow as the limit asks for; Slurm lets it go on to stop
+    trainer = study.trainer()
+    trainer.suspend()  # as slow as the limit needs it: the shortest that Slurm knows is a minute
     study.cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    wait_for(lambda: job not in [each["id"] for each in study.cluster.jobs("RUNNING")], "the limit", 120)
+    trainer.resume()
     said = study.end()
     assert study.started[-1].returncode == 0, said
-    stopped = re.search(r"peftstudy train: SIGTERM after step (\d+); the next start goes on", study.slurm_logs())
-    assert study.continued() == int(stopped[1]), "no step is lost"
     assert "DUE TO TIME LIMIT" in study.slurm_logs()
+    assert study.continued() == study.stopped(), "no step is lost"
     study.assert_same_numbers(whole)
 
 
@@ -211,29 +218,30 @@ def test_ctrl_c_on_snakemake(study, whole):
     study.end()
     assert process.returncode == 1
     wait_for(lambda: not study.cluster.jobs("PENDING,RUNNING,COMPLETING"), "cancelled jobs")
-    stopped = re.search(r"peftstudy train: SIGTERM after step (\d+); the next start goes on", study.slurm_logs())
     study.start()
     assert study.end() and study.started[-1].returncode == 0, study.said()
-    assert study.continued() == int(stopped[1]), "no step is lost"
+    assert study.continued() == study.stopped(), "no step is lost"
     study.assert_same_numbers(whole)
 
 
 def test_a_snakemake_that_is_killed_and_started_again_beside_its_jobs(study, whole):
     process = study.start()
     study.training()
+    trainer = study.trainer()
+    trainer.suspend()  # until the second one has come to the same run
     process.kill()
     process.wait()
     study.start("--unlock")
     study.end()
     second = study.start()
+    waiting = r"made/90-10/small/full/seed-\d: process \d+ on \S+ \(SLURM job \d+\) is at it; waiting for its end"
+    wait_for(lambda: re.search(waiting, study.slurm_logs()), "a second writer that waits", 150)
+    trainer.resume()
     said = study.end()
     assert second.returncode == 0, said
-    study.assert_same_numbers(whole)
-    trained = re.findall(r"\d/2 made/90-10/small/full/seed-\d: finished", study.slurm_logs())
+    trained = re.findall(r"made/90-10/small/full/seed-\d: finished", study.slurm_logs())
     assert len(set(trained)) == 2
-    assert re.search(
-        r"made/90-10/small/full/seed-\d: process \d+ on \S+ \(SLURM job \d+\) is at it", study.slurm_logs()
-    )
+    study.assert_same_numbers(whole)
 
 
 def test_a_second_snakemake_is_refused(study, whole):

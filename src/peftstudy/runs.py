@@ -170,7 +170,7 @@ def save_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
         try:
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
         except SafetensorError as error:  # the system's number stands in its text alone
-            number = re.search(r"code: (\d+)", str(error))
+            number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from None
 
 
