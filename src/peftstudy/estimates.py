@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ SAMPLE = 25
 class Estimates:
     """Seconds a run, by the finished runs that are most like it.
 
-    guess: what is taken for a run before one of its backbone has finished.
+    study: whose guess is taken for a run before one of its backbone has finished.
     """
 
-    guess: float
+    study: Study
     sums: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
 
     def add(self, asked: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
@@ -39,7 +38,7 @@ class Estimates:
         for key in _keys(run.backbone, run.dataset, run.split, run.method):
             if key in self.sums:
                 return self.sums[key][0] / self.sums[key][1]
-        return self.guess
+        return 60 * self.study.minutes_of(run.backbone)
 
     def is_measured(self, backbone: str) -> bool:
         return (backbone,) in self.sums
@@ -52,13 +51,17 @@ def _keys(backbone: str, dataset: str, split: str, method: str) -> list[tuple[st
     return [(backbone, dataset, split, method), (backbone, dataset, split), (backbone,)]
 
 
-@cache
-def _sampled(root: Path, backbones: tuple[str, ...], guess: float) -> Estimates:
-    found = Estimates(guess)
-    for backbone in backbones:
-        for record in islice(_finished(root, backbone), SAMPLE):
-            found.add(record["asked"], record["measured"])
-    return found
+_sampled: dict[str, Estimates] = {}
+
+
+def sampled(study: Study) -> Estimates:
+    """Return the estimates by some finished runs of each backbone, read once a process."""
+    if study.name not in _sampled:
+        found = _sampled[study.name] = Estimates(study)
+        for backbone in study.backbones:
+            for record in islice(_finished(Path("results") / study.name / "runs", backbone), SAMPLE):
+                found.add(record["asked"], record["measured"])
+    return _sampled[study.name]
 
 
 def _finished(root: Path, backbone: str) -> Iterator[Mapping[str, Any]]:
@@ -69,8 +72,3 @@ def _finished(root: Path, backbone: str) -> Iterator[Mapping[str, Any]]:
             continue  # being replaced; metrics tell of damaged ones
         if record["status"] == "finished":
             yield record
-
-
-def sampled(study: Study) -> Estimates:
-    """Return the estimates by some finished runs of each backbone, read once a process."""
-    return _sampled(Path("results") / study.name / "runs", tuple(study.backbones), 60 * study.run_minutes)

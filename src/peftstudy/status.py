@@ -49,7 +49,7 @@ def look(study: Study, results: Path) -> Overview:
 
     results: the study's folder. Damaged records count as left: metrics tell of them.
     """
-    found = Overview(study, Estimates(60 * study.run_minutes))
+    found = Overview(study, Estimates(study))
     for run in study.runs():
         found.state[run.path] = _state(found, run, results)
     return found

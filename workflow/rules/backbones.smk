@@ -30,7 +30,7 @@ rule make_backbone:
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
         " {params.exclude:q} --base {input.base:q}"
-        " --checkpoint {params.checkpoint:q} --output {output:q} 2>&1 | (trap '' TERM INT; tee -a {log:q})"
+        " --checkpoint {params.checkpoint:q} --output {output:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
 
 
 # Downloads are made where a network is: on a cluster, on the login node.

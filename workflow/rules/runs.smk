@@ -36,7 +36,7 @@ for pack in study.packs():
             "python -m peftstudy train --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
             " --checkpoint-seconds {params.seconds} {params.folders}"
-            " 2>&1 | (trap '' TERM INT; tee -a {log:q})"
+            " 2>&1 | (trap '' TERM INT; tee {log:q})"
 
     give_resources("train", f"train_{pack.name}")
 
