@@ -16,15 +16,16 @@ TORCH_BACKEND ?=
 
 UV := uv==0.13.8
 TORCH := $(shell sed -nE 's/^ *"(torch==[^"]+)",?$$/\1/p' pyproject.toml)
+SLURM := slurmctld slurmd slurm-client munge
 LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
 
 # A command in the environment: its programs come first, and it is no other environment's.
 INSIDE := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"; unset PYTHONPATH PYTHONHOME;
 
-.PHONY: help report test lint clean lock latex
+.PHONY: help report test test-slurm lint clean lock latex slurm
 
 help:  ## say what there is
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
 
 report: .venv/ready latex  ## make the study's report: results/<study>/paper/report.pdf
 	@$(INSIDE)
@@ -42,7 +43,11 @@ report: .venv/ready latex  ## make the study's report: results/<study>/paper/rep
 
 test: .venv/ready latex  ## run all checks and tests, without a network
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slurm"
+
+test-slurm: .venv/ready slurm  ## run the tests on a real Slurm, started for them on this machine
+	@$(INSIDE)
+	OMP_NUM_THREADS=1 pytest -n 3 -m slurm tests/test_slurm.py
 
 lint: .venv/ready  ## check the code's style alone
 	@$(INSIDE)
@@ -120,3 +125,16 @@ latex:
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(LATEX) > /dev/null || true
 	fi
 	complete || echo "LaTeX is missing, and the report needs it: install the packages $(LATEX) (on Debian or Ubuntu: sudo apt-get install $(LATEX))." >&2
+
+# Root is wanted for the packages alone: the tests start daemons of their own, as whoever runs them. Where the
+# packages are missing and cannot be installed, a sentence says so and the tests are skipped.
+slurm:
+	@export PATH="$$PATH:/usr/sbin:/sbin"
+	complete() { for program in slurmctld slurmd squeue munged; do command -v $$program > /dev/null || return 1; done; }
+	complete && exit
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+		echo "Installing Slurm ($(SLURM)): ten seconds."
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SLURM) > /dev/null || true
+	fi
+	complete || echo "Slurm is missing, and its tests are skipped: install the packages $(SLURM) (on Debian or Ubuntu: sudo apt-get install $(SLURM))." >&2

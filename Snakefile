@@ -19,6 +19,21 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/archive.smk"
 
 
+# What takes seconds, or a network, runs where Snakemake itself runs.
+localrules:
+    all,
+    archive,
+    collect_metrics,
+    compare,
+    draw,
+    fetch_backbone,
+    fetch_source,
+    resolve_study,
+    tabulate,
+    typeset,
+    write_numbers,
+
+
 rule all:
     default_target: True
     input:

@@ -18,10 +18,11 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, repositories: Mapping[str, Path], truncated: str | None = None):
+    def __init__(self, repositories: Mapping[str, Path], truncated: str | None, stalled: str | None, broken: bool):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories = repositories
-        self.truncated = truncated
+        self.truncated, self.stalled, self.broken = truncated, stalled, broken
+        self.over = threading.Event()
         self.requests: list[str] = []
 
     @property
@@ -43,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {path}")
+        if self.server.broken:
+            return self.refuse(500, "InternalServerError")
         if match := re.fullmatch(r"/api/((?:models|datasets)/[^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             self.describe(match[1], match[2] or COMMIT)
         elif match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -82,8 +85,11 @@ class Handler(BaseHTTPRequestHandler):
         )  # fmt: skip
         if body:
             cut = name == self.server.truncated
-            self.wfile.write(content[start : start + (length // 2 if cut else length)])
-            self.close_connection = cut
+            stalls = name == self.server.stalled
+            self.wfile.write(content[start : start + (length // 2 if cut or stalls else length)])
+            if stalls:
+                self.server.over.wait()
+            self.close_connection = cut or stalls
 
     def refuse(self, status: int, code: str) -> None:
         self.headers_for(status, {"X-Error-Code": code, "X-Error-Message": code, "Content-Length": "0"})
@@ -99,14 +105,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(repositories: Mapping[str, Path], truncated: str | None = None) -> Iterator[Hub]:
-    """Serve folders until the block ends; `truncated` is a file of which only half is sent."""
-    hub = Hub(repositories, truncated)
+def serving(
+    repositories: Mapping[str, Path], truncated: str | None = None, stalled: str | None = None, broken: bool = False
+) -> Iterator[Hub]:
+    """Serve folders until the block ends.
+
+    truncated: a file of which only half is sent. stalled: one of which half is sent and no end comes.
+    broken: whether every answer is that something is wrong with the server (500).
+    """
+    hub = Hub(repositories, truncated, stalled, broken)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     try:
         yield hub
     finally:
+        hub.over.set()
         hub.shutdown()
         hub.server_close()
         thread.join()

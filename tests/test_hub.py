@@ -70,9 +70,10 @@ def run(code, arguments, tmp_path, **environment):
     )  # fmt: skip
 
 
-def fetch(tmp_path, repositories, *arguments, truncated=None):
-    with serving(repositories, truncated) as hub:
-        return run(FETCH, [*arguments, str(tmp_path / "out" / "files")], tmp_path, HF_ENDPOINT=hub.url), hub
+def fetch(tmp_path, repositories, *arguments, **faults):
+    with serving(repositories, **faults) as hub:
+        settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+        return run(FETCH, [*arguments, str(tmp_path / "out" / "files")], tmp_path, **settings), hub
 
 
 def refused(ended, tmp_path):
@@ -156,6 +157,18 @@ def test_a_truncated_answer_leaves_nothing(tmp_path, repositories):
     name = "data/test-00000.parquet"
     ended, _ = fetch(tmp_path, repositories, "org/reviews", COMMIT, "dataset", ["data/*"], truncated=name)
     assert "org/reviews: " in refused(ended, tmp_path)
+
+
+@pytest.mark.parametrize("fault", [{"broken": True}, {"stalled": "data/test-00000.parquet"}], ids=["500", "stalled"])
+def test_a_hub_that_fails_gets_one_sentence_and_the_next_try_goes_well(tmp_path, repositories, fault):
+    arguments = ("org/reviews", COMMIT, "dataset", ["data/*"])
+    ended, _ = fetch(tmp_path, repositories, *arguments, **fault)
+    said = refused(ended, tmp_path)
+    assert said.startswith("StudyError: org/reviews: the transfer from the hub failed (") and said.endswith(
+        "try again."
+    )
+    ended, _ = fetch(tmp_path, repositories, *arguments)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_without_a_network_the_sentence_says_so(tmp_path):

@@ -1,12 +1,15 @@
 import dataclasses
 import json
+import shutil
+import signal
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from peftstudy import evaluation, files, runs, training
+from peftstudy import evaluation, files, locks, metrics, runs, stopping, training
 from peftstudy.errors import StudyError
 from peftstudy.specs import RunSpec, Search, Training
 
@@ -20,11 +23,16 @@ def spec(method="bitfit", seed=0, options=(), **settings):
 
 @pytest.fixture
 def inputs(bert, make_tokens, tmp_path):
-    for name, part in PARTS.items():
-        np.save(tmp_path / f"{name}.npy", part.astype(np.int32))
+    write_parts(tmp_path, PARTS)
     return runs.Inputs(
         make_tokens("bert"), bert, tmp_path / "state", tmp_path / "runs", torch.device("cpu"), checkpoint_seconds=0
     )
+
+
+def write_parts(folder, parts):
+    for name, part in parts.items():
+        np.save(folder / f"{name}.npy", part.astype(np.int32))
+    files.write_json(folder / "split.json", {"sha256": {name: files.sha256(folder / f"{name}.npy") for name in parts}})
 
 
 def train(specs, inputs):
@@ -44,7 +52,7 @@ def steps_taken(monkeypatch):
 def test_a_run_leaves_what_was_asked_measured_and_where_from(inputs):
     [record] = train([spec()], inputs)
     folder = inputs.output / spec().path
-    assert files.read_json(folder / "record.json") == json.loads(json.dumps(record))
+    assert files.read_sealed(folder / "record.json") == json.loads(json.dumps(record))
     assert record["asked"] == spec().as_dict()
     assert RunSpec.from_dict(record["asked"]) == spec()
     assert record["status"] == "finished"
@@ -96,7 +104,7 @@ def test_a_changed_option_or_input_repeats_the_run(inputs, monkeypatch):
     taken = steps_taken(monkeypatch)
     train([spec("lora", options=(("rank", 4),))], inputs)
     assert len(taken) == 12
-    np.save(inputs.state.parent / "train.npy", np.arange(64, dtype=np.int32))
+    write_parts(inputs.state.parent, {**PARTS, "train": np.arange(64)})
     train([spec("lora", options=(("rank", 4),))], inputs)
     assert len(taken) == 12 + 8
 
@@ -117,7 +125,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_record(inputs, monkey
         train([asked], inputs)
     assert not (inputs.output / asked.path).exists()
     record = train([asked], inputs)[0]
-    assert len(taken) == 15 + 12, "from the end of the second epoch"
+    assert len(taken) == 15 + 10, "from the last step that was done"
     is_number = lambda name: not name.endswith(("_seconds", "_per_second")) and "memory" not in name  # noqa: E731
     assert {k: v for k, v in record["measured"].items() if is_number(k)} == {
         k: v for k, v in whole["measured"].items() if is_number(k)
@@ -151,7 +159,7 @@ def test_a_diverged_run_is_recorded_as_such(inputs):
     record = train([asked], inputs)[0]
     assert record["status"] == "diverged"
     assert record["reason"] == "the training loss was not finite in epoch 1"
-    assert evaluate([asked], inputs)[0].keys() == {"key"}
+    assert evaluate([asked], inputs)[0].keys() == {"key", "files"}
 
 
 def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch):
@@ -177,3 +185,130 @@ def test_lost_weights_are_told(inputs):
     (inputs.state / spec().path / "trained.safetensors").unlink()
     with pytest.raises(StudyError, match="the trained weights are gone"):
         evaluate([spec()], inputs)
+
+
+def flip(path):
+    """Turn one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["record.json", "history.csv"])
+def test_a_flipped_bit_in_a_kept_record_repeats_the_run_to_the_same_numbers(inputs, monkeypatch, name, caplog):
+    first = train([spec()], inputs)[0]
+    flip(inputs.state / spec().path / name)
+    taken = steps_taken(monkeypatch)
+    again = train([spec()], inputs)[0]
+    assert len(taken) == 12
+    assert "found damaged, and done again" in caplog.text
+    assert again["measured"]["validation_loss"] == first["measured"]["validation_loss"]
+    assert files.read_sealed(inputs.output / spec().path / "record.json") == again
+
+
+@pytest.mark.parametrize("name", ["record.json", "history.csv", "test.json", "predictions.parquet"])
+def test_a_flipped_bit_in_a_published_file_is_told_and_mended_from_the_kept_one(inputs, name, monkeypatch):
+    train([spec()], inputs)
+    evaluate([spec()], inputs)
+    folder = inputs.output / spec().path
+    whole = metrics.run_row(spec(), folder)
+    flip(folder / name)
+    with pytest.raises(StudyError, match=r"(damaged|not a whole JSON file).* delete "):
+        metrics.run_row(spec(), folder)
+    shutil.rmtree(folder)
+    taken = steps_taken(monkeypatch)
+    train([spec()], inputs)
+    evaluate([spec()], inputs)
+    assert taken == [] and metrics.run_row(spec(), folder) == whole
+
+
+@pytest.mark.parametrize(
+    "file", ["tokens/input_ids.npy", "tokens/labels.npy", "backbone/model.safetensors", "train.npy"]
+)
+def test_a_flipped_bit_in_an_input_is_told(inputs, tmp_path, file):
+    own = dataclasses.replace(inputs, tokens=tmp_path / "tokens", backbone=tmp_path / "backbone")
+    shutil.copytree(inputs.tokens, own.tokens)
+    shutil.copytree(inputs.backbone, own.backbone)
+    flip(tmp_path / file)
+    with pytest.raises(StudyError, match=rf"{file}: damaged \(its checksum differs\); delete "):
+        train([spec()], own)
+
+
+def test_a_flipped_bit_in_trained_weights_is_told(inputs):
+    train([spec()], inputs)
+    flip(inputs.state / spec().path / "trained.safetensors")
+    with pytest.raises(StudyError, match=r"trained\.safetensors: damaged"):
+        evaluate([spec()], inputs)
+
+
+def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inputs, monkeypatch, caplog):
+    asked = spec("full", epochs=2)
+    other = dataclasses.replace(inputs, state=inputs.state.with_name("other"))
+    [small] = train([spec("full", epochs=2, micro_batch_size=4)], other)
+    targets = training._targets
+
+    def scarce(task, data, index, device):
+        if len(index) > 4 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return targets(task, data, index, device)
+
+    monkeypatch.setattr(training, "_targets", scarce)
+    record = train([asked], inputs)[0]
+    assert record["status"] == "finished"
+    assert record["measured"]["micro_batch_size"] == 4
+    assert record["asked"]["training"]["micro_batch_size"] == 32, "the same run, by another way"
+    assert record["measured"]["validation_loss"] == small["measured"]["validation_loss"]
+    assert [line.rpartition("; ")[2] for line in caplog.messages if "out of device memory" in line] == [
+        "again with micro-batches of 8", "again with micro-batches of 4",
+    ]  # fmt: skip
+
+
+def test_memory_that_is_really_full_is_tried_again(inputs):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    own = dataclasses.replace(inputs, device=torch.device("cuda"))
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(24e6 / total)
+    try:
+        record = train([spec("full", batch_size=64, micro_batch_size=64)], own)[0]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert record["status"] == "finished", record["reason"]
+
+
+def test_a_run_that_is_asked_to_stop_says_so_in_a_line_and_loses_no_step(inputs, monkeypatch, tmp_path):
+    asked = spec("full", epochs=4)
+    [whole] = train([asked], dataclasses.replace(inputs, state=tmp_path / "s2", output=tmp_path / "r2"))
+    monkeypatch.setattr(stopping, "_asked", [])
+    taken, step = [], training.Run._step
+
+    def stopped(self, *rest):
+        taken.append(1)
+        if len(taken) == 15:  # within the third epoch of six steps
+            stopping._ask(signal.SIGTERM, None)
+        return step(self, *rest)
+
+    monkeypatch.setattr(training.Run, "_step", stopped)
+    rarely = dataclasses.replace(inputs, checkpoint_seconds=1000)
+    with pytest.raises(
+        stopping.Stopped, match="SIGTERM after step 15; the next start goes on from the last checkpoint"
+    ):
+        train([asked], rarely)
+    stopping._asked.clear()
+    [record] = train([asked], rarely)
+    assert len(taken) == 24
+    assert record["measured"]["validation_loss"] == whole["measured"]["validation_loss"]
+    history = [pd.read_csv(root / asked.path / "history.csv") for root in (inputs.output, tmp_path / "r2")]
+    assert history[0].filter(regex="loss|score").equals(history[1].filter(regex="loss|score"))
+
+
+def test_two_processes_on_one_run_train_it_once(inputs, monkeypatch):
+    taken, results = steps_taken(monkeypatch), []
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0.05)
+    threads = [threading.Thread(target=lambda: results.append(train([spec()], inputs)[0])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 12
+    assert results[0] == results[1]

@@ -55,7 +55,9 @@ def test_shell_commands_parse(name):
     """make -n expands every recipe; bash -n reads it without running it."""
     text = (ROOT / name).read_text()
     if name == "Makefile":
-        text = "\n".join(run("make", "-n", "-B", goal).stdout for goal in ("report", "test", "lint", "clean"))
+        text = "\n".join(
+            run("make", "-n", "-B", goal).stdout for goal in ("report", "test", "test-slurm", "lint", "clean")
+        )
         assert "snakemake --cores all" in text
     done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")

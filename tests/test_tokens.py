@@ -67,5 +67,5 @@ def test_a_cut_array_is_named(make_tokens, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     broken = tmp_path / "input_ids.npy"
     broken.write_bytes(broken.read_bytes()[:100])
-    with pytest.raises(StudyError, match=r"input_ids\.npy: not a whole array"):
+    with pytest.raises(StudyError, match=r"input_ids\.npy: damaged"):
         tokens.load(tmp_path)

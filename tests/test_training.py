@@ -91,11 +91,17 @@ def test_a_checkpoint_of_another_run_is_passed_over(bert, data, tmp_path):
     assert run.progress.epoch == 0
 
 
-def test_a_damaged_checkpoint_is_passed_over(bert, data, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over(bert, data, tmp_path, caplog):
     path = tmp_path / "checkpoint.pt"
     a_run(bert).fit(data, TRAIN, VALIDATION, Checkpoints(path, "key", seconds=0))
-    path.write_bytes(path.read_bytes()[:1000])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
     run = a_run(bert)
+    Checkpoints(path, "key").restore(run)
+    assert run.progress.epoch == 0
+    assert "a damaged checkpoint" in caplog.text
+    path.write_bytes(content[:10])
     Checkpoints(path, "key").restore(run)
     assert run.progress.epoch == 0
 

@@ -7,92 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from conftest import ROOT, made_texts
+from project import CONFIG, METRICS, Project, changed
 
 from peftstudy import archive
 from peftstudy.errors import StudyError
-
-CONFIG = {
-    "study": "tiny",
-    "title": "A tiny study",
-    "question": "Does everything hang together?",
-    "sources": {
-        "made": {"kind": "files", "path": "data", "files": {"all": "made.csv"}},
-        "more": {"kind": "files", "path": "data", "files": {"all": "more.csv"}},
-    },
-    "datasets": {
-        "made": {"source": "made", "task": "classification", "text": "text", "label": "label", "max_length": 24}
-    },
-    "splits": ["90-10", "30-70"],
-    "validation": 0.2,
-    "backbones": {
-        "small": {
-            "pretrain": {
-                "family": "bert",
-                "shape": {
-                    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-                    "max_position_embeddings": 64,
-                },
-                "tokenizer": {"vocabulary": 140},
-                "corpus": {"more": "text"},
-                "steps": 20,
-                "batch_size": 8,
-                "block_length": 16,
-            }
-        },
-        "small-random": {"random": "small", "methods": ["full"], "splits": ["90-10"]},
-    },
-    "methods": {"full": {"learning_rate": [1e-4, 5e-3]}, "lora": {"rank": 2}},
-    "reference": "full",
-    "seeds": [0, 1],
-    "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
-    "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0},
-}  # fmt: skip
-METRICS = "results/tiny/metrics/runs.csv"
-
-
-class Project:
-    """A copy of the project's written files in a folder of its own, with a study to run."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for name in ("workflow", "paper", "studies", "envs"):
-            shutil.copytree(ROOT / name, folder / name)
-        for name in ("Snakefile", "config.yaml", "requirements.lock"):
-            shutil.copy(ROOT / name, folder / name)
-        (folder / "data").mkdir()
-        made_texts(180).to_csv(folder / "data" / "made.csv", index=False)
-        made_texts(300, seed=1).to_csv(folder / "data" / "more.csv", index=False)
-
-    def command(self, *arguments: str, config: dict = CONFIG) -> list[str]:
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
-        return [
-            sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", "--nocolor", *arguments,
-        ]  # fmt: skip
-
-    def run(self, *arguments: str, config: dict = CONFIG) -> str:
-        """Run Snakemake; return all that it printed."""
-        done = subprocess.run(
-            self.command(*arguments, config=config),
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def records(self) -> dict[str, int]:
-        """Return when each run's record was written, in nanoseconds."""
-        root = self.folder / "results/tiny/state/runs"
-        return {str(p.parent.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("record.json")}
-
-    def scores(self) -> pd.DataFrame:
-        """Return what must not depend on how a study came about: not seconds, not memory."""
-        table = pd.read_csv(self.folder / METRICS).set_index(["split", "backbone", "method", "seed"])
-        return table.filter(regex="score|loss|accuracy|parameters|steps|examples$|chosen_epoch|status|learning_rate")
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +27,7 @@ def finished(tmp_path_factory) -> Project:
 @pytest.fixture
 def copied(finished, tmp_path) -> Project:
     """A copy of the finished study, to change."""
-    shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
-    project = Project.__new__(Project)
-    project.folder = tmp_path / "copy"
-    return project
-
-
-def changed(**blocks: dict) -> dict:
-    return {**CONFIG, **blocks}
+    return Project.copy(finished, tmp_path / "copy")
 
 
 def written(before: dict[str, int], after: dict[str, int]) -> set[str]:
@@ -184,9 +98,7 @@ def test_an_added_method_trains_that_method_alone(copied):
 
 def test_a_study_that_is_killed_ends_with_the_same_numbers(copied, tmp_path):
     long = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"])
-    whole = Project.__new__(Project)
-    whole.folder = tmp_path / "whole"
-    shutil.copytree(copied.folder, whole.folder)
+    whole = Project.copy(copied, tmp_path / "whole")
     whole.run(METRICS, config=long)
 
     before = copied.records()

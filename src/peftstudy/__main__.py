@@ -1,7 +1,10 @@
 """The command line: one subcommand a stage. The workflow's rules call these, so every job can be pasted."""
 
 import argparse
+import errno
 import logging
+import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,8 +30,15 @@ RUNS: Arguments = {
     "--output": PATH,
 }
 
+OVERVIEW: Arguments = {
+    "config": {"type": Path, "nargs": "?", "default": Path("config.yaml")},
+    "--folder": {"help": "where the files are of a study that asks for a folder"},
+}
+
 COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "check": (commands.check, "check a configuration and count its runs", {"config": {"type": Path}}),
+    "plan": (commands.status, "say what a study will take, before it starts", OVERVIEW),
+    "status": (commands.status, "say what is done, under way, failed and left", OVERVIEW),
     "methods": (
         commands.methods,
         "list the methods, with what they train",
@@ -131,10 +141,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("peftstudy").setLevel(logging.INFO)
     begin = time.monotonic()
+    if "SLURM_JOB_ID" in os.environ:
+        print(f"SLURM job {os.environ['SLURM_JOB_ID']} on {platform.node()}", file=sys.stderr)
     try:
         said = function(**options)
     except StudyError as error:
         print(f"peftstudy {command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"peftstudy {command}: {where}{os.strerror(error.errno)}; make room and start again: "
+            "what is finished stays, and a run goes on from its last checkpoint.",
+            file=sys.stderr,
+        )
         return 1
     if said:
         print(f"{command}: {said} ({time.monotonic() - begin:.1f} s)", file=sys.stderr)

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from peftstudy import files
 from peftstudy.errors import StudyError
 from peftstudy.metrics import read_rows
+from peftstudy.records import read_whole
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
@@ -70,9 +71,7 @@ def check(folder: Path) -> dict[str, Any]:
 
 
 def _record(name: str, folder: Path) -> dict[str, str]:
-    texts = {
-        file.removesuffix(".json"): json.dumps(files.read_json(folder / file), sort_keys=True) for file in JSON_FILES
-    }
+    texts = {file.removesuffix(".json"): json.dumps(read_whole(folder, file), sort_keys=True) for file in JSON_FILES}
     return {"run": name, **texts}
 
 

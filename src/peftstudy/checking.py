@@ -102,6 +102,8 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     if study.reference is not None:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
     _check_budget(config, study, where)
+    if isinstance(study.run_minutes, dict):
+        _known(f"{where}: workflow.run_minutes", "backbone", study.run_minutes, study.backbones)
     if study.replicates is not None:
         reported = [folder.name for folder in (ROOT / "paper" / "reported").glob("*") if folder.is_dir()]
         _known(f"{where}: replicates", "folder under paper/reported", [study.replicates], reported)

@@ -1,15 +1,16 @@
-"""Where a run keeps its state between epochs, so that one that is killed goes on and ends the same."""
+"""Where a run keeps its state between steps, so that one that is killed goes on and ends the same."""
 
+import hashlib
+import io
 import logging
-import pickle
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
 
-from peftstudy import files
+from peftstudy import files, stopping
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,20 @@ class Resumable(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
+class _Hashing:
+    """A file that is being written, and the checksum of what was."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
 @dataclass
 class Checkpoints:
     """The checkpoint file of one run; none when path is None.
@@ -32,6 +47,8 @@ class Checkpoints:
     seconds: at least so many lie between two checkpoints. How often they are taken changes no number:
     a run that goes on ends, bit for bit, as one that was not interrupted, for the optimizer's moments,
     torch's generators and the order of examples (which seed and epoch alone decide) are all there is.
+
+    The file is a SHA-256 followed by what torch.save wrote, which has no checksum that is read.
     """
 
     path: Path | None = None
@@ -39,21 +56,43 @@ class Checkpoints:
     seconds: float = 30.0
     saved: float = field(default_factory=time.monotonic)
 
-    def save(self, run: Resumable) -> None:
-        if self.path is None or time.monotonic() - self.saved < self.seconds:
-            return
-        with files.whole(self.path) as temporary:
-            torch.save({"key": self.key, "state": run.state()}, temporary)
-        self.saved = time.monotonic()
+    def save(self, run: Resumable, step: int) -> None:
+        """Keep the run's state after a step when it is time to, or when the process was asked to stop.
+
+        Raises Stopped in that case. A disk that is full costs the checkpoint, not the run.
+        """
+        asked = stopping.asked()
+        if self.path and (asked or time.monotonic() - self.saved >= self.seconds):
+            try:
+                self._write(run.state())
+            except OSError as error:
+                log.warning("%s: no checkpoint (%s); the run goes on", self.path, error.strerror or error)
+            self.saved = time.monotonic()
+        if asked:
+            raise stopping.Stopped(f"{asked} after step {step}; the next start goes on from the last checkpoint.")
+
+    def _write(self, state: dict[str, Any]) -> None:
+        with files.whole(self.path) as temporary, temporary.open("wb") as file:
+            file.write(bytes(hashlib.sha256().digest_size))
+            hashing = _Hashing(file)
+            try:
+                torch.save({"key": self.key, "state": state}, hashing)
+            except RuntimeError as error:  # torch's writer hides the disk's error behind one of its own
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+            file.seek(0)
+            file.write(hashing.sha256.digest())
 
     def restore(self, run: Resumable) -> None:
         """Put a run where its checkpoint left it; a damaged one, or another run's, is passed over."""
         if self.path is None or not self.path.exists():
             return
-        try:
-            found = torch.load(self.path, map_location=run.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            log.warning("%s: not a whole checkpoint (%s); starting afresh", self.path, type(error).__name__)
+        content = self.path.read_bytes()
+        size = hashlib.sha256().digest_size
+        if hashlib.sha256(content[size:]).digest() != content[:size]:
+            log.warning("%s: a damaged checkpoint (its checksum differs); starting afresh", self.path)
             return
+        found = torch.load(io.BytesIO(content[size:]), map_location=run.device, weights_only=True)
         if found["key"] == self.key:
             run.restore(found["state"])

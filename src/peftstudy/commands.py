@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from peftstudy import configuration, files, specs
+from peftstudy import configuration, files, specs, stopping
 from peftstudy.study import Pack, Study
 
 
@@ -19,6 +19,16 @@ def check(config: Path) -> str | None:
     checked = checking.check(checking.load(config), str(config))
     runs = checked.runs()
     print(f"{config}: {checked.name}: {len(runs)} runs in {len(checked.packs())} jobs")
+
+
+def status(config: Path, folder: str | None) -> None:
+    from peftstudy import checking
+    from peftstudy import status as stage
+
+    asked = checking.load(config)
+    study = checking.check(asked | ({"folder": folder} if folder else {}), str(config))
+    results = Path("results") / study.name
+    print(stage.report(stage.look(study, results), results))
 
 
 def methods(backbone: Path | None) -> None:
@@ -81,6 +91,7 @@ def backbone(spec: str, output: Path, **inputs: Any) -> str:
 def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, **folders: Path) -> str:
     from peftstudy import runs as stage
 
+    stopping.listen()
     inputs = stage.Inputs(**folders, device=process_device(), checkpoint_seconds=checkpoint_seconds)
     records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation)
     return _outcome(inputs.output, records)

@@ -11,10 +11,10 @@ import pyarrow as pa
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from peftstudy import files, methods, tokens, training
+from peftstudy import files, methods, splits, tokens, training
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
-from peftstudy.records import EVALUATED, Place, finite
+from peftstudy.records import EVALUATED, Place, finite, read_whole
 from peftstudy.runs import Inputs, build
 from peftstudy.specs import RunSpec
 
@@ -24,23 +24,25 @@ NO_ANSWERS = pa.table({})
 
 def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:
     """Score the chosen weights of each trained run on the test part, once; keep the predictions."""
-    index = np.load(test)
+    index = splits.load_part(test)
     data = tokens.load(inputs.tokens)
+    inputs.check_backbone()
     results = []
     for spec in runs:
         place = Place(inputs.state / spec.path)
-        record = files.read_json(inputs.output / spec.path / "record.json")
+        record = read_whole(inputs.output / spec.path, "record.json")
         key = files.sha256_json([record["key"], record["status"], files.sha256(test)])
-        result = place.holds("test.json", key)
-        if result is None:
-            if record["status"] == "finished":
-                result = {"key": key} | _evaluate(spec, inputs, data, index, place, record)
-            else:
-                result = {"key": key}
-                write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
-            files.write_json(place.folder / "test.json", result)
-        place.publish(EVALUATED, inputs.output / spec.path)
-        place.forget_weights()
+        with place.lock():
+            result = place.holds("test.json", key)
+            if result is None:
+                if record["status"] == "finished":
+                    result = {"key": key} | _evaluate(spec, inputs, data, index, place, record)
+                else:
+                    result = {"key": key}
+                    write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
+                result = place.seal("test.json", result, "predictions.parquet")
+            place.publish(EVALUATED, inputs.output / spec.path)
+            place.forget_weights()
         results.append(result)
     return results
 
@@ -51,6 +53,8 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
             f"{place.weights}: the trained weights are gone, and the test part is not the one they were scored on; "
             f"delete {inputs.output / spec.path / 'record.json'} and {place.folder} to train this run again."
         )
+    if record.get("weights_sha256") not in (None, files.sha256(place.weights)):
+        raise StudyError(f"{place.weights}: damaged (its checksum differs); delete {place.folder} to train it again.")
     rate = record["measured"]["learning_rate"]
     adapted, method, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
     engine = training.engine_of(adapted.model, method, task, spec.training, spec.seed)

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def whole(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -66,6 +67,25 @@ def read_json(path: Path | str) -> Any:
         raise StudyError(f"{path}: not a whole JSON file ({error}); delete it to make it again.") from None
 
 
+def write_sealed(path: Path | str, value: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON with its own checksum, the key `sha256`."""
+    write_json(path, {**value, "sha256": sha256_json(value)})
+
+
+def read_sealed(path: Path | str) -> dict[str, Any]:
+    """Return the mapping that write_sealed wrote, without its checksum; StudyError when the two differ.
+
+    One without a checksum is from before there were any, and is taken as it is.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise StudyError(f"{path}: not a JSON object; delete it to make it again.")
+    sealed = value.pop("sha256", None)
+    if sealed is not None and sealed != sha256_json(value):
+        raise StudyError(f"{path}: damaged (its checksum differs); delete it to make it again.")
+    return value
+
+
 def sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as file:
@@ -76,6 +96,16 @@ def sha256_json(value: Any) -> str:
     """Return the SHA-256 of a value's canonical JSON (sorted keys, no white space)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_entries(folder: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Compare the files of a folder with what its manifest says of them; StudyError for the first that differs."""
+    for entry in entries:
+        path = folder / entry["name"]
+        if not path.exists():
+            raise StudyError(f"{path}: is missing; delete {folder} to make it again.")
+        if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+            raise StudyError(f"{path}: damaged (its checksum differs); delete {folder} to make it again.")
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from peftstudy import files
+from peftstudy import files, locks, stopping
 from peftstudy.sources import expand
-from peftstudy.specs import Backbone
+from peftstudy.specs import Backbone, to_json
 
 
 def make(
@@ -21,6 +21,31 @@ def make(
     tables: the corpus of a pre-trained one; exclude: what stays out of it, as in Study.exclusions.
     base: the folder whose shape and tokenizer a random one takes.
     """
+    if not checkpoint:
+        return _make(backbone, output, tables, exclude, base, None)
+    # Beside the checkpoint stands what was made here last: a writer that had to wait finds it and is done.
+    asked = {"spec": to_json(backbone), "inputs": [files.sha256(table) for table in tables]}
+    asked["excluded"] = [[files.sha256(path), *rest] for path, *rest in exclude]
+    made = checkpoint.with_suffix(".json")
+    with locks.held(checkpoint.with_suffix(".lock"), f"backbone {backbone.name}"):
+        if backbone.pretrain and made.exists() and (output / "manifest.json").exists():
+            manifest = files.read_json(output / "manifest.json")
+            if files.read_sealed(made) == asked | {"manifest": manifest}:
+                return manifest
+        manifest = _make(backbone, output, tables, exclude, base, checkpoint)
+        files.write_sealed(made, asked | {"manifest": manifest})
+        checkpoint.unlink(missing_ok=True)
+    return manifest
+
+
+def _make(
+    backbone: Backbone,
+    output: Path,
+    tables: list[Path],
+    exclude: list[tuple[str, str, str]],
+    base: list[Path],
+    checkpoint: Path | None,
+) -> dict[str, Any]:
     from peftstudy import backbones
 
     with files.whole_folder(output) as folder:
@@ -41,10 +66,7 @@ def make(
             extra = {"origin": "a local folder"}
         shape = backbones.read_shape(folder)
         backbones.check_tokenizer(folder, shape)
-        manifest = backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
-    return manifest
+        return backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)
 
 
 def _pretrain(
@@ -53,6 +75,7 @@ def _pretrain(
     from peftstudy import corpora, pretraining
     from peftstudy.commands import process_device
 
+    stopping.listen()
     settings = backbone.pretrain
     columns = [column for _, column in settings.corpus]
     texts, left_out = corpora.read_corpus(tables, columns, [(Path(path), *rest) for path, *rest in exclude])

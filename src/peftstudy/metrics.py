@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peftstudy import files, tasks
-from peftstudy.records import write_rows
+from peftstudy.records import read_whole, write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
@@ -67,8 +67,8 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     row |= {"select": spec.training.select, "protocol": spec.protocol}
     if not (folder / "record.json").exists():
         return row | {"status": "missing", "reason": "no record"}
-    record = files.read_json(folder / "record.json")
-    if _asked(record) != spec:
+    record = read_whole(folder, "record.json")
+    if asked_of(record) != spec:
         return row | {"status": "missing", "reason": "the record is of another request"}
     provenance = record["provenance"]
     row |= {name: record["measured"].get(name) for name in MEASURED}
@@ -80,7 +80,7 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     return row | _test_columns(folder)
 
 
-def _asked(record: Mapping[str, Any]) -> RunSpec | None:
+def asked_of(record: Mapping[str, Any]) -> RunSpec | None:
     """Return what a record was asked for; settings that its version did not know have their defaults."""
     try:
         return RunSpec.from_dict(record["asked"])
@@ -91,7 +91,7 @@ def _asked(record: Mapping[str, Any]) -> RunSpec | None:
 def _test_columns(folder: Path) -> dict[str, Any]:
     if not (folder / "test.json").exists():
         return {"status": "missing", "reason": "not evaluated"}
-    test = files.read_json(folder / "test.json")
+    test = read_whole(folder, "test.json")
     scores = {f"test_{name}": value for name, value in test["scores"].items()}
     return scores | {
         "test_score": test["scores"][test["metric"]],
@@ -105,7 +105,7 @@ def epoch_rows(spec: RunSpec, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the run's history, with the test curve where the study asked for one."""
     if run_row(spec, folder)["status"] == "missing":
         return
-    curve = files.read_json(folder / "test.json").get("curve", []) if (folder / "test.json").exists() else []
+    curve = read_whole(folder, "test.json").get("curve", []) if (folder / "test.json").exists() else []
     for row in read_rows(folder / "history.csv"):
         place = int(row["epoch"]) - 1
         yield _key(spec) | row | {"test_score": curve[place] if place < len(curve) else None}
@@ -128,7 +128,7 @@ def _searches(study: Study, results: Path) -> Iterator[dict[str, Any]]:
         path = (results / "runs" / spec.path).parent / "search.json"
         if not isinstance(spec.training.learning_rate, tuple) or not path.exists():
             continue
-        found = files.read_json(path)
+        found = read_whole(path.parent, path.name)
         for trial in found["trials"]:
             chosen = trial["learning_rate"] == found["learning_rate"]
             yield {name: getattr(spec, name) for name in KEYS[:-1]} | trial | {"chosen": chosen}

@@ -127,7 +127,7 @@ class MaskedRun:
             self._step(blocks)
             self.seconds += time.monotonic() - begin
             bar.update(1, f"loss {self.loss:.3f}")
-            checkpoints.save(self)
+            checkpoints.save(self, self.step)
         bar.close()
         if not math.isfinite(self.loss):
             raise StudyError(

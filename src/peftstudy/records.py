@@ -6,16 +6,20 @@ remove it, and published from there under runs/, where the workflow looks for it
 
 import csv
 import io
+import logging
 import math
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftstudy import files
+from peftstudy import files, locks
 from peftstudy.errors import StudyError
 from peftstudy.specs import RunSpec
+
+log = logging.getLogger(__name__)
 
 TRAINED = ("record.json", "history.csv")
 EVALUATED = ("test.json", "predictions.parquet")
@@ -26,6 +30,10 @@ class Place:
     """The files of one run in its state folder."""
 
     folder: Path
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return the lock of the run: who holds it alone writes here."""
+        return locks.held(self.folder / "lock", "/".join(self.folder.parts[-5:]))
 
     @property
     def checkpoint(self) -> Path:
@@ -39,15 +47,25 @@ class Place:
         return self.folder / "epochs" / f"epoch-{epoch}.safetensors"
 
     def holds(self, name: str, key: str) -> Mapping[str, Any] | None:
-        """Return the JSON file `name` when it was made for `key`; None when it is absent, broken or another's.
+        """Return the JSON file `name` when it was made for `key`; None when it is absent, damaged or another's.
 
-        A broken file was cut short by something outside (files are written whole); the run is done again.
+        Damaged counts, too, when a file that it vouches for is. Something outside did that (files are
+        written whole); the run is done again.
         """
+        if not (self.folder / name).exists():
+            return None
         try:
-            value = files.read_json(self.folder / name)
-        except StudyError:
+            value = read_whole(self.folder, name)
+        except StudyError as error:
+            log.warning("%s: found damaged, and done again (%s)", self.folder / name, error)
             return None
         return value if value.get("key") == key else None
+
+    def seal(self, name: str, value: Mapping[str, Any], *beside: str) -> dict[str, Any]:
+        """Write the JSON file `name` with its checksum and those of the files beside it; return what it holds."""
+        value = {**value, "files": {other: files.sha256(self.folder / other) for other in beside}}
+        files.write_sealed(self.folder / name, value)
+        return value
 
     def publish(self, names: Iterable[str], output: Path) -> None:
         """Copy the run's files to `output`, leaving those alone that are there already."""
@@ -61,6 +79,18 @@ class Place:
         self.weights.unlink(missing_ok=True)
         self.checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "epochs", ignore_errors=True)
+
+
+def read_whole(folder: Path, name: str) -> dict[str, Any]:
+    """Return the JSON file `name` of a run; StudyError when it or a file that it vouches for is damaged."""
+    value = files.read_sealed(folder / name)
+    for other, digest in value.get("files", {}).items():
+        if not (folder / other).exists() or files.sha256(folder / other) != digest:
+            raise StudyError(
+                f"{folder / other}: damaged or gone ({name} has another checksum); delete {folder} and start again: "
+                "what is whole in the state folder comes back from there."
+            )
+    return value
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -4,19 +4,21 @@ Training is given the training and validation parts; evaluation.py, which scores
 is given the test part.
 """
 
+import errno
 import gc
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import backbones, files, methods, tasks, tokens, training
+from peftstudy import backbones, files, methods, splits, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -49,6 +51,10 @@ class Inputs:
     device: torch.device
     checkpoint_seconds: float = 0.0
 
+    def check_backbone(self) -> None:
+        """Raise StudyError when a file of the backbone is not the one that its manifest was written for."""
+        files.check_entries(self.backbone, files.read_json(self.backbone / "manifest.json")["files"])
+
     @property
     def checksums(self) -> dict[str, str]:
         """Return the SHA-256 of the tokens and of the backbone, from their manifests."""
@@ -61,18 +67,20 @@ class Inputs:
 def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path) -> list[Mapping[str, Any]]:
     """Train those of the runs that are not there yet; return the records of all, in order."""
     checksums = inputs.checksums | {"train": files.sha256(train), "validation": files.sha256(validation)}
-    parts = np.load(train), np.load(validation)
+    parts = splits.load_part(train), splits.load_part(validation)
     data = tokens.load(inputs.tokens)
+    inputs.check_backbone()
     records = []
     for number, spec in enumerate(runs, 1):
         place = Place(inputs.state / spec.path)
         key = run_key(spec, checksums)
-        record = place.holds("record.json", key)
-        if record is None or record["status"] == "failed":
-            record = _train(spec, inputs, data, parts, place, key, checksums)
-            log.info("%d/%d %s: %s", number, len(runs), spec.path, summary(record))
-        place.publish(TRAINED, inputs.output / spec.path)
-        _publish_search(spec, inputs)
+        with place.lock():
+            record = place.holds("record.json", key)
+            if record is None or record["status"] == "failed":
+                record = _train(spec, inputs, data, parts, place, key, checksums)
+                log.info("%d/%d %s: %s", number, len(runs), spec.path, summary(record))
+            place.publish(TRAINED, inputs.output / spec.path)
+            _publish_search(spec, inputs)
         records.append(record)
     return records
 
@@ -96,17 +104,41 @@ def _train(
     rows: list[dict[str, Any]] = []
     try:
         spec = replace(spec, training=replace(spec.training, learning_rate=_rate(spec, inputs, data, parts, checksums)))
-        measured, rows = _fit(spec, inputs, data, parts, place, key)
+        measured, rows = _fit_in_memory(spec, inputs, data, parts, place, key)
         diverged = finite(rows[-1]["training_loss"]) is None
         record = began | {"status": "diverged" if diverged else "finished", "reason": None, "measured": measured}
+        record["weights_sha256"] = files.sha256(place.weights)
         if diverged:
             record["reason"] = f"the training loss was not finite in epoch {rows[-1]['epoch']}"
     except FAILURES as error:
         message = " ".join(str(error).split())[:500]
         record = began | {"status": "failed", "reason": f"{type(error).__name__}: {message}", "measured": {}}
     write_rows(place.folder / "history.csv", rows, HISTORY)
-    files.write_json(place.folder / "record.json", record)
-    return record
+    return place.seal("record.json", record, "history.csv")
+
+
+def _fit_in_memory(
+    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str
+) -> tuple[dict, list]:
+    """Train a run; when the device's memory is too small, from the start with micro-batches of half the size.
+
+    The gradients of a batch's parts add up to the same update, but for rounding. The size that fits is
+    kept, so that a run that is interrupted after all does not try the others again.
+    """
+    kept = place.holds("memory.json", key)
+    size = kept["micro_batch_size"] if kept else min(spec.training.micro_batch_size, spec.training.batch_size)
+    while True:
+        asked = replace(spec, training=replace(spec.training, micro_batch_size=size))
+        try:
+            measured, rows = _fit(asked, inputs, data, parts, place, f"{key} {size}")
+            return measured | {"micro_batch_size": size}, rows
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise
+            said = " ".join(str(error).split())[:120]
+        size = (size + 1) // 2
+        log.warning("%s: out of device memory (%s); again with micro-batches of %d", spec.path, said, size)
+        place.seal("memory.json", {"key": key, "micro_batch_size": size})
 
 
 def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str) -> tuple[dict, list]:
@@ -120,17 +152,26 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     checkpoints = Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
     after = _keep_epoch(place) if spec.training.test_curve else None
     progress = run.fit(data, *parts, checkpoints, after)
-    save_file({name: tensor.contiguous() for name, tensor in progress.best.items()}, place.weights)
+    save_weights(progress.best, place.weights)
     place.checkpoint.unlink(missing_ok=True)
     return _measured(spec, inputs, adapted, run, setup, parts), [asdict(row) for row in progress.history]
 
 
 def _keep_epoch(place: Place) -> Any:
     def keep(model: torch.nn.Module, epoch: int) -> None:
-        with files.whole(place.epoch_weights(epoch)) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in methods.trained_state(model).items()}, temporary)
+        save_weights(methods.trained_state(model), place.epoch_weights(epoch))
 
     return keep
+
+
+def save_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors by name as safetensors, whole or not at all."""
+    with files.whole(path) as temporary:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
+        except SafetensorError as error:  # the system's number stands in its text alone
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from None
 
 
 def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, setup: float, parts: Any) -> dict:
@@ -193,15 +234,15 @@ def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checks
         return rates
     place = Place((inputs.state / spec.path).parent)
     key = run_key(replace(spec, seed=spec.search.seed), checksums)
-    found = place.holds("search.json", key)
-    if found is None:
-        trials = [_trial(spec, rate, inputs, data, parts) for rate in rates]
-        best = max(trials, key=lambda trial: (trial["validation_score"] or -1, -(trial["validation_loss"] or 1e9)))
-        found = {"key": key, "trials": trials, "learning_rate": best["learning_rate"]}
-        files.write_json(place.folder / "search.json", found)
-        log.info(
-            "%s: learning rate %g of %s", place.folder.name, best["learning_rate"], [f"{rate:g}" for rate in rates]
-        )
+    with place.lock():
+        found = place.holds("search.json", key)
+        if found is None:
+            trials = [_trial(spec, rate, inputs, data, parts) for rate in rates]
+            best = max(trials, key=lambda trial: (trial["validation_score"] or -1, -(trial["validation_loss"] or 1e9)))
+            found = place.seal("search.json", {"key": key, "trials": trials, "learning_rate": best["learning_rate"]})
+            log.info(
+                "%s: learning rate %g of %s", place.folder.name, best["learning_rate"], [f"{rate:g}" for rate in rates]
+            )
     return found["learning_rate"]
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from peftstudy.corpora import fold
 from peftstudy.errors import StudyError
-from peftstudy.files import sha256, whole, write_json
+from peftstudy.files import read_json, sha256, whole, write_json
 
 PARTS = ("train", "validation", "test")
 VALIDATION_NAMES = ("validation", "dev", "valid")
@@ -115,6 +115,14 @@ def write_split(split: Split, folder: Path, examples: Path) -> None:
             np.save(file, getattr(split, part))
         digests[part] = sha256(folder / f"{part}.npy")
     write_json(folder / "split.json", split.report | {"sha256": digests, "examples_sha256": sha256(examples)})
+
+
+def load_part(path: Path) -> np.ndarray:
+    """Return the example numbers of one part; StudyError when they are not those that split.json vouches for."""
+    about = read_json(path.with_name("split.json"))
+    if sha256(path) != about["sha256"][path.stem]:
+        raise StudyError(f"{path}: damaged (its checksum differs); delete {path.parent} to make it again.")
+    return np.load(path)
 
 
 def folded(examples: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ from peftstudy.specs import Backbone, Dataset, MethodSpec, RunSpec, Search, Sour
 
 @dataclass(frozen=True)
 class Pack:
-    """The runs that one job does: some methods, all seeds, on one backbone and split."""
+    """The runs that one job does: some methods and seeds, on one backbone and split."""
 
     dataset: str
     split: str
@@ -61,6 +61,8 @@ class Study:
     search: Search = field(default_factory=Search)
     methods_per_job: int = 4
     checkpoint_seconds: float = 30.0
+    job_minutes: float | None = None
+    run_minutes: float | dict[str, float] = 5.0
 
     def cells(self) -> Iterator[tuple[Dataset, str, Backbone, list[MethodSpec]]]:
         """Yield dataset, split, backbone and the methods that are run there, in the config's order."""
@@ -80,14 +82,23 @@ class Study:
         """Return the jobs of the study: every run in exactly one pack."""
         packs = []
         for dataset, split, backbone, methods in self.cells():
-            for number, start in enumerate(range(0, len(methods), self.methods_per_job), 1):
-                runs = tuple(
-                    self.run(dataset, split, backbone, method, seed)
-                    for method in methods[start : start + self.methods_per_job]
-                    for seed in self.seeds
-                )
-                packs.append(Pack(dataset.name, split, backbone.name, number, runs))
+            runs = [self.run(dataset, split, backbone, method, seed) for method in methods for seed in self.seeds]
+            size = self.runs_per_job(backbone.name)
+            for number, start in enumerate(range(0, len(runs), size), 1):
+                packs.append(Pack(dataset.name, split, backbone.name, number, tuple(runs[start : start + size])))
         return packs
+
+    def runs_per_job(self, backbone: str) -> int:
+        """Return how many runs share a job: as many as fit its minutes where the study names them."""
+        if self.job_minutes is None:
+            return self.methods_per_job * len(self.seeds)
+        return max(1, int(self.job_minutes / self.minutes_of(backbone)))
+
+    def minutes_of(self, backbone: str) -> float:
+        """Return the study's guess of how long a run of a backbone takes."""
+        if isinstance(self.run_minutes, dict):
+            return self.run_minutes.get(backbone, Study.run_minutes)
+        return self.run_minutes
 
     def runs(self) -> list[RunSpec]:
         """Return every run that the study asks for."""

@@ -97,17 +97,11 @@ def joined(offsets: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def load(folder: Path) -> Tokens:
-    """Open what `write` left, mapping the arrays into memory instead of reading them."""
+    """Open what `write` left, its checksums compared, mapping the arrays into memory instead of keeping them there."""
     about = files.read_json(folder / "tokens.json")
+    files.check_entries(folder, about["files"])
     named = [entry["name"] for entry in about["files"]]
-    arrays = {}
-    for name in [*FILES, *(name for name in named if name.endswith(".npy") and name not in FILES)]:
-        try:
-            arrays[name.removesuffix(".npy")] = np.load(folder / name, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise StudyError(
-                f"{folder / name}: not a whole array ({error}); delete {folder} to make it again."
-            ) from None
+    arrays = {n.removesuffix(".npy"): np.load(folder / n, mmap_mode="r") for n in named if n.endswith(".npy")}
     ids, *rest = (arrays.pop(name.removesuffix(".npy")) for name in FILES)
     references = parquet.read_table(folder / REFERENCES) if REFERENCES in named else None
     return Tokens(ids, *map(np.asarray, rest), about, {k: np.asarray(v) for k, v in arrays.items()}, references)
@@ -185,15 +179,14 @@ def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None
     tokens = tasks.create(description["task"]).encode(pd.read_parquet(examples), tokenizer, max_length)
     arrays = dict(zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True))
     arrays |= {f"{name}.npy": array for name, array in tokens.arrays.items()}
-    for name, array in arrays.items():
-        with files.whole(output / name) as temporary, temporary.open("wb") as file:
-            np.save(file, array)
-    named = list(arrays)
-    if tokens.references is not None:
-        with files.whole(output / REFERENCES) as temporary:
-            parquet.write_table(tokens.references, temporary, compression="zstd")
-        named.append(REFERENCES)
-    about = tokens.about | {"labels": description["labels"]}
-    about["files"] = [files.file_entry(output / name) for name in named]
-    about["sha256"] = files.sha256_json(about["files"])
-    files.write_json(output / "tokens.json", about)
+    with files.whole_folder(output) as folder:
+        for name, array in arrays.items():
+            np.save(folder / name, array)
+        named = list(arrays)
+        if tokens.references is not None:
+            parquet.write_table(tokens.references, folder / REFERENCES, compression="zstd")
+            named.append(REFERENCES)
+        about = tokens.about | {"labels": description["labels"]}
+        about["files"] = [files.file_entry(folder / name) for name in named]
+        about["sha256"] = files.sha256_json(about["files"])
+        files.write_json(folder / "tokens.json", about)

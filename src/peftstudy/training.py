@@ -41,7 +41,10 @@ class Epoch:
 
 @dataclass
 class TrainingState:
-    """How far a run is: all that a checkpoint must hold beside the optimizer and the generators."""
+    """How far a run is: all that a checkpoint must hold beside the optimizer and the generators.
+
+    epoch_*: of the epoch under way; its loss is the sum over its items so far.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -50,6 +53,10 @@ class TrainingState:
     chosen_epoch: int = 0
     examples_seen: int = 0
     tokens_seen: int = 0
+    epoch_examples: int = 0
+    epoch_items: int = 0
+    epoch_loss: float = 0.0
+    epoch_seconds: float = 0.0
 
     @property
     def is_finite(self) -> bool:
@@ -86,6 +93,7 @@ class Run:
         self.engine = engine_of(model, method, task, settings, seed)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
+        self._total = torch.zeros(())
 
     def fit(
         self,
@@ -105,14 +113,13 @@ class Run:
         said = time.perf_counter()
         checkpoints.restore(self)
         while self.progress.epoch < plan.epochs and self.progress.is_finite:
-            begin = time.perf_counter()
-            loss = self._epoch(tokens, train, plan)
+            loss = self._epoch(tokens, train, plan, checkpoints)
             trained = time.perf_counter()
             scored = evaluate(self.engine, self.task, tokens, validation, self.settings.precision)
-            self._record(loss, scored, trained - begin, time.perf_counter() - trained)
+            self._record(loss, scored, time.perf_counter() - trained)
             if after_epoch:
                 after_epoch(self.model, self.progress.epoch)
-            checkpoints.save(self)
+            checkpoints.save(self, self.progress.step)
             if time.perf_counter() - said > SECONDS_BETWEEN_LINES:
                 said = time.perf_counter()
                 log.info("epoch %d of %d: training loss %.3f", self.progress.epoch, plan.epochs, loss)
@@ -125,7 +132,11 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "cpu_generator": torch.get_rng_state(),
             "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-            "progress": {**vars(self.progress), "history": [asdict(row) for row in self.progress.history]},
+            "progress": {
+                **vars(self.progress),
+                "history": [asdict(row) for row in self.progress.history],
+                "epoch_loss": float(self._total) if self.progress.epoch_examples else 0.0,
+            },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -137,21 +148,26 @@ class Run:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
         history = [Epoch(**row) for row in state["progress"]["history"]]
         self.progress = TrainingState(**{**state["progress"], "history": history})
+        log.info("going on from step %d", self.progress.step)
 
-    def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan) -> float:
-        """Do the steps of one epoch; return the mean training loss over its items."""
+    def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan, checkpoints: Checkpoints) -> float:
+        """Do the steps of one epoch that are left; return the mean training loss over its items."""
         self.model.train()
-        order = np.random.default_rng([self.seed, self.progress.epoch]).permutation(train)
-        total, seen = torch.zeros((), device=self.device), 0
-        for start in range(0, len(order), self.settings.batch_size):
-            if self.progress.step == plan.steps:
+        progress, before = self.progress, time.perf_counter() - self.progress.epoch_seconds
+        order = np.random.default_rng([self.seed, progress.epoch]).permutation(train)
+        self._total = torch.full((), progress.epoch_loss, device=self.device)
+        for start in range(progress.epoch_examples, len(order), self.settings.batch_size):
+            if progress.step == plan.steps:
                 break
             batch = order[start : start + self.settings.batch_size]
-            total += self._step(tokens, batch, plan)
-            seen += self.task.items(tokens, batch)
-            self.progress.examples_seen += len(batch)
-            self.progress.tokens_seen += int(tokens.sizes[batch].sum())
-        return float(total) / seen
+            self._total += self._step(tokens, batch, plan)
+            progress.epoch_examples += len(batch)
+            progress.epoch_items += self.task.items(tokens, batch)
+            progress.examples_seen += len(batch)
+            progress.tokens_seen += int(tokens.sizes[batch].sum())
+            progress.epoch_seconds = time.perf_counter() - before
+            checkpoints.save(self, progress.step)
+        return float(self._total) / progress.epoch_items
 
     def _step(self, tokens: Tokens, batch: np.ndarray, plan: Plan) -> Tensor:
         """Do one optimizer step; return the summed loss of the batch's items."""
@@ -175,8 +191,10 @@ class Run:
         self.method.after_step(self.model, self.progress.step)
         return total
 
-    def _record(self, loss: float, scored: "Scored | None", training: float, evaluation: float) -> None:
-        progress = self.progress
+    def _record(self, loss: float, scored: "Scored | None", evaluation: float) -> None:
+        progress, training = self.progress, self.progress.epoch_seconds
+        progress.epoch_examples, progress.epoch_items = 0, 0
+        progress.epoch_loss, progress.epoch_seconds = 0.0, 0.0
         progress.epoch += 1
         row = Epoch(
             progress.epoch, progress.step, loss,

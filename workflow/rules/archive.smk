@@ -8,11 +8,6 @@ out: results/archive/{study}/
 rule archive:
     input:
         study.result_files(),
-        pack_files=[
-            path
-            for pack in study.packs()
-            for path in pack.files(f"results/{study.name}/runs", "history.csv", "predictions.parquet")
-        ],
         study=f"results/{study.name}/study.json",
     output:
         f"results/archive/{study.name}/manifest.json",

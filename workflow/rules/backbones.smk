@@ -25,7 +25,18 @@ rule make_backbone:
     priority: 10
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=lambda wildcards, attempt: memory_of(wildcards.backbone)(wildcards, attempt),
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
         " {params.exclude:q} --base {input.base:q}"
-        " --checkpoint {params.checkpoint:q} --output {output:q} 2>&1 | tee {log:q}"
+        " --checkpoint {params.checkpoint:q} --output {output:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
+
+
+# Downloads are made where a network is: on a cluster, on the login node.
+use rule make_backbone as fetch_backbone with:
+    wildcard_constraints:
+        backbone=names("hub", study.backbones),
+
+
+ruleorder: fetch_backbone > make_backbone

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
+from peftstudy import estimates, needs
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
@@ -22,10 +24,11 @@ ENVIRONMENT = "../../envs/peftstudy.yaml"
 
 # `python` is the one that runs the workflow, also where its environment is not activated; with
 # --software-deployment-method conda it is that environment's. The package is this folder's.
+# A shell that is asked to stop waits for its command, which puts a checkpoint down first (src/peftstudy/stopping.py).
 exports = [f"PYTHONPATH='{workflow.basedir}/src'"]
 if not workflow.deployment_settings.deployment_method:
     exports.append(f"PATH='{Path(sys.executable).parent}':\"$PATH\"")
-shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
+shell.prefix(f"set -euo pipefail; trap : TERM INT; export {' '.join(exports)}; ")
 
 TABLES = list(COLUMNS)
 STATISTICS = ["scores", "differences"]
@@ -43,3 +46,26 @@ wildcard_constraints:
 
 def results_folder(wildcards):
     return f"results/{wildcards.study}"
+
+
+def memory_of(backbone):
+    """Megabytes for a job that trains a backbone, or evaluates it."""
+    return lambda wildcards, attempt: needs.memory_mb(needs.parameters(study, backbone), attempt)
+
+
+def runtime_of(pack):
+    """Minutes for a job that trains a pack."""
+    return lambda wildcards, attempt: needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt)
+
+
+def names(kind, blocks):
+    """A pattern of those names whose block is of this kind; of none, one that nothing matches."""
+    return "|".join(re.escape(name) for name, block in blocks.items() if block.kind == kind) or "(?!)"
+
+
+def give_resources(kind, name):
+    """Give the rule of a pack, whose name is the study's, what a profile sets for its kind (train, evaluate)."""
+    asked, resources = workflow.resource_settings, workflow.get_rule(name).resources
+    resources.update(asked.overwrite_resources.get(kind, {}))
+    if kind in asked.overwrite_threads:
+        resources["_cores"] = asked.overwrite_threads[kind]

@@ -20,3 +20,12 @@ rule read_source:
     shell:
         "python -m peftstudy source --spec {params.spec:q} --output {output.table:q}"
         " --manifest {output.manifest:q} 2>&1 | tee {log:q}"
+
+
+# Downloads are made where a network is: on a cluster, on the login node.
+use rule read_source as fetch_source with:
+    wildcard_constraints:
+        source=names("hub", study.sources),
+
+
+ruleorder: fetch_source > read_source

@@ -1,0 +1,74 @@
+"""How long runs take: by finished ones of the same backbone, by the study's guess before there are any."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from peftstudy import files
+from peftstudy.errors import StudyError
+from peftstudy.specs import RunSpec
+from peftstudy.study import Pack, Study
+
+SAMPLE = 25
+"""Records of a backbone that are read to size jobs: each job's Snakemake parses the workflow again."""
+
+
+@dataclass
+class Estimates:
+    """Seconds a run, by the finished runs that are most like it.
+
+    study: whose guess is taken for a run before one of its backbone has finished.
+    """
+
+    study: Study
+    sums: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
+
+    def add(self, asked: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+        """Take a finished run into account."""
+        seconds = measured["setup_seconds"] + measured["training_seconds"] + measured["evaluation_seconds"]
+        for key in _keys(asked["backbone"], asked["dataset"], asked["split"], asked["method"]):
+            total = self.sums.setdefault(key, [0.0, 0.0])
+            total[0] += seconds
+            total[1] += 1
+
+    def run_seconds(self, run: RunSpec) -> float:
+        """Return the mean of the method on the split; else of the split; else of the backbone; else the guess."""
+        for key in _keys(run.backbone, run.dataset, run.split, run.method):
+            if key in self.sums:
+                return self.sums[key][0] / self.sums[key][1]
+        return 60 * self.study.minutes_of(run.backbone)
+
+    def is_measured(self, backbone: str) -> bool:
+        return (backbone,) in self.sums
+
+    def pack_seconds(self, pack: Pack) -> float:
+        return sum(self.run_seconds(run) for run in pack.runs)
+
+
+def _keys(backbone: str, dataset: str, split: str, method: str) -> list[tuple[str, ...]]:
+    return [(backbone, dataset, split, method), (backbone, dataset, split), (backbone,)]
+
+
+_sampled: dict[str, Estimates] = {}
+
+
+def sampled(study: Study) -> Estimates:
+    """Return the estimates by some finished runs of each backbone, read once a process."""
+    if study.name not in _sampled:
+        found = _sampled[study.name] = Estimates(study)
+        for backbone in study.backbones:
+            for record in islice(_finished(Path("results") / study.name / "runs", backbone), SAMPLE):
+                found.add(record["asked"], record["measured"])
+    return _sampled[study.name]
+
+
+def _finished(root: Path, backbone: str) -> Iterator[Mapping[str, Any]]:
+    for path in root.glob(f"*/*/{backbone}/*/*/record.json"):
+        try:
+            record = files.read_json(path)
+        except StudyError:
+            continue  # being replaced; metrics tell of damaged ones
+        if record["status"] == "finished":
+            yield record

@@ -1,0 +1,138 @@
+"""One writer: others wait for it, say for whom, and take over from the dead."""
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from peftstudy import locks
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from peftstudy import locks
+with locks.held(Path(sys.argv[1]), "a run"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0.02)
+    return tmp_path / "run" / "lock"
+
+
+@pytest.fixture
+def another(path):
+    """Return a function that starts a process that holds the lock, and wait until it does."""
+    started = []
+
+    def start(seconds):
+        process = subprocess.Popen([sys.executable, "-c", HOLD, path, str(seconds)], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def elsewhere(path, silent=0.0, **changes):
+    """Leave the lock of a process on another machine."""
+    path.parent.mkdir()
+    holder = dataclasses.replace(locks.Holder.me(), host="n7", **changes)
+    path.write_text(json.dumps(dataclasses.asdict(holder)))
+    os.utime(path, (time.time() - silent,) * 2)
+
+
+def test_a_second_writer_waits_and_names_the_first(path, another, caplog):
+    process = another(1.0)
+    with caplog.at_level(logging.INFO), locks.held(path, "a run"):
+        assert process.poll() is not None or process.wait(1) == 0
+    [said] = caplog.messages
+    assert said.startswith(f"a run: process {process.pid} on ") and said.endswith("is at it; waiting for its end")
+    assert list(path.parent.iterdir()) == [], "nothing is left"
+
+
+def test_a_killed_holder_is_recognised_at_once(path, another, caplog):
+    process = another(60)
+    process.kill()
+    process.wait()
+    begin = time.monotonic()
+    with caplog.at_level(logging.INFO), locks.held(path, "a run"):
+        assert time.monotonic() - begin < 2
+    assert caplog.messages == [f"run: process {process.pid} on {locks.platform.node()} ended without giving it up; "
+                               "going on in its place"]  # fmt: skip
+
+
+def test_a_number_that_another_process_has_now_is_not_the_holder(path):
+    path.parent.mkdir()
+    holder = dataclasses.replace(locks.Holder.me(), started=psutil.Process().create_time() - 100)
+    path.write_text(json.dumps(dataclasses.asdict(holder)))
+    with locks.held(path, "a run"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("silent", "job", "queue", "is_waited_for"),
+    [
+        (0, None, None, True),
+        (1000, None, None, False),
+        (0, "7", "RUNNING", True),
+        (0, "7", "NODE_FAIL", False),
+        (0, "7", "", False),
+        (1000, "7", "RUNNING", False),
+        (0, "8", None, False),  # this job's own earlier start, on another node
+    ],
+)
+def test_of_other_machines_the_queue_or_the_heartbeat_tells(
+    path, tmp_path, monkeypatch, silent, job, queue, is_waited_for
+):
+    elsewhere(path, silent, job=job)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if queue is not None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\necho {queue}\n")
+        (tmp_path / "squeue").chmod(0o755)
+    lock = locks._Lock(path)
+    assert (lock.take() is not None) == is_waited_for
+
+
+def test_the_heartbeat_keeps_a_lock_fresh_and_ends_a_process_that_lost_it(path, another, tmp_path):
+    code = HOLD.replace("with", "locks.HEARTBEAT_SECONDS = 0.05\nwith", 1)
+    process = subprocess.Popen([sys.executable, "-c", code, path, "60"], stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    os.utime(path, (0, 0))
+    time.sleep(0.5)
+    assert time.time() - path.stat().st_mtime < 5
+    path.unlink()
+    assert process.wait(5) == locks.LOST
+
+
+def test_many_at_once_take_turns_also_when_the_first_left_a_dead_lock(path):
+    elsewhere(path, silent=1000)
+    inside, most = [], []
+
+    def work():
+        with locks.held(path, "a run"):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8

@@ -1,0 +1,103 @@
+"""What is done, failed, under way and left, from files alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from synthetic import default_study
+
+from peftstudy import files, locks, status
+from peftstudy.study import Study
+
+MEASURED = {"setup_seconds": 2.0, "training_seconds": 50.0, "evaluation_seconds": 8.0, "device": "cpu"}
+
+
+@pytest.fixture
+def study() -> Study:
+    return default_study(splits=["90-10"], seeds=[0, 1], workflow={"methods_per_job": 4, "run_minutes": 3})
+
+
+def record(results, run, status="finished", reason=None, test=None):
+    place = results / "runs" / run.path
+    made = {"asked": run.as_dict(), "key": "k", "status": status, "reason": reason, "measured": MEASURED}
+    files.write_sealed(place / "record.json", made)
+    if test is not None:
+        files.write_sealed(place / "test.json", test)
+
+
+def lines(study, results):
+    return status.report(status.look(study, results), results).splitlines()
+
+
+def test_before_the_start_it_goes_by_the_guess(study, tmp_path):
+    assert lines(study, tmp_path) == [
+        "default: 38 runs in 5 packs",
+        "       0  done",
+        "      38  left to do",
+        "still needed: 1.90 hours of one GPU or processor, 13 jobs in the queue",
+        "  bert-tiny: 16 runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to 24 min 0 s and 2.9 GB",
+        "  roberta-tiny: 16 runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to 24 min 0 s and 2.9 GB",
+        "  bert-tiny-random: 6 runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to 18 min 0 s and 2.9 GB",
+    ]
+
+
+def test_each_run_is_counted_once_and_the_rest_goes_by_finished_runs(study, tmp_path):
+    done, trained, failed, diverged, collapsed, running, stale, kept = study.runs()[:8]
+    record(tmp_path, done, test={"is_collapsed": False})
+    record(tmp_path, trained)
+    record(tmp_path, failed, "failed", "OutOfMemoryError: no memory left")
+    record(tmp_path, diverged, "diverged", "the training loss was not finite in epoch 1")
+    record(tmp_path, collapsed, test={"is_collapsed": True})
+    record(tmp_path / "state", kept)  # published by nobody yet
+    for run, age in ((running, 0), (stale, 10_000)):
+        lock = tmp_path / "state/runs" / run.path / "lock"
+        lock.parent.mkdir(parents=True)
+        me = locks.Holder.me()
+        lock.write_text(json.dumps({**vars(me), "host": "n7", "pid": 12, "job": "345"}))
+        os.utime(lock, (time.time() - age,) * 2)
+    said = lines(study, tmp_path)
+    assert said[1:7] == [
+        "       2  done", "       2  trained, not scored on test yet", "       1  under way", "       1  diverged",
+        "       1  failed", "      31  left to do",
+    ]  # fmt: skip
+    assert said[7:9] == ["under way:", f"  {running.path}: process 12 on n7, SLURM job 345"]
+    assert said[9:13] == [
+        "failed, diverged or collapsed:",
+        f"  {failed.path}: failed: OutOfMemoryError: no memory left",
+        f"  {diverged.path}: diverged: the training loss was not finite in epoch 1",
+        f"  {collapsed.path}: collapsed: one answer to everything on test",
+    ]
+    assert said[13].startswith("still needed: 1.27 CPU-hours, 13 jobs in the queue, ")
+    assert "10 runs of 1 min 0 s (by its finished runs)" in said[14]
+
+
+def test_a_record_of_another_request_counts_as_left(study, tmp_path):
+    other = default_study(splits=["90-10"], seeds=[0, 1], training={"epochs": 9})
+    for run in other.runs():
+        record(tmp_path, run, test={"is_collapsed": False})
+    assert "      38  left to do" in lines(study, tmp_path)
+
+
+def test_when_all_is_there_it_says_so(study, tmp_path):
+    for run in study.runs():
+        record(tmp_path, run, test={"is_collapsed": False})
+    assert lines(study, tmp_path)[-1] == "All runs are there."
+
+
+def test_the_command_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys, peftstudy.__main__ as m; m.main(['status']); "
+        "print([x for x in ('torch', 'pandas', 'numpy', 'transformers', 'sklearn') if x in sys.modules])"
+    )
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.stdout.startswith("default: 204 runs in 10 packs\n")
+    assert done.stdout.splitlines()[-1] == "[]"
