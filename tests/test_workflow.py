@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -96,14 +97,23 @@ def test_an_added_method_trains_that_method_alone(copied):
     assert all("/bitfit/" in name for name in added)
 
 
-def test_a_study_that_is_killed_ends_with_the_same_numbers(copied, tmp_path):
-    long = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"])
-    whole = Project.copy(copied, tmp_path / "whole")
-    whole.run(METRICS, config=long)
+LONG = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"], methods={"full": {}})
 
+
+@pytest.fixture(scope="module")
+def whole(finished, tmp_path_factory) -> Project:
+    """The study with longer runs, made without an interruption."""
+    project = Project.copy(finished, tmp_path_factory.mktemp("whole") / "p")
+    project.run(METRICS, config=LONG)
+    return project
+
+
+@pytest.mark.parametrize("how", ["all killed", "Snakemake killed", "interrupted"])
+def test_a_study_that_is_stopped_ends_with_the_same_numbers(copied, whole, how):
+    """Also when what a killed Snakemake had started goes on beside the next one."""
     before = copied.records()
     process = subprocess.Popen(
-        copied.command(METRICS, config=long), cwd=copied.folder, start_new_session=True,
+        copied.command(METRICS, config=LONG), cwd=copied.folder, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     state = copied.folder / "results/tiny/state/runs"
@@ -111,14 +121,20 @@ def test_a_study_that_is_killed_ends_with_the_same_numbers(copied, tmp_path):
     while not (written(before, copied.records()) and list(state.rglob("checkpoint.pt"))):
         assert time.monotonic() < deadline and process.poll() is None, "no run was under way to be killed"
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    if how == "Snakemake killed":
+        os.kill(process.pid, signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGKILL if how == "all killed" else signal.SIGINT)
     process.wait()
     done = written(before, copied.records())
     between = copied.records()
-    copied.run("--unlock", config=long)
-    copied.run("--rerun-incomplete", METRICS, config=long)
+    copied.run("--unlock", config=LONG)
+    said = copied.run("--rerun-incomplete", METRICS, config=LONG)
     assert not done & written(between, copied.records()), "a finished run was repeated"
     pd.testing.assert_frame_equal(copied.scores(), whole.scores())
+    waited = re.search(r"process \d+ on \S+ (is at it; waiting for its end|ended without giving it up)", said)
+    expected = {"all killed": "ended without giving it up", "Snakemake killed": "is at it; waiting for its end"}
+    assert waited[1] == expected[how] if how in expected else not waited, said
 
 
 def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(finished):
