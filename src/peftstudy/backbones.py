@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,12 @@ class Loaded:
     head: frozenset[str]
 
 
-def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sdpa") -> Loaded:
+def load(
+    folder: Path, task: Task, classes: int, seed: int, attention: str = "sdpa", labels: Sequence[str] = ()
+) -> Loaded:
     """Return the backbone with a fresh head for the task, in float32, in evaluation mode.
+
+    labels: the names of the classes, for the model's configuration.
 
     seed: fixes the head's initial values, bit for bit, whatever method comes after.
     The head is what the weights do not hold: BERT's classifier, and its pooler when masked-language
@@ -65,6 +69,8 @@ def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sd
     body = sorted(name for name in fresh if name.startswith((f"{prefix}.embeddings.", f"{prefix}.encoder.")))
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
+    if labels:
+        model.config.id2label = dict(enumerate(labels))
     return Loaded(model.eval(), fresh)
 
 

@@ -46,14 +46,16 @@ class Checkpoints:
             torch.save({"key": self.key, "state": run.state()}, temporary)
         self.saved = time.monotonic()
 
-    def restore(self, run: Resumable) -> None:
-        """Put a run where its checkpoint left it; a damaged one, or another run's, is passed over."""
+    def restore(self, run: Resumable) -> bool:
+        """Put a run where its checkpoint left it, if there is one; a damaged one, or another run's, is passed over."""
         if self.path is None or not self.path.exists():
-            return
+            return False
         try:
             found = torch.load(self.path, map_location=run.device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             log.warning("%s: not a whole checkpoint (%s); starting afresh", self.path, type(error).__name__)
-            return
-        if found["key"] == self.key:
-            run.restore(found["state"])
+            return False
+        if found["key"] != self.key:
+            return False
+        run.restore(found["state"])
+        return True

@@ -1,8 +1,15 @@
 """The weight matrices of an encoder layer by the names that a configuration gives them."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from peftstudy.shapes import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Whole paths within a layer: by its last words alone, the feed-forward's output.dense is
 # also the attention's.
@@ -16,7 +23,7 @@ PLACES = {
 }
 
 
-def pattern(targets: Iterable[str]) -> str:
+def pattern(shape: Shape, targets: Iterable[str]) -> str:
     """Return the regular expression by which peft finds the matrices, in every layer and nowhere else."""
     places = "|".join(PLACES[target].replace(".", r"\.") for target in targets)
     return rf".*\.layer\.\d+\.({places})"
@@ -34,3 +41,9 @@ def problem(targets: Iterable[str]) -> str | None:
     if not targets or not set(targets) <= PLACES.keys():
         return f"targets {targets}: want one or more of {', '.join(PLACES)}"
     return None
+
+
+def modules(model: Any, shape: Shape, targets: Iterable[str]) -> list[nn.Module]:
+    """Return the modules of the matrices, those of the first layer first."""
+    place = re.compile(pattern(shape, targets))
+    return [module for name, module in model.named_modules() if place.fullmatch(name)]

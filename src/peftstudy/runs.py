@@ -175,7 +175,8 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
             f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
             f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length."
         )
-    loaded = backbones.load(inputs.backbone, task, len(data.about["labels"]), spec.seed, method.attention)
+    labels = data.about["labels"]
+    loaded = backbones.load(inputs.backbone, task, len(labels), spec.seed, method.attention, labels)
     adapted = methods.adapt(method, loaded, shape, spec.seed)
     adapted.model.to(inputs.device)
     backbones.seed_torch(spec.seed, "training")  # from here on: dropout

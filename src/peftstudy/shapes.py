@@ -39,6 +39,11 @@ class Shape:
         return POSITION_OFFSETS[self.family]
 
     @property
+    def embedding(self) -> int:
+        """The width of the word embeddings."""
+        return self.hidden
+
+    @property
     def embedding_parameters(self) -> int:
         rows = self.vocabulary + self.positions + self.position_offset + self.token_types
         return (rows + 2) * self.hidden

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
-from peftstudy.methods import Method, load_trained, trained_state
+from peftstudy.methods import Losses, Method, load_trained, trained_state
 from peftstudy.specs import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
@@ -102,7 +102,8 @@ class Run:
         """
         plan = Plan.of(self.settings, len(train))
         said = time.perf_counter()
-        checkpoints.restore(self)
+        if not checkpoints.restore(self):
+            self.method.prepare(self.model, plan.steps, self._losses(tokens, train))
         while self.progress.epoch < plan.epochs and self.progress.is_finite:
             begin = time.perf_counter()
             loss = self._epoch(tokens, train, plan)
@@ -121,6 +122,7 @@ class Run:
         """Return all that decides how the run goes on: weights, moments, generators, progress."""
         return {
             "trained": trained_state(self.model),
+            "method": self.method.state(self.model),
             "optimizer": self.optimizer.state_dict(),
             "cpu_generator": torch.get_rng_state(),
             "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
@@ -130,6 +132,7 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Put the run where `state` was taken."""
         load_trained(self.model, state["trained"])
+        self.method.restore(self.model, state.get("method", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["cpu_generator"].cpu())
         if state["device_generators"]:
@@ -164,14 +167,26 @@ class Run:
             with autocast(self.device, self.settings.precision):
                 logits = self.engine.logits(tokens, part)
             loss = self.task.loss_sum(logits, _targets(tokens, part, self.device))
-            (loss / len(batch)).backward()
+            penalty = self.method.penalty(self.model)
+            asked = loss if penalty is None else loss + penalty * len(part)
+            (asked / len(batch)).backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad()
         self.progress.step += 1
         self.method.after_step(self.model, self.progress.step)
+        self.optimizer.zero_grad()
         return total
+
+    def _losses(self, tokens: Tokens, train: np.ndarray) -> Losses:
+        def losses(examples: int, size: int) -> Iterator[Tensor]:
+            """Without dropout: what is drawn here would shift what training draws."""
+            self.model.eval()
+            chosen = np.random.default_rng([self.seed, 2]).permutation(train)[:examples]
+            for part in micro_batches(tokens.lengths, chosen, size):
+                yield self.task.loss(self.engine.logits(tokens, part), _targets(tokens, part, self.device))
+
+        return losses
 
     def _record(self, loss: float, scored: "Scored | None", training: float, evaluation: float) -> None:
         progress = self.progress
