@@ -24,8 +24,12 @@ class Added(Method):
 def add(model: Any, name: str, config: Any) -> Any:
     """Let the library add what `config` describes, and train it."""
     import adapters
+    from torch import nn
 
+    places = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.bias is None]
     adapters.init(model)
+    for place in places:
+        model.get_submodule(place).bias = None  # the library gives one, drawn at random, to what had none
     model.add_adapter(name, config=config)
     # Activating resets first, and that warns unless an adapter is active already.
     with adapters.AdapterSetup(name):

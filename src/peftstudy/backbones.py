@@ -66,7 +66,7 @@ def load(
         raise StudyError(f"{folder}: cannot be loaded ({' '.join(str(error).split())[:300]}).") from error
     prefix = model.base_model_prefix
     fresh = frozenset(report["missing_keys"])
-    body = sorted(name for name in fresh if name.startswith((f"{prefix}.embeddings.", f"{prefix}.encoder.")))
+    body = sorted(name for name in fresh if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."))
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
     if labels:
@@ -93,7 +93,8 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
     shape = read_shape(folder)
     with _quiet(), whole_folder(output) as temporary:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        transformers.AutoModel.from_config(config, add_pooling_layer=shape.pooler).save_pretrained(temporary)
+        pooling = {"add_pooling_layer": shape.pooler} if shape.family in ("bert", "roberta") else {}
+        transformers.AutoModel.from_config(config, **pooling).save_pretrained(temporary)
         _copy(_tokenizer_files(folder), temporary)
 
 

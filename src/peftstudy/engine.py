@@ -74,7 +74,7 @@ class Engine:
         if not attentions or not plain_attention:
             self.tricks -= {"packed"}
         self.tricks -= {"cut"} if "packed" in self.tricks else {"read", "folded", "cached"}
-        if not frozen or frozen_body.drops(model):
+        if not frozen or frozen_body.drops(model) or hasattr(model.base_model, "embeddings_project"):
             self.tricks -= {"cached"}
         if "read" not in self.tricks:
             self.tricks -= {"folded"}

@@ -55,7 +55,10 @@ class Part(nn.Module):
 
 def tensors(model: Any, shape: Shape) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
     """Yield module, name and parameter of all that the backbone's weights hold, in a fixed order."""
-    for path, module in model.base_model.named_modules():
+    modules = dict(model.base_model.named_modules())
+    if shape.pooler and shape.family == "modernbert":
+        modules |= {f"head.{path}": module for path, module in model.head.named_modules()}
+    for path, module in modules.items():
         if path.startswith("pooler") and not shape.pooler:
             continue
         for name, parameter in module.named_parameters(recurse=False):

@@ -25,6 +25,10 @@ class IA3(Method):
         )
         return inject(model, config)
 
+    def skip(self, shape):
+        fused = shape.about.places["key"] == shape.about.places["query"]
+        return "its keys and values are made by one matrix with the queries" if fused else None
+
     def no_decay(self, name):
         # The vectors multiply: decay would pull what they scale towards zero.
         return "ia3_l" in name or super().no_decay(name)

@@ -33,6 +33,8 @@ class Words(Method):
         return f"tokens {self.tokens}: must be at least 1" if self.tokens < 1 else None
 
     def skip(self, shape):
+        if shape.about.prompt:
+            return shape.about.prompt
         # The text's first token, one word and the end marker.
         room = min(shape.positions - 3, shape.vocabulary)
         return f"{self.tokens} prompt tokens, and room for {room}" if self.tokens > room else None
