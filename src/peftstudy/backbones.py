@@ -55,6 +55,8 @@ def load(
     shape = read_shape(folder)
     if used := [name for name in read_tensors(folder) if name.startswith("classifier.")]:
         raise StudyError(f"{folder}: is fine-tuned already (its weights hold {used[0]}); give a bare backbone.")
+    if not shape.about.sdpa:
+        attention = "eager"
     seed_torch(seed, "head")
     try:
         with _quiet():

@@ -26,6 +26,8 @@ class Family:
     without: the sizes of SIZES that it has not.
     position_offset: rows of the position table before the first token's: RoBERTa counts from its padding id, 1,
     plus one.
+    sdpa: whether it may use torch's attention: transformers has none for some, and under DistilBERT's the prefixes of
+    the adapters library let tokens attend to padding.
     prompt: why words cannot be put behind the first token, if they cannot.
     """
 
@@ -34,6 +36,7 @@ class Family:
     spelt: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     position_offset: int = 0
+    sdpa: bool = True
     prompt: str = ""
 
     def list_of_layers(self, body: Any) -> list[nn.Module]:
@@ -70,7 +73,7 @@ _DEBERTA = {name: f"{place}_proj" if ".self." in place else place for name, plac
 FAMILIES: Mapping[str, Family] = {
     "bert": Family("encoder.layer", _BERT),
     "roberta": Family("encoder.layer", _BERT, position_offset=2),
-    "electra": Family("encoder.layer", _BERT),
+    "electra": Family("encoder.layer", _BERT, sdpa=False),
     "distilbert": Family(
         "transformer.layer",
         _DISTILBERT,
@@ -81,11 +84,13 @@ FAMILIES: Mapping[str, Family] = {
             "num_attention_heads": "n_heads",
         },
         without=("type_vocab_size",),
+        sdpa=False,
         prompt="it numbers positions by itself, so that a prompt behind the first token would move the text's",
     ),
     "deberta-v2": Family(
         "encoder.layer",
         _DEBERTA,
+        sdpa=False,
         prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
     ),
     "modernbert": Family(

@@ -72,9 +72,8 @@ class Shape:
     @property
     def norms(self) -> int:
         """The number of layer norms that are as wide as the hidden states."""
-        # ModernBERT's first layer has one, for another stands before it; and there is one behind the last layer.
-        outside = {"modernbert": 1, "deberta-v2": bool(self.relative)}.get(self.family, 0)
-        return 2 * self.layers + outside
+        # ModernBERT's first layer has one less, and there is one behind the last layer.
+        return 2 * self.layers + bool(self.relative)
 
     @property
     def norm_parameters(self) -> int:
@@ -106,8 +105,7 @@ class Shape:
 
     @property
     def pooler_parameters(self) -> int:
-        rest = {"modernbert": self.hidden}.get(self.family, self.hidden)  # its norm, and BERT's bias
-        return self.pooler * (self.hidden**2 + rest)
+        return self.pooler * (self.hidden**2 + self.hidden)  # a matrix, and its bias or a layer norm
 
     @property
     def other_parameters(self) -> int:

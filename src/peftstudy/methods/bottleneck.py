@@ -109,10 +109,10 @@ class Invertible(Pfeiffer):
     configuration = "SeqBnInvConfig"
 
     def skip(self, shape):
-        return f"the hidden width {shape.hidden} cannot be halved twice" if shape.hidden % 4 else None
+        return f"the embeddings' width {shape.embedding} cannot be halved twice" if shape.embedding % 4 else None
 
     def count(self, shape):
-        half, inner = shape.hidden // 2, shape.hidden // 4
+        half, inner = shape.embedding // 2, shape.embedding // 4
         return super().count(shape) + 2 * (2 * half * inner + inner + half)
 
 

@@ -34,6 +34,9 @@ class MAM(Added):
     def problem(self):
         return next((problem for part in self.parts() if (problem := part.problem())), None)
 
+    def skip(self, shape):
+        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
+
     def config(self, shape):
         from adapters import ConfigUnion
 
@@ -72,6 +75,11 @@ class UniPELT(Added):
         if self.rank < 1 or self.alpha <= 0:
             return f"rank {self.rank}, alpha {self.alpha}: want 1 or more, and above 0"
         return next((problem for part in self.parts() if (problem := part.problem())), None)
+
+    def skip(self, shape):
+        if shape.relative:
+            return "its matrices for queries are applied to relative positions, too, of which a gate can make no mean"
+        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
 
     def config(self, shape):
         from adapters import LoRAConfig, UniPELTConfig

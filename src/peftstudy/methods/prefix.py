@@ -28,6 +28,9 @@ class Prefix(Added):
         if self.tokens < 1 or (self.inner is not None and self.inner < 1):
             return f"tokens {self.tokens}, inner {self.inner}: each must be at least 1"
 
+    def skip(self, shape):
+        return "the adapters library has no prefix for it" if shape.family == "modernbert" else None
+
     def config(self, shape):
         from adapters import PrefixTuningConfig
 
