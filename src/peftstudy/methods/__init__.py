@@ -118,6 +118,13 @@ class Method(ABC):
         return {field.name: field.default for field in fields(cls)}
 
 
+LEFT_OUT: Mapping[str, str] = {
+    "adapterfusion": "it mixes adapters that were trained on other tasks, and a study's runs start from a backbone",
+    "lily": "its router takes a mean over the batch, so that a text's answer depends on its neighbours",
+    "multitask-prompt": "it needs several tasks at once",
+}
+"""Known methods that are no part of this, and why."""
+
 _registry: Registry[Method] = Registry(__name__, "method")
 register = _registry.register
 registered = _registry.all
@@ -130,6 +137,8 @@ def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (
     the wrong type, and a value that the method refuses.
     """
     where = where or f"methods.{name}"
+    if name in LEFT_OUT:
+        raise StudyError(f"{where}: {name} is left out: {LEFT_OUT[name]}.")
     cls = _registry.find(name, where)
     values = {key: freeze(value) for key, value in dict(options).items()}
     hints = typing.get_type_hints(cls)
