@@ -38,6 +38,7 @@ RELATIVE = {
     "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
 }  # fmt: skip
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
+MODERNBERT = {"local_attention": 8, "reference_compile": False}
 BACKBONES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "bert": ("bert", SIZES | TYPES | {"pooler": False}),
     "bert-with-pooler": ("bert", SIZES | TYPES | {"pooler": True}),
@@ -45,7 +46,8 @@ BACKBONES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "electra": ("electra", SIZES | TYPES | {"embedding_size": 16}),
     "distilbert": ("distilbert", DISTILBERT),
     "deberta-v2": ("deberta-v2", SIZES | RELATIVE),
-    "modernbert": ("modernbert", SIZES | SPECIAL | {"local_attention": 8, "reference_compile": False}),
+    "modernbert": ("modernbert", SIZES | SPECIAL | MODERNBERT),
+    "modernbert-with-head": ("modernbert", SIZES | SPECIAL | MODERNBERT),
 }
 """Families, and the sizes of the bodies that stand for them: random ones, but otherwise as published."""
 
@@ -64,7 +66,8 @@ def folder(backbone: str) -> Path:
     path = Path(_folders().name) / backbone
     config = transformers.AutoConfig.for_model(family, **sizes)
     torch.manual_seed(0)
-    transformers.AutoModel.from_config(config, **pooling).save_pretrained(path)
+    kind = transformers.AutoModelForMaskedLM if backbone.endswith("-head") else transformers.AutoModel
+    kind.from_config(config, **pooling).save_pretrained(path)
     return path
 
 

@@ -161,8 +161,10 @@ class Engine:
         ids: texts of one length, shape (texts, length). read: the same shape, booleans.
         """
         if "packed" not in self.tricks:
-            places = np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position
-            inputs = self._tensors({"input_ids": ids, "position_ids": places})
+            inputs = {"input_ids": ids}
+            if self._first_position:  # RoBERTa would count by what is padding, which a masked token may be turned into
+                inputs["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position
+            inputs = self._tensors(inputs)
             found = self.model.base_model(**inputs).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))

@@ -82,6 +82,9 @@ FAMILIES: Mapping[str, Family] = {
             "num_hidden_layers": "n_layers",
             "intermediate_size": "hidden_dim",
             "num_attention_heads": "n_heads",
+            "hidden_act": "activation",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
         },
         without=("type_vocab_size",),
         sdpa=False,
@@ -96,6 +99,7 @@ FAMILIES: Mapping[str, Family] = {
     "modernbert": Family(
         "layers",
         _MODERNBERT,
+        {"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
         without=("type_vocab_size",),
         prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
     ),

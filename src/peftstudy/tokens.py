@@ -85,7 +85,7 @@ def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
 
     tokenizer: a fast Hugging Face tokenizer. Pairs are cut longest text first.
     """
-    backend = tokenizer.backend_tokenizer
+    backend, tells_apart = tokenizer.backend_tokenizer, "token_type_ids" in tokenizer.model_input_names
     backend.no_padding()
     backend.enable_truncation(max_length, strategy="longest_first")
     ids, lengths, second, truncated = [], [], [], []
@@ -93,7 +93,7 @@ def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
         length = len(encoding.ids)
         ids.extend(encoding.ids)
         lengths.append(length)
-        types = encoding.type_ids
+        types = encoding.type_ids if tells_apart else ()
         second.append(types.index(1) if 1 in types else length)
         truncated.append(bool(encoding.overflowing))
     size = tokenizer.vocab_size + len(tokenizer.get_added_vocab())
