@@ -66,7 +66,7 @@ def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, da
     folder = make_backbone(family)
     plain = gradients(an_engine(folder, method, "plain"), data)
     fast = an_engine(folder, method, "fast")
-    if methods.registered()[method].plain_attention:
+    if methods.create(method).plain_attention:
         assert fast[0].tricks == set(TRICKS) - {"cut"} - ({"cached"} if method != "head" else set())
     else:
         assert fast[0].tricks == {"cut", "dropout", "embeddings"}

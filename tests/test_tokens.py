@@ -45,7 +45,7 @@ def test_long_texts_are_cut_and_counted(bert):
 
 def test_pairs_are_marked_where_the_backbone_tells_them_apart(make_backbone):
     table = pd.DataFrame({"text": ["the old stone"], "text_pair": ["a new river"], "label": [0]})
-    for family, marked in (("bert", True), ("roberta", False)):
+    for family, marked in (("bert", True), ("roberta", False), ("distilbert", False), ("electra", True)):
         plain = tokenizer(make_backbone(family))
         found = tokens.encode(table, plain, 32)
         batch = found.batch(np.array([0]))

@@ -6,6 +6,7 @@ import torch
 
 from peftstudy import backbones, methods, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
+from peftstudy.families import FAMILIES
 from peftstudy.specs import Training
 
 SETTINGS = Training(epochs=2, batch_size=16, micro_batch_size=4, learning_rate=3e-3)
@@ -156,6 +157,22 @@ def test_evaluation_keeps_the_order_of_examples(bert, data):
     single = [training.evaluate(run.engine, run.task, data, index[i : i + 1], "float32") for i in range(4)]
     alone = [scored.answers["logits"].to_pylist()[0] for scored in single]
     assert np.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns_by_the_engine_and_is_scored_as_by_the_plain_loop(family, make_backbone, make_tokens):
+    data = tokens.load(make_tokens(family))
+    settings = dataclasses.replace(SETTINGS, epochs=8)
+    run = a_run(make_backbone(family), settings)
+    packed = family in ("bert", "roberta", "electra")
+    assert ("packed" in run.engine.tricks, "cut" in run.engine.tricks) == (packed, not packed)
+    history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history
+    assert history[-1].training_loss < 0.9 * history[0].training_loss
+    found = training.evaluate(run.engine, run.task, data, VALIDATION, "float32").logits
+    plain = a_run(make_backbone(family), dataclasses.replace(settings, engine="plain"))
+    methods.load_trained(plain.model, methods.trained_state(run.model))
+    expected = training.evaluate(plain.engine, plain.task, data, VALIDATION, "float32").logits
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

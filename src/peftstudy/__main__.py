@@ -44,6 +44,11 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         "list the methods, with what they train",
         {"--backbone": {"type": Path, "help": "a backbone's folder, to count trained parameters"}},
     ),
+    "check-method": (
+        commands.check_method,
+        "hold a method, of one's own too, against the contract on tiny bodies of all families",
+        {"method": {"help": "its name, or its file"}, "--options": {"default": "{}", "help": "in JSON"}},
+    ),
     "aclimdb": (
         commands.aclimdb,
         "turn the public IMDb archive into JSON Lines files",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +36,12 @@ class Loaded:
     head: frozenset[str]
 
 
-def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sdpa") -> Loaded:
+def load(
+    folder: Path, task: Task, classes: int, seed: int, attention: str = "sdpa", labels: Sequence[str] = ()
+) -> Loaded:
     """Return the backbone with a fresh head for the task, in float32, in evaluation mode.
+
+    labels: the names of the classes, for the model's configuration.
 
     seed: fixes the head's initial values, bit for bit, whatever method comes after.
     The head is what the weights do not hold: BERT's classifier, and its pooler when masked-language
@@ -51,6 +55,8 @@ def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sd
     shape = read_shape(folder)
     if used := [name for name in read_tensors(folder) if name.startswith(("classifier.", "qa_outputs."))]:
         raise StudyError(f"{folder}: is fine-tuned already (its weights hold {used[0]}); give a bare backbone.")
+    if not shape.about.sdpa:
+        attention = "eager"
     seed_torch(seed, "head")
     try:
         with _quiet():
@@ -62,9 +68,11 @@ def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sd
         raise StudyError(f"{folder}: cannot be loaded ({' '.join(str(error).split())[:300]}).") from error
     prefix = model.base_model_prefix
     fresh = frozenset(report["missing_keys"])
-    body = sorted(name for name in fresh if name.startswith((f"{prefix}.embeddings.", f"{prefix}.encoder.")))
+    body = sorted(name for name in fresh if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."))
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
+    if labels:
+        model.config.id2label = dict(enumerate(labels))
     return Loaded(model.eval(), fresh)
 
 
@@ -93,7 +101,8 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
     shape = read_shape(folder)
     with _quiet(), whole_folder(output) as temporary:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        transformers.AutoModel.from_config(config, add_pooling_layer=shape.pooler).save_pretrained(temporary)
+        pooling = {"add_pooling_layer": shape.pooler} if shape.family in ("bert", "roberta") else {}
+        transformers.AutoModel.from_config(config, **pooling).save_pretrained(temporary)
         _copy(_tokenizer_files(folder), temporary)
 
 

@@ -9,6 +9,7 @@ import yaml
 from peftstudy import methods, schema, tasks
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
+from peftstudy.families import FAMILIES
 from peftstudy.specs import Backbone, Dataset, Pretraining
 from peftstudy.study import Study
 
@@ -188,8 +189,7 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
     if hidden % heads:
         raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
-    # RoBERTa counts positions from 2.
-    room = shape.get("max_position_embeddings", 512) - (2 if pretrain.family == "roberta" else 0)
+    room = shape.get("max_position_embeddings", 512) - FAMILIES[pretrain.family].position_offset
     if pretrain.block_length > room:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
 

@@ -84,15 +84,17 @@ class Checkpoints:
             file.seek(0)
             file.write(hashing.sha256.digest())
 
-    def restore(self, run: Resumable) -> None:
-        """Put a run where its checkpoint left it; a damaged one, or another run's, is passed over."""
+    def restore(self, run: Resumable) -> bool:
+        """Put a run where its checkpoint left it, if there is one; a damaged one, or another run's, is passed over."""
         if self.path is None or not self.path.exists():
-            return
+            return False
         content = self.path.read_bytes()
         size = hashlib.sha256().digest_size
         if hashlib.sha256(content[size:]).digest() != content[:size]:
             log.warning("%s: a damaged checkpoint (its checksum differs); starting afresh", self.path)
-            return
+            return False
         found = torch.load(io.BytesIO(content[size:]), map_location=run.device, weights_only=True)
-        if found["key"] == self.key:
-            run.restore(found["state"])
+        if found["key"] != self.key:
+            return False
+        run.restore(found["state"])
+        return True

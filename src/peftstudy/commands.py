@@ -35,6 +35,19 @@ def methods(backbone: Path | None) -> None:
     from peftstudy import backbones, listing
 
     print(listing.methods_table(backbones.read_shape(backbone) if backbone else None))
+    print(listing.limits_table(), end="")
+
+
+def check_method(method: str, options: str) -> None:
+    from peftstudy import contract, methods
+    from peftstudy.errors import StudyError
+
+    try:
+        chosen = json.loads(options)
+    except ValueError as error:
+        raise StudyError(f"--options: found {options!r}, want a block in JSON ({error}).") from None
+    for line in contract.check(methods.create(method, chosen, method)):
+        print(line, flush=True)
 
 
 def aclimdb(archive: Path, output: Path) -> str:
@@ -181,9 +194,11 @@ def draw(study: Path, results: Path, output: Path) -> str:
 def tabulate(study: Path, results: Path, output: Path) -> str:
     from peftstudy import methods, tables
 
-    described = {name: (method.citation, method.trains) for name, method in methods.registered().items()}
+    asked = load_study(study)
+    found = {spec.method: methods.create(spec.method, spec.options) for spec in asked.methods.values()}
+    described = {name: (method.citation, method.trains) for name, method in found.items()}
     with files.whole_folder(output) as folder:
-        tables.write(results / "metrics", results / "statistics", folder, load_study(study), described)
+        tables.write(results / "metrics", results / "statistics", folder, asked, described)
         return f"{output}, {len(list(folder.iterdir()))} tables"
 
 

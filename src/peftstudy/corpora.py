@@ -58,11 +58,12 @@ def read_corpus(
 def train_tokenizer(family: str, texts: list[str], vocabulary: int, positions: int) -> Any:
     """Train the family's own kind of tokenizer on the texts; return it as a fast Hugging Face tokenizer.
 
-    bert: lower-cased WordPiece (Devlin et al., 2019); roberta: byte-level BPE (Liu et al., 2019).
+    roberta, modernbert: byte-level BPE (Liu et al., 2019). All others: lower-cased WordPiece (Devlin et al., 2019),
+    which is not DeBERTa's own, a unigram model.
     positions: the longest input in tokens. Raises StudyError when the texts have too few words for
     the vocabulary.
     """
-    tokenizer = TRAINERS[family](texts, vocabulary)
+    tokenizer = _byte_level_bpe(texts, vocabulary) if family in BYTE_LEVEL else _wordpiece(texts, vocabulary, family)
     if tokenizer.backend_tokenizer.get_vocab_size() != vocabulary:
         found = tokenizer.backend_tokenizer.get_vocab_size()
         raise StudyError(
@@ -72,9 +73,9 @@ def train_tokenizer(family: str, texts: list[str], vocabulary: int, positions: i
     return tokenizer
 
 
-def _wordpiece(texts: list[str], vocabulary: int) -> Any:
+def _wordpiece(texts: list[str], vocabulary: int, family: str) -> Any:
     from tokenizers.implementations import BertWordPieceTokenizer
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizerFast, DistilBertTokenizerFast
 
     trainer = BertWordPieceTokenizer(lowercase=True)
     # The library numbers the inner letters (##a) in the order of a hash map, another one in each
@@ -89,7 +90,9 @@ def _wordpiece(texts: list[str], vocabulary: int) -> Any:
         texts, vocab_size=vocabulary, min_frequency=2, show_progress=False, special_tokens=special
     )
     plain = BertWordPieceTokenizer(dict(sorted(trainer.get_vocab().items(), key=lambda item: item[1])), lowercase=True)
-    return BertTokenizerFast(tokenizer_object=plain._tokenizer, do_lower_case=True)
+    # DistilBERT's is BERT's, but for token types, which the model does not take.
+    kind = DistilBertTokenizerFast if family == "distilbert" else BertTokenizerFast
+    return kind(tokenizer_object=plain._tokenizer, do_lower_case=True)
 
 
 def _byte_level_bpe(texts: list[str], vocabulary: int) -> Any:
@@ -108,7 +111,8 @@ def _byte_level_bpe(texts: list[str], vocabulary: int) -> Any:
     return RobertaTokenizerFast(tokenizer_object=plain._tokenizer)
 
 
-TRAINERS = {"bert": _wordpiece, "roberta": _byte_level_bpe}
+BYTE_LEVEL = ("roberta", "modernbert")
+"""The families whose tokenizers work on bytes."""
 
 
 def blocks(texts: list[str], tokenizer: Any, length: int, max_tokens: int | None) -> np.ndarray:

@@ -81,7 +81,7 @@ class Engine:
         self.tricks -= {"cut"} if "packed" in self.tricks else {"read", "folded", "cached"}
         if not reads_first:
             self.tricks -= {"folded", "cached"}
-        if not frozen or frozen_body.drops(model):
+        if not frozen or frozen_body.drops(model) or hasattr(model.base_model, "embeddings_project"):
             self.tricks -= {"cached"}
         if "read" not in self.tricks:
             self.tricks -= {"folded"}
@@ -185,8 +185,10 @@ class Engine:
         ids: texts of one length, shape (texts, length). read: the same shape, booleans.
         """
         if "packed" not in self.tricks:
-            places = np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position
-            inputs = self._tensors({"input_ids": ids, "position_ids": places})
+            inputs = {"input_ids": ids}
+            if self._first_position:  # RoBERTa would count by what is padding, which a masked token may be turned into
+                inputs["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position
+            inputs = self._tensors(inputs)
             found = self.model.base_model(**inputs).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))

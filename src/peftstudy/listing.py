@@ -1,9 +1,10 @@
 """The table of `peftstudy methods`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peftstudy.methods import Method, registered
+from peftstudy.families import FAMILIES
+from peftstudy.methods import LEFT_OUT, Method, registered
 from peftstudy.shapes import Shape
 
 
@@ -20,6 +21,26 @@ def methods_table(shape: Shape | None = None, methods: Mapping[str, type[Method]
         if shape:
             cells.append(_parameters(method(), shape))
         rows.append((*cells, method.citation))
+    return _aligned(rows)
+
+
+def limits_table(methods: Mapping[str, type[Method]] | None = None) -> str:
+    """Return what is impossible: a row a method and family, with the reason, then what is left out for all.
+
+    Of the methods with their default options, on bodies as large as published ones.
+    """
+    methods = registered() if methods is None else methods
+    rows = [("method", "family", "impossible, for")]
+    for name, method in methods.items():
+        for family in FAMILIES:
+            relative = 512 if family == "deberta-v2" else 0
+            if reason := method().skip(Shape(family, 768, 12, 3072, 12, 30522, 512, 2, relative=relative)):
+                rows.append((name, family, reason))
+    rows += [(name, "any", reason) for name, reason in LEFT_OUT.items()]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"

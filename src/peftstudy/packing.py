@@ -195,8 +195,8 @@ def folded_attention(
 
 def first_position(model: nn.Module) -> int:
     """Return the position of a text's first token: RoBERTa counts on from its padding id."""
-    embeddings = next(module for module in model.modules() if hasattr(module, "position_embeddings"))
-    padding = embeddings.position_embeddings.padding_idx
+    tables = (getattr(module, "position_embeddings", None) for module in model.modules())
+    padding = next((table.padding_idx for table in tables if isinstance(table, nn.Embedding)), None)
     return 0 if padding is None else padding + 1
 
 

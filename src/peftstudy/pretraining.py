@@ -1,4 +1,4 @@
-"""sources -> backbones: train a BERT- or RoBERTa-shaped model by masked-language modelling."""
+"""sources -> backbones: train an encoder from random weights by masked-language modelling."""
 
 import logging
 import math
@@ -16,13 +16,22 @@ from peftstudy import corpora, dropout, files
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
+from peftstudy.families import FAMILIES
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining
 from peftstudy.training import autocast, schedule
 
 log = logging.getLogger(__name__)
 
-CLASSES = {"bert": ("BertConfig", "BertForMaskedLM"), "roberta": ("RobertaConfig", "RobertaForMaskedLM")}
+FIXED: dict[str, dict[str, Any]] = {
+    # As DeBERTa-v3's (He et al., 2023), but for the number of buckets, which suits short texts.
+    "deberta-v2": {
+        "relative_attention": True, "position_buckets": 32, "share_att_key": True, "norm_rel_ebd": "layer_norm",
+        "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
+    },
+    "modernbert": {"reference_compile": False},  # compiling takes longer than it saves on small models
+}  # fmt: skip
+"""What the configuration of a family says beside the sizes."""
 REPORT_EVERY = 100  # steps over which the reported loss is a mean
 CHECKPOINT_SECONDS = 60
 BETAS, WEIGHT_DECAY, WARMUP = (0.9, 0.98), 0.01, 0.06  # Liu et al. (2019), table 9
@@ -63,7 +72,7 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
 
 def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
     options = dict(settings.tokenizer)
-    positions = dict(settings.shape).get("max_position_embeddings", 512) - (2 if settings.family == "roberta" else 0)
+    positions = dict(settings.shape).get("max_position_embeddings", 512) - FAMILIES[settings.family].position_offset
     if "folder" not in options:
         return corpora.train_tokenizer(settings.family, texts, options["vocabulary"], positions)
     from transformers import AutoTokenizer, BertTokenizerFast, RobertaTokenizerFast
@@ -73,23 +82,27 @@ def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
         raise StudyError(f"pretrain.tokenizer.folder: {folder} is not a folder.")
     if (folder / "tokenizer_config.json").exists():
         return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-    plain = {"bert": BertTokenizerFast, "roberta": RobertaTokenizerFast}[settings.family]
+    plain = RobertaTokenizerFast if settings.family in corpora.BYTE_LEVEL else BertTokenizerFast
     return plain.from_pretrained(folder, local_files_only=True, model_max_length=positions)
 
 
 def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     import transformers
 
-    config_class, model_class = CLASSES[settings.family]
-    shape = dict(settings.shape)
+    about = FAMILIES[settings.family]
+    shape = {about.spelt.get(name, name): value for name, value in settings.shape} | FIXED.get(settings.family, {})
+    if settings.family == "electra":
+        shape.setdefault("embedding_size", shape.get("hidden_size", 256))
     ids = {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.cls_token_id,
         "eos_token_id": tokenizer.sep_token_id,
     }
-    config = getattr(transformers, config_class)(vocab_size=len(tokenizer), **ids, **shape)
+    if settings.family == "modernbert":
+        ids |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
+    config = transformers.AutoConfig.for_model(settings.family, vocab_size=len(tokenizer), **ids, **shape)
     torch.manual_seed(settings.seed)
-    model = getattr(transformers, model_class)(config)
+    model = transformers.AutoModelForMaskedLM.from_config(config)
     # A text is seen once or twice, so there is nothing to overfit (Lan et al., 2020, section 4.8, drop
     # dropout for far longer training). The configuration keeps its rates for adaptation.
     dropout.stop([model])
@@ -176,9 +189,22 @@ def add_gradients(run: MaskedRun, ids: np.ndarray) -> float:
     rng, model = np.random.default_rng([run.settings.seed, 1, run.step]), run.model
     hidden, chosen = corpora.mask_tokens(ids, rng, run.special, model.config.vocab_size)
     targets = torch.from_numpy(ids[chosen]).to(run.device, torch.long)
-    head = model.cls if hasattr(model, "cls") else model.lm_head
     with autocast(run.device, run.settings.precision):
-        logits = head(run.engine.states(hidden.astype(np.int64), chosen))
+        logits = vocabulary_logits(model, run.engine.states(hidden.astype(np.int64), chosen))
     loss = F.cross_entropy(logits.float(), targets, reduction="sum") / max(1, len(targets))
     loss.backward()
     return float(loss.detach())
+
+
+def vocabulary_logits(model: Any, states: torch.Tensor) -> torch.Tensor:
+    """Return what a masked language model makes of its body's states, shape (tokens, width) -> (tokens, vocabulary)."""
+    match model.config.model_type:
+        case "electra":
+            return model.generator_lm_head(model.generator_predictions(states))
+        case "distilbert":
+            return model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(states))))
+        case "modernbert":
+            return model.decoder(model.head(states))
+        case "roberta":
+            return model.lm_head(states)
+    return model.cls(states)

@@ -10,18 +10,19 @@ from peftstudy.shapes import Shape
 
 
 class Prompted(nn.Module):
-    """Put `tokens` trained vectors behind the first token of every text.
+    """Put trained vectors behind the first token of every text.
+
+    prompt: the vectors, shape (tokens, width), or a module that makes them from nothing.
 
     They join the word embeddings, so that the backbone adds positions and token types to them and
     normalises them with the text. Attention knows order by position embeddings alone, hence only
     the first place, which the head reads, matters to where they stand.
     """
 
-    def __init__(self, model: nn.Module, tokens: int, shape: Shape):
+    def __init__(self, model: nn.Module, prompt: Tensor | nn.Module, tokens: int, shape: Shape):
         super().__init__()
         self.model = model
-        chosen = torch.randperm(shape.vocabulary)[:tokens]
-        self.prompt = nn.Parameter(self._embed(chosen).detach().clone())
+        self.prompt = nn.Parameter(prompt) if isinstance(prompt, Tensor) else prompt
         self.offset = first_position(model)
         last = self.offset + shape.positions
         self.register_buffer("positions", torch.arange(last - tokens, last), persistent=False)
@@ -41,30 +42,83 @@ class Prompted(nn.Module):
             return self._packed(input_ids, token_type_ids, position_ids)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        prompt = self.vectors()
         # As transformers counts for RoBERTa, padding not counted; where BERT's padding stands is never attended to.
         places = (mask.cumsum(1) * mask + self.offset - 1).clamp(min=0)
         rows = len(input_ids)
         return self.model(
-            inputs_embeds=_behind_first(self._embed(input_ids), self.prompt.expand(rows, -1, -1)),
-            attention_mask=_behind_first(mask, mask.new_ones(rows, len(self.prompt))),
-            token_type_ids=_behind_first(types, types.new_zeros(rows, len(self.prompt))),
+            inputs_embeds=_behind_first(self._embed(input_ids), prompt.expand(rows, -1, -1)),
+            attention_mask=_behind_first(mask, mask.new_ones(rows, len(prompt))),
+            token_type_ids=_behind_first(types, types.new_zeros(rows, len(prompt))),
             position_ids=_behind_first(places, self.positions.expand(rows, -1)),
         )
 
     def _packed(self, input_ids: Tensor, token_type_ids: Tensor, position_ids: Tensor) -> Any:
+        prompt = self.vectors()
         copies = torch.ones_like(input_ids[0])
-        copies[position_ids[0] == self.offset] += len(self.prompt)  # each text's first token makes room behind it
+        copies[position_ids[0] == self.offset] += len(prompt)  # each text's first token makes room behind it
         token = torch.arange(len(copies), device=copies.device).repeat_interleave(copies)
         within = torch.arange(len(token), device=copies.device) - (copies.cumsum(0) - copies)[token]
         place = torch.where(within > 0, len(copies) + within - 1, token)  # behind all the text stands one prompt
         return self.model(
-            inputs_embeds=torch.cat([self._embed(input_ids)[0], self.prompt])[place][None],
+            inputs_embeds=torch.cat([self._embed(input_ids)[0], prompt])[place][None],
             token_type_ids=torch.cat([token_type_ids[0], torch.zeros_like(self.positions)])[place][None],
             position_ids=torch.cat([position_ids[0], self.positions])[place][None],
         )
 
+    def vectors(self) -> Tensor:
+        """Return the prompt, shape (tokens, width)."""
+        return self.prompt() if isinstance(self.prompt, nn.Module) else self.prompt
+
     def _embed(self, words: Tensor) -> Tensor:
-        return self.model.base_model.get_input_embeddings()(words)
+        return embed(self.model, words)
+
+
+class Encoder(nn.Module):
+    """A prompt that a network makes from trained vectors: peft's, as in P-tuning (Liu et al., 2021)."""
+
+    def __init__(self, tokens: int, width: int, inner: int, kind: str):
+        from peft import PromptEncoder, PromptEncoderConfig
+
+        super().__init__()
+        config = PromptEncoderConfig(
+            encoder_reparameterization_type=kind, num_virtual_tokens=tokens, token_dim=width,
+            num_transformer_submodules=1, encoder_hidden_size=inner, encoder_dropout=0.0,
+        )  # fmt: skip
+        self.network = PromptEncoder(config)
+        self.register_buffer("tokens", torch.arange(tokens), persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.network(self.tokens[None])[0]
+
+
+def random_vectors(model: Any, tokens: int) -> Tensor:
+    """Return vectors with the backbone's own spread: what its word embeddings were drawn with at first."""
+    return torch.randn(tokens, model.base_model.get_input_embeddings().weight.shape[1]) * model.config.initializer_range
+
+
+def words(model: Any, tokens: int, vocabulary: int) -> Tensor:
+    """Return the embeddings of words drawn from the whole vocabulary."""
+    return embed(model, torch.randperm(vocabulary)[:tokens]).detach().clone()
+
+
+def labels(model: Any, tokens: int, vocabulary: int) -> Tensor:
+    """Return the embeddings of the labels' names, the mean of several pieces, then words (Lester et al., 2021).
+
+    The names are those in the model's configuration, and its folder holds the tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.config.name_or_path, use_fast=True, local_files_only=True)
+    names = [model.config.id2label[number] for number in sorted(model.config.id2label)][:tokens]
+    pieces = [tokenizer(name, add_special_tokens=False)["input_ids"] for name in names]
+    vectors = [embed(model, torch.tensor(ids or [tokenizer.unk_token_id])).mean(0, keepdim=True) for ids in pieces]
+    return torch.cat([*vectors, words(model, tokens, vocabulary)])[:tokens].detach()
+
+
+def embed(model: Any, words: Tensor) -> Tensor:
+    """Return the backbone's embeddings of words by number."""
+    return model.base_model.get_input_embeddings()(words)
 
 
 def _behind_first(text: Tensor, prompt: Tensor) -> Tensor:

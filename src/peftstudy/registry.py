@@ -1,21 +1,30 @@
 """Things that are known by name and live one to a file of a package."""
 
 import importlib
+import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Generic, TypeVar
 
-from peftstudy.errors import unknown
+from peftstudy.errors import StudyError, unknown
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The classes of one package by their registered names; a new file joins unasked."""
+    """The classes of one package by their registered names; a new file joins unasked.
+
+    So do the modules that other installed packages name as entry points, in the group of the package's name,
+    and single files outside any package, by their paths.
+    """
 
     def __init__(self, package: str, kind: str):
         self.package, self.kind = package, kind
         self._classes: dict[str, type[T]] = {}
+        self._files: dict[Path, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Return the decorator that files a class under `name` (kebab-case: it becomes part of a path)."""
@@ -30,14 +39,41 @@ class Registry(Generic[T]):
         return file
 
     def all(self) -> dict[str, type[T]]:
-        """Return every registered class, sorted by name; imports each module of the package once."""
+        """Return every registered class but those of files, sorted by name; imports each module once."""
         for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
             importlib.import_module(f"{self.package}.{module.name}")
-        return dict(sorted(self._classes.items()))
+        for entry in entry_points(group=self.package):
+            entry.load()
+        own = set(self._files.values())
+        return {name: cls for name, cls in sorted(self._classes.items()) if cls not in own}
 
     def find(self, name: str, where: str) -> type[T]:
-        """Return the class of that name; an unknown one is a StudyError with the nearest spelling."""
+        """Return the class of that name, or of the file of that path.
+
+        A StudyError tells the nearest spelling of an unknown name, or what is wrong with the file.
+        """
         known = self.all()
+        if name.endswith(".py"):
+            return self._of_file(Path(name).expanduser().resolve(), f"{where}: {name}")
         if name not in known:
             raise unknown(where, self.kind, name, known)
         return known[name]
+
+    def _of_file(self, path: Path, where: str) -> type[T]:
+        if path not in self._files:
+            before = set(self._classes)
+            spec = importlib.util.spec_from_file_location(f"{self.package}_of_{path.stem}", path)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # dataclasses look their module up there
+            try:
+                spec.loader.exec_module(module)
+            except FileNotFoundError:
+                raise StudyError(f"{where}: no such file.") from None
+            except Exception as error:  # whatever a user's file raises
+                raise StudyError(f"{where}: cannot be imported ({type(error).__name__}: {error}).") from error
+            new = sorted(set(self._classes) - before)
+            if len(new) != 1:
+                found = ", ".join(new) or "none"
+                raise StudyError(f"{where}: registers {found}; a file of your own holds one {self.kind}.")
+            self._files[path] = self._classes[new[0]]
+        return self._files[path]

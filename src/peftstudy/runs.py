@@ -217,7 +217,8 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
             f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length, "
             "or set one for this backbone."
         )
-    loaded = backbones.load(inputs.backbone, task, len(data.about["labels"]), spec.seed, method.attention)
+    labels = data.about["labels"]
+    loaded = backbones.load(inputs.backbone, task, len(labels), spec.seed, method.attention, labels)
     adapted = methods.adapt(method, loaded, shape, spec.seed)
     adapted.model.to(inputs.device)
     backbones.seed_torch(spec.seed, "training")  # from here on: dropout

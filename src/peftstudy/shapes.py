@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peftstudy.errors import StudyError, unknown
+from peftstudy.families import FAMILIES, SIZES, Family
 from peftstudy.files import read_json
-
-# Rows of the position table before the first token's: RoBERTa counts from its padding id, 1, plus one.
-POSITION_OFFSETS = {"bert": 0, "roberta": 2}
 
 
 @dataclass(frozen=True)
 class Shape:
     """The sizes of an encoder, and the parameters that follow from them.
 
+    family: one of families.FAMILIES.
     positions: those that tokens can use.
-    pooler: whether its weights hold the pooler that BERT classifies from; without, it is fresh, a part of the head.
+    pooler: whether its weights hold what a classifier reads through (BERT's pooler, ModernBERT's head); without,
+    that is fresh, a part of the head.
+    narrow: the width of the word embeddings where it is not that of the hidden states.
+    position_table: whether absolute positions are embedded. relative: rows of relative ones.
     """
 
     family: str
@@ -33,44 +35,138 @@ class Shape:
     positions: int
     token_types: int
     pooler: bool = False
+    narrow: int | None = None
+    position_table: bool = True
+    relative: int = 0
+
+    @property
+    def about(self) -> Family:
+        return FAMILIES[self.family]
 
     @property
     def position_offset(self) -> int:
-        return POSITION_OFFSETS[self.family]
+        return self.about.position_offset
+
+    @property
+    def embedding(self) -> int:
+        """The width of the word embeddings."""
+        return self.narrow or self.hidden
+
+    @property
+    def biased(self) -> bool:
+        """Whether matrices and layer norms have biases."""
+        return self.family != "modernbert"
+
+    @property
+    def matrices(self) -> Mapping[str, tuple[int, int]]:
+        """The inputs and outputs of the matrices of a layer, by place."""
+        hidden, places = self.hidden, self.about.places
+        sizes = {places[name]: (hidden, hidden) for name in ("query", "key", "value", "attention-output")}
+        inner = self.intermediate
+        if self.family == "modernbert":  # gated: twice as much goes in
+            sizes |= {places["query"]: (hidden, 3 * hidden), places["intermediate"]: (hidden, 2 * inner)}
+        else:
+            sizes |= {places["intermediate"]: (hidden, inner)}
+        return sizes | {places["output"]: (inner, hidden)}
+
+    @property
+    def norms(self) -> int:
+        """The number of layer norms that are as wide as the hidden states."""
+        # ModernBERT's first layer has one less, and there is one behind the last layer.
+        return 2 * self.layers + bool(self.relative)
+
+    @property
+    def norm_parameters(self) -> int:
+        return (1 + self.biased) * (self.embedding + self.norms * self.hidden)
+
+    @property
+    def biases(self) -> int:
+        """The number of single biases of the body, without a pooler's."""
+        if not self.biased:
+            return 0
+        of_matrices = self.layers * sum(outputs for _, outputs in self.matrices.values())
+        return of_matrices + self.embedding + self.norms * self.hidden + bool(self.narrow) * self.hidden
 
     @property
     def embedding_parameters(self) -> int:
-        rows = self.vocabulary + self.positions + self.position_offset + self.token_types
-        return (rows + 2) * self.hidden
+        rows = self.vocabulary + self.position_table * (self.positions + self.position_offset) + self.token_types
+        return (rows + 1 + self.biased) * self.embedding
 
     @property
     def layer_parameters(self) -> int:
-        attention = 4 * (self.hidden**2 + self.hidden)
-        feed_forward = 2 * self.hidden * self.intermediate + self.intermediate + self.hidden
-        return attention + feed_forward + 4 * self.hidden
+        """The parameters of a layer; of ModernBERT's first one, a layer norm less."""
+        matrices = sum((inputs + self.biased) * outputs for inputs, outputs in self.matrices.values())
+        return matrices + 2 * (1 + self.biased) * self.hidden
+
+    def parameters_of(self, layers: Iterable[int]) -> int:
+        """Return the parameters of some layers, by number from 0."""
+        numbers = set(layers)
+        return len(numbers) * self.layer_parameters - (self.family == "modernbert" and 0 in numbers) * self.hidden
 
     @property
     def pooler_parameters(self) -> int:
-        return self.pooler * (self.hidden**2 + self.hidden)
+        return self.pooler * (self.hidden**2 + self.hidden)  # a matrix, and its bias or a layer norm
+
+    @property
+    def other_parameters(self) -> int:
+        """What belongs neither to the embeddings, nor to the layers, nor to a pooler."""
+        projection = (self.embedding + 1) * self.hidden if self.narrow else 0
+        relative = (self.relative + 2) * self.hidden if self.relative else 0
+        return projection + relative + (self.family == "modernbert") * self.hidden
 
     @property
     def parameters(self) -> int:
-        return self.embedding_parameters + self.layers * self.layer_parameters + self.pooler_parameters
+        layers = self.parameters_of(range(self.layers))
+        return self.embedding_parameters + layers + self.pooler_parameters + self.other_parameters
 
 
 def shape_of(config: Mapping[str, Any], pooler: bool = False, where: str = "config.json") -> Shape:
-    """Return the shape that a Hugging Face configuration describes; StudyError for a missing key or another family."""
+    """Return the shape that a Hugging Face configuration describes.
+
+    Raises StudyError for a missing key, another family, or a variant of one whose parameters are not known here.
+    """
     family = config.get("model_type")
-    if family not in POSITION_OFFSETS:
-        raise unknown(where, "model_type", str(family), POSITION_OFFSETS)
-    names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size",
-             "max_position_embeddings", "type_vocab_size")  # fmt: skip
-    for name in names:
-        if not isinstance(config.get(name), int) or config[name] < 1:
-            raise StudyError(f"{where}: {name} is {config.get(name)!r}; a whole number above 0 is needed.")
-    hidden, layers, intermediate, heads, vocabulary, positions, types = (config[name] for name in names)
-    positions -= POSITION_OFFSETS[family]
-    return Shape(family, hidden, layers, intermediate, heads, vocabulary, positions, types, pooler)
+    if family not in FAMILIES:
+        raise unknown(where, "model_type", str(family), FAMILIES)
+    about, sizes = FAMILIES[family], []
+    for size in SIZES:
+        name = about.spelt.get(size, size)
+        least = 0 if family == "deberta-v2" and size == "type_vocab_size" else 1
+        if size in about.without:
+            sizes.append(0)
+        elif not isinstance(config.get(name), int) or config[name] < least:
+            raise StudyError(f"{where}: {name} is {config.get(name)!r}; a whole number above {least - 1} is needed.")
+        else:
+            sizes.append(config[name])
+    sizes[5] -= about.position_offset
+    more = {"electra": _electra, "deberta-v2": _deberta, "modernbert": _modernbert}.get(family, lambda *_: {})
+    return Shape(family, *sizes, pooler, **more(config, where))
+
+
+def _electra(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    width = config.get("embedding_size", 128)
+    return {"narrow": width if width != config["hidden_size"] else None}
+
+
+def _deberta(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    relative = config.get("relative_attention", False)
+    known = {"conv_kernel_size": (0, None), "embedding_size": (config["hidden_size"], None)}
+    if relative:
+        known |= {"share_att_key": (True,), "norm_rel_ebd": ("layer_norm",)}
+    for name, values in known.items():
+        if config.get(name) not in values:
+            raise StudyError(f"{where}: {name} is {config.get(name)!r}; only {values[0]!r} is known here.")
+    buckets = config.get("position_buckets", -1)
+    longest = config.get("max_relative_positions", -1)
+    rows = buckets if buckets > 0 else longest if longest > 0 else config["max_position_embeddings"]
+    return {"position_table": config.get("position_biased_input", True), "relative": 2 * rows * bool(relative)}
+
+
+def _modernbert(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for name in ("attention_bias", "mlp_bias", "norm_bias"):
+        if config.get(name):
+            raise StudyError(f"{where}: {name} is true; only ModernBERT without biases is known here.")
+    return {"position_table": False}
 
 
 def read_shape(folder: Path, family: str | None = None) -> Shape:
@@ -80,8 +176,9 @@ def read_shape(folder: Path, family: str | None = None) -> Shape:
     """
     folder = Path(folder)
     config = {"model_type": family} | read_json(folder / "config.json")
-    pooled = any(name.removeprefix("bert.") == "pooler.dense.weight" for name in read_tensors(folder))
-    return shape_of(config, config.get("model_type") == "bert" and pooled, f"{folder}/config.json")
+    names = {"bert": ("pooler.dense.weight", "bert.pooler.dense.weight"), "modernbert": ("head.dense.weight",)}
+    pooled = not read_tensors(folder).keys().isdisjoint(names.get(config.get("model_type"), ()))
+    return shape_of(config, pooled, f"{folder}/config.json")
 
 
 def read_tensors(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -146,12 +146,13 @@ def gather(
     labels: np.ndarray,
 ) -> Tokens:
     """Return the encodings of texts as Tokens. What is overflowing in them is lost, and counted."""
+    tells_apart = "token_type_ids" in tokenizer.model_input_names
     ids, lengths, second, truncated = [], [], [], []
     for encoding in encoded:
         length = len(encoding.ids)
         ids.extend(encoding.ids)
         lengths.append(length)
-        types = encoding.type_ids
+        types = encoding.type_ids if tells_apart else ()
         second.append(types.index(1) if 1 in types else length)
         truncated.append(bool(encoding.overflowing))
     size = tokenizer.vocab_size + len(tokenizer.get_added_vocab())

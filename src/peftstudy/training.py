@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
-from peftstudy.methods import Method, load_trained, trained_state
+from peftstudy.methods import Losses, Method, load_trained, trained_state
 from peftstudy.specs import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
@@ -111,7 +111,8 @@ class Run:
         """
         plan = Plan.of(self.settings, len(train))
         said = time.perf_counter()
-        checkpoints.restore(self)
+        if not checkpoints.restore(self):
+            self.method.prepare(self.model, plan.steps, self._losses(tokens, train))
         while self.progress.epoch < plan.epochs and self.progress.is_finite:
             loss = self._epoch(tokens, train, plan, checkpoints)
             trained = time.perf_counter()
@@ -129,6 +130,7 @@ class Run:
         """Return all that decides how the run goes on: weights, moments, generators, progress."""
         return {
             "trained": trained_state(self.model),
+            "method": self.method.state(self.model),
             "optimizer": self.optimizer.state_dict(),
             "cpu_generator": torch.get_rng_state(),
             "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
@@ -142,6 +144,7 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Put the run where `state` was taken."""
         load_trained(self.model, state["trained"])
+        self.method.restore(self.model, state.get("method", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["cpu_generator"].cpu())
         if state["device_generators"]:
@@ -182,14 +185,27 @@ class Run:
             with autocast(self.device, self.settings.precision):
                 logits = logits_of(self.engine, self.task, tokens, part)
             loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
-            (loss / items).backward()
+            penalty = self.method.penalty(self.model)
+            asked = loss / items if penalty is None else loss / items + penalty * (len(part) / len(batch))
+            asked.backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad()
         self.progress.step += 1
         self.method.after_step(self.model, self.progress.step)
+        self.optimizer.zero_grad()
         return total
+
+    def _losses(self, tokens: Tokens, train: np.ndarray) -> Losses:
+        def losses(examples: int, size: int) -> Iterator[Tensor]:
+            """Without dropout: what is drawn here would shift what training draws."""
+            self.model.eval()
+            chosen = np.random.default_rng([self.seed, 2]).permutation(train)[:examples]
+            for part in micro_batches(tokens.sizes, chosen, size):
+                logits = logits_of(self.engine, self.task, tokens, part)
+                yield self.task.loss(logits, _targets(self.task, tokens, part, self.device))
+
+        return losses
 
     def _record(self, loss: float, scored: "Scored | None", evaluation: float) -> None:
         progress, training = self.progress, self.progress.epoch_seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +17,18 @@ from peftstudy.backbones import Loaded, seed_torch
 from peftstudy.errors import StudyError, unknown
 from peftstudy.registry import Registry
 from peftstudy.shapes import Shape
+from peftstudy.specs import freeze
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Losses = Callable[[int, int], Iterator["Tensor"]]
+"""Gives mean losses of training examples: how many are drawn at random, in parts of what size."""
+
+
+MARKS, ADDS, REWRITES, SHARES, REPLACES, WRAPS = range(6)
+"""What methods do to a model, in the order in which a combination lets them: mark parameters, add modules, rewrite
+weights, replace matrices (by such that share something first), wrap the model."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,12 @@ class Method(ABC):
     """Whether tokens attend to the tokens of their text and nothing else; if not, the engine leaves attention alone."""
     not_for: ClassVar[Mapping[str, str]] = {}
     """The tasks that it cannot do -> why."""
+
+    turn: ClassVar[int] = MARKS
+    """When it has its turn in a combination."""
+
+    alone: ClassVar[str] = ""
+    """Why it cannot be combined with what adds, rewrites or replaces parts of the backbone, if it cannot."""
 
     @abstractmethod
     def adapt(self, model: nn.Module, shape: Shape) -> nn.Module:
@@ -76,8 +91,27 @@ class Method(ABC):
         """Return whether weight decay leaves the parameter alone: biases and layer norms, as in BERT."""
         return name.endswith("bias") or "LayerNorm" in name
 
+    def prepare(self, model: nn.Module, steps: int, losses: Losses) -> None:
+        """Do what the method asks for before the first of `steps` optimizer steps; not when a run is taken up again.
+
+        What it finds and evaluation needs belongs into a buffer called `chosen`, which is stored with the weights.
+        """
+        return None
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return what the method adds to the loss of the examples that just went through the model, a scalar."""
+        return None
+
     def after_step(self, model: nn.Module, step: int) -> None:
-        """Do what the method asks for after optimizer step `step` (from 1)."""
+        """Do what the method asks for after optimizer step `step` (from 1); the gradients are still there."""
+        return None
+
+    def state(self, model: nn.Module) -> dict[str, Any]:
+        """Return what, beside the trained weights, a run that is taken up again must know."""
+        return {}
+
+    def restore(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
         return None
 
     @classmethod
@@ -85,6 +119,13 @@ class Method(ABC):
         """Return the options with their defaults; every option has one."""
         return {field.name: field.default for field in fields(cls)}
 
+
+LEFT_OUT: Mapping[str, str] = {
+    "adapterfusion": "it mixes adapters that were trained on other tasks, and a study's runs start from a backbone",
+    "lily": "its router takes a mean over the batch, so that a text's answer depends on its neighbours",
+    "multitask-prompt": "it needs several tasks at once",
+}
+"""Known methods that are no part of this, and why."""
 
 _registry: Registry[Method] = Registry(__name__, "method")
 register = _registry.register
@@ -98,8 +139,10 @@ def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (
     the wrong type, and a value that the method refuses.
     """
     where = where or f"methods.{name}"
+    if name in LEFT_OUT:
+        raise StudyError(f"{where}: {name} is left out: {LEFT_OUT[name]}.")
     cls = _registry.find(name, where)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(options).items()}
+    values = {key: freeze(value) for key, value in dict(options).items()}
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
         if key not in cls.options():
@@ -173,18 +216,19 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
     The model comes back by loading the backbone, adapting it with the same seed, and load_trained.
     """
-    return {
-        name: parameter.detach().cpu().clone().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _stored(model).items()}
+
+
+def _stored(model: nn.Module) -> dict[str, Tensor]:
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return trained | {name: buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] == "chosen"}
 
 
 def load_trained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put stored tensors back; missing, unexpected or misshapen names are a StudyError, and change nothing."""
     import torch
 
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    named = _stored(model)
     for names, word in ((named.keys() - state.keys(), "lacks"), (state.keys() - named.keys(), "has unexpected")):
         if names:
             raise StudyError(f"trained parameters: the stored state {word} {min(names)} ({len(names)} in all).")

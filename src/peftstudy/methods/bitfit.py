@@ -16,8 +16,8 @@ class BitFit(Method):
             parameter.requires_grad_(name.endswith(".bias"))
         return model
 
+    def skip(self, shape):
+        return None if shape.biased else "it has no biases"
+
     def count(self, shape):
-        # A layer: query, key, value, attention output, feed-forward output and two layer norms; the
-        # feed-forward's inner bias. Then the embeddings' layer norm, and the pooler.
-        layer = 7 * shape.hidden + shape.intermediate
-        return shape.layers * layer + shape.hidden * (1 + shape.pooler)
+        return shape.biases + shape.pooler * shape.hidden

@@ -1,13 +1,13 @@
 """Bottleneck adapters, by the adapters library."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from peftstudy.methods import Method, register
+from peftstudy.additions import Added
+from peftstudy.methods import register
 
 
 @dataclass(frozen=True)
-class Bottleneck(Method):
+class Bottleneck(Added):
     """A module that narrows hidden states, applies a non-linearity and widens them again, added to what it reads.
 
     size: the width within; when it is null, the hidden width divided by `reduction`.
@@ -20,8 +20,6 @@ class Bottleneck(Method):
     """How many there are in a layer."""
     configuration = ""
     """The name of its configuration class in adapters."""
-    settings: ClassVar[dict[str, str]] = {}
-    """What the library is told beside the size."""
     trains = "a bottleneck module a layer"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -32,18 +30,16 @@ class Bottleneck(Method):
     def width(self, shape):
         return self.size or max(1, shape.hidden // self.reduction)
 
-    def adapt(self, model, shape):
+    def config(self, shape):
         import adapters
 
-        adapters.init(model)
         # The library rounds hidden / factor down; the half keeps that on the width that is meant.
         factor = shape.hidden / (self.width(shape) + 0.5)
-        config = getattr(adapters, self.configuration)(reduction_factor=factor, **self.settings)
-        model.add_adapter(self.name, config=config)
-        # Activating resets first, and that warns unless an adapter is active already.
-        with adapters.AdapterSetup(self.name):
-            model.train_adapter(self.name)
-        return model
+        return getattr(adapters, self.configuration)(reduction_factor=factor, **self.more())
+
+    def more(self):
+        """Return what the library is told beside the width."""
+        return {}
 
     def count(self, shape):
         return shape.layers * self.modules * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)
@@ -61,8 +57,10 @@ class Houlsby(Bottleneck):
     trains = "two bottleneck modules a layer"
     modules = 2
     configuration = "DoubleSeqBnConfig"
-    settings: ClassVar[dict[str, str]] = {"init_weights": "houlsby"}
     start = "near the identity, as published: bottleneck weights are drawn with standard deviation 0.01"
+
+    def more(self):
+        return {"init_weights": "houlsby"}
 
 
 @register("pfeiffer")
@@ -73,6 +71,49 @@ class Pfeiffer(Bottleneck):
     citation = "pfeiffer2021adapterfusion"
     configuration = "SeqBnConfig"
     start = "near the identity: the library draws bottleneck weights with standard deviation 0.02"
+
+
+@register("adapterdrop")
+@dataclass(frozen=True)
+class AdapterDrop(Pfeiffer):
+    """Pfeiffer's modules, but none in the first layers, which then need no backward pass (Rücklé et al., 2021).
+
+    dropped: how many layers go without; the paper recommends 5 of 12.
+    """
+
+    dropped: int = 1
+
+    citation = "ruckle2021adapterdrop"
+    trains = "a bottleneck module in each later layer"
+
+    def problem(self):
+        return f"dropped {self.dropped}: must be at least 1" if self.dropped < 1 else super().problem()
+
+    def skip(self, shape):
+        return f"{self.dropped} layers dropped, and there are {shape.layers}" if self.dropped >= shape.layers else None
+
+    def more(self):
+        return {"leave_out": list(range(self.dropped))}
+
+    def count(self, shape):
+        return super().count(shape) * (shape.layers - self.dropped) // shape.layers
+
+
+@register("invertible")
+@dataclass(frozen=True)
+class Invertible(Pfeiffer):
+    """Pfeiffer's modules, and an invertible coupling layer on the embeddings (Pfeiffer et al., 2020)."""
+
+    citation = "pfeiffer2020madx"
+    trains = "bottleneck modules, and one on the embeddings"
+    configuration = "SeqBnInvConfig"
+
+    def skip(self, shape):
+        return f"the embeddings' width {shape.embedding} cannot be halved twice" if shape.embedding % 4 else None
+
+    def count(self, shape):
+        half, inner = shape.embedding // 2, shape.embedding // 4
+        return super().count(shape) + 2 * (2 * half * inner + inner + half)
 
 
 @register("parallel")

@@ -12,8 +12,9 @@ class Encoder(Method):
     learning_rates = (3e-5, 1e-4, 3e-4, 1e-3)
 
     def adapt(self, model, shape):
-        model.base_model.encoder.requires_grad_(True)
+        for layer in shape.about.list_of_layers(model.base_model):
+            layer.requires_grad_(True)
         return model
 
     def count(self, shape):
-        return shape.layers * shape.layer_parameters
+        return shape.parameters_of(range(shape.layers))

@@ -1,7 +1,7 @@
 """(IA)^3, by peft."""
 
 from peftstudy import projections
-from peftstudy.methods import Method, register
+from peftstudy.methods import REPLACES, Method, register
 
 
 @register("ia3")
@@ -11,16 +11,23 @@ class IA3(Method):
     citation = "liu2022ia3"
     trains = "vectors that scale activations"
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    turn = REPLACES
 
     def adapt(self, model, shape):
-        from peft import IA3Config, inject_adapter_in_model
+        from peft import IA3Config
+
+        from peftstudy.injection import inject
 
         # Inner activations are what the feed-forward's second matrix reads.
         config = IA3Config(
-            target_modules=projections.pattern(("key", "value", "output")),
-            feedforward_modules=projections.pattern(("output",)),
+            target_modules=projections.pattern(shape, ("key", "value", "output")),
+            feedforward_modules=projections.pattern(shape, ("output",)),
         )
-        return inject_adapter_in_model(config, model)
+        return inject(model, config)
+
+    def skip(self, shape):
+        fused = shape.about.places["key"] == shape.about.places["query"]
+        return "its keys and values are made by one matrix with the queries" if fused else None
 
     def no_decay(self, name):
         # The vectors multiply: decay would pull what they scale towards zero.

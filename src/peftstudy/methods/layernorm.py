@@ -12,10 +12,12 @@ class LayerNorm(Method):
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
 
     def adapt(self, model, shape):
-        for name, parameter in model.base_model.named_parameters():
-            parameter.requires_grad_("LayerNorm" in name)
+        from torch import nn
+
+        for module in model.base_model.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.requires_grad_(True)
         return model
 
     def count(self, shape):
-        # Two in each layer and that of the embeddings, a gain and a bias each.
-        return (2 * shape.layers + 1) * 2 * shape.hidden
+        return shape.norm_parameters

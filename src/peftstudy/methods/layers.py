@@ -29,10 +29,14 @@ class Layers(Method):
             return f"{self.first} first and {self.last} last layers, and there are {shape.layers}"
 
     def adapt(self, model, shape):
-        layers = list(model.base_model.encoder.layer)
-        for layer in layers[: self.first] + layers[len(layers) - self.last :]:
-            layer.requires_grad_(True)
+        layers = shape.about.list_of_layers(model.base_model)
+        for number in self.numbers(shape):
+            layers[number].requires_grad_(True)
         return model
 
+    def numbers(self, shape):
+        """Return the trained layers by number, from 0."""
+        return [*range(self.first), *range(shape.layers - self.last, shape.layers)]
+
     def count(self, shape):
-        return (self.first + self.last) * shape.layer_parameters
+        return shape.parameters_of(self.numbers(shape))

@@ -2,40 +2,31 @@
 
 from dataclasses import dataclass
 
-from peftstudy import projections
-from peftstudy.methods import Method, register
+from peftstudy.injection import Injected
+from peftstudy.methods import register
 
 
 @register("loha")
 @dataclass(frozen=True)
-class LoHa(Method):
+class LoHa(Injected):
     """Add the elementwise product of two trained low-rank products to weight matrices (Hyeon-Woo et al., 2022)."""
 
     rank: int = 8
     alpha: float = 8
-    targets: tuple[str, ...] = ("query", "value")
 
     citation = "hyeonwoo2022fedpara"
     trains = "elementwise products of low-rank updates"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     configuration = "LoHaConfig"
 
-    def problem(self):
+    def unfit(self):
         if self.rank < 1 or self.alpha <= 0:
             return f"rank {self.rank}, alpha {self.alpha}: want 1 or more, and above 0"
-        return projections.problem(self.targets)
 
-    def adapt(self, model, shape):
-        import peft
+    def settings(self):
+        return {"r": self.rank, "alpha": self.alpha}
 
-        places = projections.pattern(self.targets)
-        config = getattr(peft, self.configuration)(r=self.rank, alpha=self.alpha, target_modules=places)
-        return peft.inject_adapter_in_model(config, model)
-
-    def count(self, shape):
-        return shape.layers * sum(self._update(*size) for size in projections.sizes(shape, self.targets))
-
-    def _update(self, inputs, outputs):
+    def update(self, inputs, outputs):
         return 2 * self.rank * (inputs + outputs)
 
 
@@ -51,7 +42,7 @@ class LoKr(LoHa):
     trains = "Kronecker products added to weight matrices"
     configuration = "LoKrConfig"
 
-    def _update(self, inputs, outputs):
+    def update(self, inputs, outputs):
         (small_in, large_in), (small_out, large_out) = _nearest_factors(inputs), _nearest_factors(outputs)
         whole = self.rank >= max(large_in, large_out) / 2
         large = large_in * large_out if whole else self.rank * (large_in + large_out)

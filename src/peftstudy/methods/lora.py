@@ -1,14 +1,14 @@
-"""LoRA, by peft."""
+"""LoRA and what differs from it in its start or its form, by peft."""
 
 from dataclasses import dataclass
 
-from peftstudy import projections
-from peftstudy.methods import Method, register
+from peftstudy.injection import Injected
+from peftstudy.methods import register
 
 
 @register("lora")
 @dataclass(frozen=True)
-class LoRA(Method):
+class LoRA(Injected):
     """Add a trained product of two low-rank matrices to chosen weight matrices (Hu et al., 2022).
 
     The product is scaled by alpha / rank, or by alpha / sqrt(rank) when it is rank-stabilised
@@ -19,34 +19,31 @@ class LoRA(Method):
     alpha: float = 16
     dropout: float = 0.0
     rank_stabilised: bool = False
-    targets: tuple[str, ...] = ("query", "value")
 
     citation = "hu2022lora"
     trains = "low-rank updates of weight matrices"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "LoraConfig"
     weight_decomposed = False
+    first_factors = True
+    """What peft calls init_lora_weights; true: one factor at random, the other zero."""
 
-    def problem(self):
+    def unfit(self):
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             return f"rank {self.rank}, alpha {self.alpha}, dropout {self.dropout}: want 1 or more, above 0, in [0, 1)"
-        return projections.problem(self.targets)
 
-    def adapt(self, model, shape):
-        from peft import LoraConfig, inject_adapter_in_model
+    def settings(self):
+        return {
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "use_rslora": self.rank_stabilised,
+            "use_dora": self.weight_decomposed,
+            "init_lora_weights": self.first_factors,
+        }
 
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            use_rslora=self.rank_stabilised,
-            use_dora=self.weight_decomposed,
-            target_modules=projections.pattern(self.targets),
-        )
-        return inject_adapter_in_model(config, model)
-
-    def count(self, shape):
-        ends = sum(inputs + outputs for inputs, outputs in projections.sizes(shape, self.targets))
-        return shape.layers * self.rank * ends
+    def update(self, inputs, outputs):
+        return self.rank * (inputs + outputs)
 
 
 @register("dora")
@@ -58,6 +55,57 @@ class DoRA(LoRA):
     trains = "low-rank updates of directions, and lengths"
     weight_decomposed = True
 
-    def count(self, shape):
-        lengths = sum(outputs for _, outputs in projections.sizes(shape, self.targets))
-        return super().count(shape) + shape.layers * lengths
+    def update(self, inputs, outputs):
+        return super().update(inputs, outputs) + outputs
+
+
+@register("pissa")
+@dataclass(frozen=True)
+class PiSSA(LoRA):
+    """LoRA whose product starts as the principal part of the weight matrix (Meng et al., 2024).
+
+    The frozen matrix is what remains of it, so it differs from the backbone's; the sum does not.
+    """
+
+    citation = "meng2024pissa"
+    trains = "the principal part of weight matrices"
+    first_factors = "pissa"
+
+    def misfit(self, inputs, outputs):
+        if self.rank > min(inputs, outputs):
+            return f"rank {self.rank}, and a matrix has {min(inputs, outputs)} singular values"
+
+
+@register("olora")
+@dataclass(frozen=True)
+class OLoRA(PiSSA):
+    """LoRA whose factors start orthonormal, from a QR decomposition of the weight matrix (Büyükakyüz, 2024).
+
+    The frozen matrix is what remains of it, as in pissa.
+    """
+
+    citation = "buyukakyuz2024olora"
+    trains = "low-rank updates from orthonormal factors"
+    first_factors = "olora"
+
+
+@register("hira")
+@dataclass(frozen=True)
+class HiRA(Injected):
+    """Multiply weight matrices, entry by entry, by one plus a trained low-rank product (Huang et al., 2025)."""
+
+    rank: int = 8
+
+    citation = "huang2025hira"
+    trains = "low-rank factors of weight matrices"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    configuration = "HiraConfig"
+
+    def unfit(self):
+        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
+
+    def settings(self):
+        return {"r": self.rank}
+
+    def update(self, inputs, outputs):
+        return self.rank * (inputs + outputs)

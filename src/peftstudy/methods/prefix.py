@@ -1,13 +1,14 @@
-"""Prefix tuning, by the adapters library."""
+"""Prefix tuning and LoReFT, by the adapters library: what is read, and what is edited, in every layer."""
 
 from dataclasses import dataclass
 
-from peftstudy.methods import Method, register
+from peftstudy.additions import Added
+from peftstudy.methods import register
 
 
 @register("prefix")
 @dataclass(frozen=True)
-class Prefix(Method):
+class Prefix(Added):
     """Train keys and values that stand before those of the text in every layer (Li and Liang, 2021).
 
     tokens: how many. inner: the width of the network that makes them from trained vectors, as in the
@@ -27,20 +28,55 @@ class Prefix(Method):
         if self.tokens < 1 or (self.inner is not None and self.inner < 1):
             return f"tokens {self.tokens}, inner {self.inner}: each must be at least 1"
 
-    def adapt(self, model, shape):
-        import adapters
+    def skip(self, shape):
+        return "the adapters library has no prefix for it" if shape.family == "modernbert" else None
 
-        adapters.init(model)
-        config = adapters.PrefixTuningConfig(
-            flat=self.inner is None, prefix_length=self.tokens, bottleneck_size=self.inner or 1
-        )
-        model.add_adapter("prefix", config=config)
-        with adapters.AdapterSetup("prefix"):
-            model.train_adapter("prefix")
-        return model
+    def config(self, shape):
+        from adapters import PrefixTuningConfig
+
+        return PrefixTuningConfig(flat=self.inner is None, prefix_length=self.tokens, bottleneck_size=self.inner or 1)
 
     def count(self, shape):
         if self.inner is None:
             return 2 * shape.layers * self.tokens * shape.hidden
         made = 2 * shape.layers * shape.hidden
         return self.tokens * shape.hidden + (shape.hidden + 1) * self.inner + (self.inner + 1) * made
+
+
+@register("loreft")
+@dataclass(frozen=True)
+class LoReFT(Added):
+    """Edit the first hidden states of each text, in every layer, within a trained subspace (Wu et al., 2024).
+
+    rank: the dimensions of the subspace. tokens: how many states from the first on.
+    """
+
+    rank: int = 1
+    tokens: int = 3
+
+    citation = "wu2024reft"
+    trains = "edits of hidden states in a subspace"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    start = "the edits are drawn at random, as published"
+    plain_attention = False  # nothing of attention changes, but which states are edited depends on whose they are
+
+    def problem(self):
+        if self.rank < 1 or self.tokens < 1:
+            return f"rank {self.rank}, tokens {self.tokens}: each must be at least 1"
+
+    def skip(self, shape):
+        return f"rank {self.rank}, and {shape.hidden} dimensions" if self.rank > shape.hidden else None
+
+    def config(self, shape):
+        from adapters import LoReftConfig
+
+        # Tied, for with first states alone a second set of weights for last states would stand idle.
+        return LoReftConfig(r=self.rank, prefix_positions=self.tokens, tied_weights=True)
+
+    def no_decay(self, name):
+        # The rotation is kept as signs that decay would pull towards 0 and a cast to int then makes 0: the
+        # method would do nothing after one step.
+        return "parametrizations" in name or super().no_decay(name)
+
+    def count(self, shape):
+        return shape.layers * (2 * self.rank * shape.hidden + self.rank)

@@ -1,16 +1,19 @@
-"""Prompt tuning for encoders."""
+"""Prompt tuning and P-tuning for encoders."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
-from peftstudy.methods import Method, register
+from peftstudy.methods import WRAPS, Method, register
+
+INITIAL = ("labels", "random", "words")
+NETWORKS = ("lstm", "mlp")
 
 
-@register("prompt")
 @dataclass(frozen=True)
-class Prompt(Method):
-    """Train vectors that are read as further words of every text (Lester et al., 2021).
+class Words(Method):
+    """Further words of every text, as vectors.
 
-    tokens: how many. They start as the embeddings of words drawn from the whole vocabulary.
+    tokens: how many.
     They stand behind the first token ([CLS], <s>), which stays first, where the head looks for it.
     Positions: the prompt has the last of the backbone's, and the text keeps those it has without a
     prompt, which the frozen backbone was pre-trained on. Token type: that of the first text.
@@ -18,10 +21,9 @@ class Prompt(Method):
 
     tokens: int = 20
 
-    citation = "lester2021prompt"
-    trains = "vectors read as words of every text"
-    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     start = "the prompt's words are read from the start"
+    turn = WRAPS
+    turn = 5
 
     @property
     def extra_tokens(self):
@@ -31,14 +33,84 @@ class Prompt(Method):
         return f"tokens {self.tokens}: must be at least 1" if self.tokens < 1 else None
 
     def skip(self, shape):
+        if shape.about.prompt:
+            return shape.about.prompt
         # The text's first token, one word and the end marker.
         room = min(shape.positions - 3, shape.vocabulary)
         return f"{self.tokens} prompt tokens, and room for {room}" if self.tokens > room else None
 
     def adapt(self, model, shape):
-        from peftstudy.prompting import Prompted
+        from peftstudy import prompting
 
-        return Prompted(model, self.tokens, shape)
+        return prompting.Prompted(model, self.vectors(model, shape), self.tokens, shape)
+
+    @abstractmethod
+    def vectors(self, model, shape):
+        """Return the trained vectors, shape (tokens, width), or a module that makes them."""
 
     def count(self, shape):
-        return self.tokens * shape.hidden
+        return self.tokens * shape.embedding
+
+
+@register("prompt")
+@dataclass(frozen=True)
+class Prompt(Words):
+    """Train vectors that are read as further words of every text (Lester et al., 2021).
+
+    initial: what they start as: `words`, the embeddings of words drawn from the whole vocabulary;
+    `labels`, those of the labels' names, and words for the rest; `random`, as embeddings start.
+    """
+
+    initial: str = "words"
+
+    citation = "lester2021prompt"
+    trains = "vectors read as words of every text"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+
+    def problem(self):
+        if self.initial not in INITIAL:
+            return f"initial {self.initial!r}: want one of {', '.join(INITIAL)}"
+        return super().problem()
+
+    def vectors(self, model, shape):
+        from peftstudy import prompting
+
+        if self.initial == "random":
+            return prompting.random_vectors(model, self.tokens)
+        return getattr(prompting, self.initial)(model, self.tokens, shape.vocabulary)
+
+
+@register("p-tuning")
+@dataclass(frozen=True)
+class PTuning(Words):
+    """Prompt tuning with vectors that a small network makes from trained ones (Liu et al., 2021).
+
+    network: `mlp`, three layers, or `lstm`, two bidirectional ones with two plain ones behind them.
+    inner: its width. P-tuning v2 is another method, of prompts in every layer: `prefix`.
+    """
+
+    network: str = "mlp"
+    inner: int = 64
+
+    citation = "liu2021gpt"
+    trains = "a network that makes vectors read as words"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+
+    def problem(self):
+        if self.network not in NETWORKS or self.inner < 1:
+            return f"network {self.network!r}, inner {self.inner}: want {' or '.join(NETWORKS)}, and 1 or more"
+        return super().problem()
+
+    def vectors(self, model, shape):
+        from peftstudy.prompting import Encoder
+
+        return Encoder(self.tokens, shape.embedding, self.inner, self.network.upper())
+
+    def count(self, shape):
+        width, inner = shape.embedding, self.inner
+        if self.network == "mlp":
+            layers = (width + 1) * inner + (inner + 1) * inner + (inner + 1) * width
+        else:
+            lstm = 2 * 4 * inner * (width + inner + 2) + 2 * 4 * inner * (2 * inner + inner + 2)
+            layers = lstm + (2 * inner + 1) * 2 * inner + (2 * inner + 1) * width
+        return super().count(shape) + layers

@@ -1,0 +1,106 @@
+"""Families of encoders: where their layers and matrices are, and what their configurations call the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SIZES = (
+    "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size",
+    "max_position_embeddings", "type_vocab_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets a family apart.
+
+    layers: the path of its list of layers within the body.
+    places: the paths of a layer's matrices within it. By its last words alone, BERT's feed-forward output.dense
+    would also be the attention's.
+    spelt: what its configuration calls a size, where it is not BERT's name.
+    without: the sizes of SIZES that it has not.
+    position_offset: rows of the position table before the first token's: RoBERTa counts from its padding id, 1,
+    plus one.
+    sdpa: whether it may use torch's attention: transformers has none for some, and under DistilBERT's the prefixes of
+    the adapters library let tokens attend to padding.
+    prompt: why words cannot be put behind the first token, if they cannot.
+    """
+
+    layers: str
+    places: Mapping[str, str]
+    spelt: Mapping[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    position_offset: int = 0
+    sdpa: bool = True
+    prompt: str = ""
+
+    def list_of_layers(self, body: Any) -> list[nn.Module]:
+        """Return the layers of a family's body, the first first."""
+        return list(body.get_submodule(self.layers))
+
+
+_BERT = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention-output": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+_DISTILBERT = {
+    "query": "attention.q_lin",
+    "key": "attention.k_lin",
+    "value": "attention.v_lin",
+    "attention-output": "attention.out_lin",
+    "intermediate": "ffn.lin1",
+    "output": "ffn.lin2",
+}
+_MODERNBERT = {  # which keeps queries, keys and values in one matrix: any of the three names it
+    "query": "attn.Wqkv",
+    "key": "attn.Wqkv",
+    "value": "attn.Wqkv",
+    "attention-output": "attn.Wo",
+    "intermediate": "mlp.Wi",
+    "output": "mlp.Wo",
+}
+_DEBERTA = {name: f"{place}_proj" if ".self." in place else place for name, place in _BERT.items()}
+
+FAMILIES: Mapping[str, Family] = {
+    "bert": Family("encoder.layer", _BERT),
+    "roberta": Family("encoder.layer", _BERT, position_offset=2),
+    "electra": Family("encoder.layer", _BERT, sdpa=False),
+    "distilbert": Family(
+        "transformer.layer",
+        _DISTILBERT,
+        {
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "intermediate_size": "hidden_dim",
+            "num_attention_heads": "n_heads",
+            "hidden_act": "activation",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
+        },
+        without=("type_vocab_size",),
+        sdpa=False,
+        prompt="it numbers positions by itself, so that a prompt behind the first token would move the text's",
+    ),
+    "deberta-v2": Family(
+        "encoder.layer",
+        _DEBERTA,
+        sdpa=False,
+        prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
+    ),
+    "modernbert": Family(
+        "layers",
+        _MODERNBERT,
+        {"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
+        without=("type_vocab_size",),
+        prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
+    ),
+}

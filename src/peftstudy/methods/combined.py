@@ -1,0 +1,139 @@
+"""Several methods at once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from peftstudy.additions import Added, add
+from peftstudy.errors import StudyError
+from peftstudy.injection import Injected
+from peftstudy.methods import MARKS, SHARES, WRAPS, Method, create, register
+
+
+@register("combined")
+@dataclass(frozen=True)
+class Combined(Method):
+    """Train what several methods train, together (as Ding et al., 2023, combine them).
+
+    parts: their names, or a block of names and each one's options: {lora: {rank: 4}, bitfit: {}}.
+    """
+
+    parts: tuple[object, ...] = ("bitfit", "lora")
+
+    citation = "ding2023delta"
+    trains = "what its parts train"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+
+    @cached_property
+    def methods(self) -> list[Method]:
+        """The parts, in the order in which they are put in."""
+        named = [(part, ()) if isinstance(part, str) else part for part in self.parts]
+        made = [create(name, options, f"parts.{name}") for name, options in named]
+        return sorted(made, key=lambda method: (method.turn, method.name))
+
+    def problem(self):
+        try:
+            names = [method.name for method in self.methods]
+        except StudyError as error:
+            return str(error).removesuffix(".")
+        if len(set(names)) < max(2, len(names)) or self.name in names:
+            return f"parts {', '.join(names)}: want two or more, each once"
+        for method in self.methods:
+            others = [other for other in self.methods if other is not method]
+            changing = [other.name for other in others if other.turn not in (MARKS, WRAPS)]
+            if method.alone and changing:
+                return f"{method.name} cannot be combined with {changing[0]}: {method.alone}"
+            if twin := next((other.name for other in others if _are_twins(method, other)), None):
+                return f"{method.name} cannot be combined with {twin}: in peft they are one, or share one place"
+        added = [method for method in self.methods if isinstance(method, Added)]
+        for method in added:
+            if len(added) > 1 and type(method).adapt is not Added.adapt:
+                return f"{method.name} cannot be combined with another method of the adapters library"
+
+    def skip(self, shape):
+        for method in self.methods:
+            if reason := method.skip(shape):
+                return f"{method.name}: {reason}"
+
+    @property
+    def start(self):
+        return "; ".join(method.start for method in self.methods if method.start)
+
+    @property
+    def attention(self):
+        return next((method.attention for method in self.methods if method.attention != "sdpa"), "sdpa")
+
+    @property
+    def plain_attention(self):
+        return all(method.plain_attention for method in self.methods)
+
+    @property
+    def extra_tokens(self):
+        return sum(method.extra_tokens for method in self.methods)
+
+    def adapt(self, model, shape):
+        trained, of = {}, {}
+        for adapt, names in self._steps(shape):
+            model.requires_grad_(False)
+            model = adapt(model)
+            for name, parameter in model.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                if id(parameter) in of and "pooler" not in name and "classifier" not in name:
+                    raise StudyError(f"methods.combined: {of[id(parameter)]} and {names} both train {name}.")
+                trained[id(parameter)], of[id(parameter)] = parameter, names
+        for parameter in trained.values():
+            parameter.requires_grad_(True)
+        return model
+
+    def _steps(self, shape):
+        """Yield what adapts a model, and the names of the parts that it stands for."""
+        added = [method for method in self.methods if isinstance(method, Added)]
+        for method in self.methods:
+            if method not in added or len(added) == 1:
+                yield lambda model, method=method: method.adapt(model, shape), method.name
+            elif method is added[0]:
+                yield lambda model: add_all(model, shape, added), " and ".join(part.name for part in added)
+
+    def count(self, shape):
+        return sum(method.count(shape) for method in self.methods)
+
+    def no_decay(self, name):
+        return any(method.no_decay(name) for method in self.methods)
+
+    def prepare(self, model, steps, losses):
+        for method in self.methods:
+            method.prepare(_own(method, model), steps, losses)
+
+    def penalty(self, model):
+        terms = [method.penalty(_own(method, model)) for method in self.methods]
+        terms = [term for term in terms if term is not None]
+        return sum(terms) if terms else None
+
+    def after_step(self, model, step):
+        for method in self.methods:
+            method.after_step(_own(method, model), step)
+
+    def state(self, model):
+        return {method.name: method.state(_own(method, model)) for method in self.methods}
+
+    def restore(self, model, state):
+        for method in self.methods:
+            method.restore(_own(method, model), state[method.name])
+
+
+def add_all(model, shape, added):
+    """Let the adapters library add several methods as one."""
+    from adapters import ConfigUnion
+
+    return add(model, "-".join(method.name for method in added), ConfigUnion(*(m.config(shape) for m in added)))
+
+
+def _are_twins(method, other):
+    if not isinstance(method, Injected) or not isinstance(other, Injected):
+        return False
+    return method.turn == other.turn == SHARES or method.configuration == other.configuration != ""
+
+
+def _own(method, model):
+    """Return the model that a part adapted: not the one that the last part wrapped around it."""
+    return model if method.turn == WRAPS else getattr(model, "model", model)

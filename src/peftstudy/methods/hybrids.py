@@ -1,0 +1,98 @@
+"""MAM and UniPELT, by the adapters library: several modules in every layer."""
+
+from dataclasses import dataclass
+
+from peftstudy.additions import Added
+from peftstudy.methods import register
+from peftstudy.methods.bottleneck import Parallel, Pfeiffer
+from peftstudy.methods.prefix import Prefix
+
+
+@register("mam")
+@dataclass(frozen=True)
+class MAM(Added):
+    """Prefix tuning in attention and parallel bottlenecks beside the feed-forward blocks (He et al., 2022).
+
+    tokens, inner: of the prefix, as in `prefix`; the paper has 30 and 800.
+    size, reduction: of the bottleneck, as in `parallel`; the paper's is half as wide as the hidden states.
+    """
+
+    tokens: int = 30
+    inner: int | None = 800
+    size: int | None = None
+    reduction: int = 2
+
+    citation = "he2022unified"
+    trains = "a prefix and parallel bottlenecks"
+    learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
+    start = "the prefix is attended to from the start"
+    plain_attention = False
+
+    def parts(self):
+        return Prefix(self.tokens, self.inner), Parallel(self.size, self.reduction)
+
+    def problem(self):
+        return next((problem for part in self.parts() if (problem := part.problem())), None)
+
+    def skip(self, shape):
+        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
+
+    def config(self, shape):
+        from adapters import ConfigUnion
+
+        return ConfigUnion(*(part.config(shape) for part in self.parts()))
+
+    def count(self, shape):
+        return sum(part.count(shape) for part in self.parts())
+
+
+@register("unipelt")
+@dataclass(frozen=True)
+class UniPELT(Added):
+    """A prefix, LoRA on queries and values, and a bottleneck in every layer, each behind a gate (Mao et al., 2022).
+
+    A gate is a mean over the tokens of a text. The library takes padding for tokens, so that a text's
+    answer would depend on what it is batched with; here the mean is over the text's own.
+    """
+
+    tokens: int = 10
+    inner: int | None = 512
+    rank: int = 8
+    alpha: float = 2
+    size: int | None = None
+    reduction: int = 16
+
+    citation = "mao2022unipelt"
+    trains = "gated prefix, LoRA and bottlenecks"
+    learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
+    start = "the prefix is attended to from the start"
+    plain_attention = False
+
+    def parts(self):
+        return Prefix(self.tokens, self.inner), Pfeiffer(self.size, self.reduction)
+
+    def problem(self):
+        if self.rank < 1 or self.alpha <= 0:
+            return f"rank {self.rank}, alpha {self.alpha}: want 1 or more, and above 0"
+        return next((problem for part in self.parts() if (problem := part.problem())), None)
+
+    def skip(self, shape):
+        if shape.relative:
+            return "its matrices for queries are applied to relative positions, too, of which a gate can make no mean"
+        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
+
+    def config(self, shape):
+        from adapters import LoRAConfig, UniPELTConfig
+
+        prefix, bottleneck = (part.config(shape) for part in self.parts())
+        return UniPELTConfig(prefix, bottleneck, LoRAConfig(r=self.rank, alpha=self.alpha))
+
+    def adapt(self, model, shape):
+        from peftstudy.gates import average_over_tokens
+
+        return average_over_tokens(super().adapt(model, shape))
+
+    def count(self, shape):
+        gates = 4 * (shape.hidden + 1)  # of the prefix, of queries, of values, and of the bottleneck
+        low_rank = 2 * self.rank * 2 * shape.hidden
+        return sum(part.count(shape) for part in self.parts()) + shape.layers * (low_rank + gates)

@@ -1,0 +1,69 @@
+"""IncreLoRA: low-rank updates whose ranks grow."""
+
+from dataclasses import dataclass
+
+from peftstudy.injection import Injected
+from peftstudy.methods import REWRITES, register
+
+
+@register("increlora")
+@dataclass(frozen=True)
+class IncreLoRA(Injected):
+    """Low-rank updates that start with rank 1; the most important ones grow (Zhang et al., 2023).
+
+    rank: the mean one at the end. largest: what a matrix can grow to; room for it is kept from the start
+    and counted, and what is not in use stands still. begin: the share of the steps before the first round.
+    end: the share after the last. grown: how many matrices grow by one a round.
+    orthogonality: the weight of the term that keeps the factors orthogonal.
+    """
+
+    rank: int = 8
+    largest: int = 16
+    alpha: float = 16
+    begin: float = 0.1
+    end: float = 0.4
+    grown: int = 1
+    orthogonality: float = 0.1
+
+    citation = "zhang2023increlora"
+    trains = "low-rank updates that grow where it matters"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    turn = REWRITES
+
+    def unfit(self):
+        if not 1 <= self.rank <= self.largest or self.alpha <= 0 or self.grown < 1 or self.orthogonality < 0:
+            return (
+                f"rank {self.rank}, largest {self.largest}, alpha {self.alpha}, grown {self.grown}, "
+                f"orthogonality {self.orthogonality}: want 1 or more, no less, above 0, 1 or more, 0 or more"
+            )
+        if min(self.begin, self.end) < 0 or self.begin + self.end >= 1:
+            return f"begin {self.begin}, end {self.end}: want shares that leave time in between"
+
+    def adapt(self, model, shape):
+        from peftstudy import growing, projections
+
+        modules = projections.modules(model, shape, self.targets)
+        model.growth = growing.Growth(modules, self.largest, self.alpha, self.rank * len(modules))
+        return model
+
+    def prepare(self, model, steps, losses):
+        model.growth.plan(round(steps * self.begin), steps - round(steps * self.end), self.grown)
+
+    def penalty(self, model):
+        return self.orthogonality * model.growth.disorder() if self.orthogonality and model.training else None
+
+    def after_step(self, model, step):
+        model.growth.after_step(step)
+
+    def state(self, model):
+        return model.growth.state()
+
+    def restore(self, model, state):
+        model.growth.restore(state)
+
+    def no_decay(self, name):
+        # What is kept for later would shrink before it is used.
+        return "parametrizations" in name or super().no_decay(name)
+
+    def update(self, inputs, outputs):
+        return self.largest * (inputs + outputs + 1)

@@ -1,0 +1,96 @@
+"""SHiRA, C3A and MiSS, by peft: sparse, circular and shard-wise updates of weight matrices."""
+
+from dataclasses import dataclass
+
+from peftstudy.injection import Injected, seed
+from peftstudy.methods import register
+
+
+@register("shira")
+@dataclass(frozen=True)
+class SHiRA(Injected):
+    """Train a few entries of weight matrices, at random places (Bhardwaj et al., 2024).
+
+    rank: there are as many entries as a LoRA of that rank trains.
+    """
+
+    rank: int = 8
+
+    citation = "bhardwaj2024shira"
+    trains = "random entries of weight matrices"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "ShiraConfig"
+
+    def unfit(self):
+        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
+
+    def misfit(self, inputs, outputs):
+        if self.update(inputs, outputs) > inputs * outputs:
+            return f"{self.update(inputs, outputs)} entries, and a matrix has {inputs * outputs}"
+
+    def settings(self):
+        return {"r": self.rank, "random_seed": seed()}
+
+    def adapt(self, model, shape):
+        import torch
+
+        torch.sparse.check_sparse_tensor_invariants.disable()  # as it is; torch warns unless it was said
+        return super().adapt(model, shape)
+
+    def update(self, inputs, outputs):
+        return self.rank * (inputs + outputs)
+
+
+@register("c3a")
+@dataclass(frozen=True)
+class C3A(Injected):
+    """Add circular convolutions, block by block, to weight matrices (Chen et al., 2024).
+
+    block: the length of a trained kernel; it divides all inputs and outputs.
+    """
+
+    block: int = 16
+
+    citation = "chen2024c3a"
+    trains = "kernels of circular convolutions"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    start = "the kernels are drawn at random, as published"
+    configuration = "C3AConfig"
+
+    def unfit(self):
+        return f"block {self.block}: must be at least 1" if self.block < 1 else None
+
+    def misfit(self, inputs, outputs):
+        if inputs % self.block or outputs % self.block:
+            return f"blocks of {self.block} do not divide a matrix of {inputs} inputs and {outputs} outputs"
+
+    def settings(self):
+        return {"block_size": self.block}
+
+    def update(self, inputs, outputs):
+        return inputs * outputs // self.block
+
+
+@register("miss")
+@dataclass(frozen=True)
+class MiSS(Injected):
+    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2024)."""
+
+    rank: int = 8
+
+    citation = "kang2024miss"
+    trains = "blocks that shards of inputs share"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "MissConfig"
+
+    def unfit(self):
+        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
+
+    def misfit(self, inputs, outputs):
+        return f"rank {self.rank}, and a matrix has {inputs} inputs" if self.rank > inputs else None
+
+    def settings(self):
+        return {"r": self.rank}
+
+    def update(self, inputs, outputs):
+        return self.rank * outputs
