@@ -49,6 +49,7 @@ def fitted(bert, make_task_tokens):
     """Return a function that fits one batch without dropout, once: the model, its data, and the two losses."""
 
     @functools.cache
+    @torch.enable_grad()  # also when it is first asked for where gradients are off
     def fit(name, of):
         task, data = tasks.create(of), tokens.load(make_task_tokens(of, "bert"))
         result = adapted(bert, name, task, len(data.about["labels"]))

@@ -168,10 +168,10 @@ def test_every_family_learns_by_the_engine_and_is_scored_as_by_the_plain_loop(fa
     assert ("packed" in run.engine.tricks, "cut" in run.engine.tricks) == (packed, not packed)
     history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history
     assert history[-1].training_loss < 0.9 * history[0].training_loss
-    found = training.evaluate(run.engine, run.task, data, VALIDATION, "float32").logits
+    found = training.evaluate(run.engine, run.task, data, VALIDATION, "float32").answers["logits"].to_pylist()
     plain = a_run(make_backbone(family), dataclasses.replace(settings, engine="plain"))
     methods.load_trained(plain.model, methods.trained_state(run.model))
-    expected = training.evaluate(plain.engine, plain.task, data, VALIDATION, "float32").logits
+    expected = training.evaluate(plain.engine, plain.task, data, VALIDATION, "float32").answers["logits"].to_pylist()
     assert np.allclose(found, expected, atol=1e-5)
 
 
