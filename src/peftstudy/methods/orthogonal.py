@@ -40,8 +40,8 @@ class BOFT(Injected):
     """OFT with rotations of more than one block, made of factors in the way of butterflies (Liu et al., 2024).
 
     block: inputs that a factor turns at once; even. factors: with each further one, twice as many inputs meet.
-    Own code: peft's asks for a compiler, and has one factor when there is none. The paper takes blocks of 4 or 8
-    and up to 4 factors.
+    Own code: peft's asks for a compiler, and has one factor when there is none. On GLUE the paper has
+    two factors of blocks of 8.
     """
 
     block: int = 8
