@@ -71,14 +71,13 @@ def _tiny_backbone(family: str, texts: pd.DataFrame, folder: Path) -> Path:
 
     from peftstudy import backbones, corpora
     from peftstudy.families import FAMILIES
-    from peftstudy.pretraining import FIXED
 
     tokenizer = corpora.train_tokenizer(family, texts["text"].tolist() * 2, 280, 62)
     sizes = {
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
         "max_position_embeddings": 64,
     }  # fmt: skip
-    sizes = {FAMILIES[family].spelt.get(name, name): size for name, size in sizes.items()} | FIXED.get(family, {})
+    sizes = FAMILIES[family].configuration(sizes)
     config = transformers.AutoConfig.for_model(family, vocab_size=280, pad_token_id=tokenizer.pad_token_id, **sizes)
     torch.manual_seed(0)
     transformers.AutoModelForMaskedLM.from_config(config).save_pretrained(folder)

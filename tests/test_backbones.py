@@ -1,5 +1,6 @@
 """Backbones: shapes, loading, random weights, copies and what is refused."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -12,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from peftstudy import backbones, tasks
 from peftstudy.errors import StudyError
+from peftstudy.families import FAMILIES
 from peftstudy.files import read_json, sha256
-from peftstudy.shapes import Shape, read_shape, read_tensors, shape_of
+from peftstudy.shapes import Shape, planned_shape, read_shape, read_tensors, shape_of
 
 TASK = tasks.create("classification")
 SIZES = {
@@ -165,6 +167,17 @@ def test_load_refuses(folder, spoil, words):
         backbones.load(folder, TASK, 2, 0)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_shape_of_a_plan_is_that_of_the_backbone(family, make_backbone):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    planned = planned_shape(family, sizes | {"max_position_embeddings": 64}, 280)
+    made = read_shape(make_backbone(family))
+    assert dataclasses.replace(planned, pooler=made.pooler) == made
+    assert sum(p.numel() for p in transformers.AutoModel.from_pretrained(make_backbone(family)).parameters()) == (
+        planned.parameters + (32 * 32 + 32 if family in ("bert", "roberta") else 0)
+    )
+
+
 def test_shape_of_a_configuration_that_is_not_built_yet():
     assert shape_of({"model_type": "roberta", **SIZES}).positions == 64
 
@@ -262,3 +275,17 @@ def test_manifest(folder):
     drop(folder, "none", **{"extra": torch.zeros(1)})
     backbones.write_manifest(folder, {"kind": "folder"})
     assert read_json(folder / "manifest.json")["sha256"] != manifest["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "deberta-v2", "conv_kernel_size": 3}, "conv_kernel_size is 3; only 0 is known"),
+        ({"model_type": "deberta-v2", "relative_attention": True, "share_att_key": False}, "share_att_key is False"),
+        ({"model_type": "modernbert", "mlp_bias": True}, "mlp_bias is true"),
+        ({"model_type": "distilbert"}, "dim is None"),
+    ],
+)
+def test_variants_whose_parameters_are_not_known_are_refused(config, words):
+    with pytest.raises(StudyError, match=words):
+        shape_of({"conv_kernel_size": 0, **SIZES, **config})

@@ -8,7 +8,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftstudy import backbones, entries, gates, growing, methods, projections, sparse_low_rank, tasks, tokens, training
+from peftstudy import (
+    backbones,
+    butterflies,
+    entries,
+    gates,
+    growing,
+    methods,
+    projections,
+    sparse_low_rank,
+    tasks,
+    tokens,
+    training,
+)
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.methods import adapt, create, trained_state
@@ -370,3 +382,27 @@ def test_targets_are_found_in_every_layer(bert):
     model, shape = backbones.load(bert, TASK, 3, 0).model, backbones.read_shape(bert)
     found = projections.modules(model, shape, ["query", "output"])
     assert [tuple(module.weight.shape) for module in found] == [(32, 32), (32, 64)] * 2
+
+
+@pytest.mark.parametrize(("block", "factors", "reached"), [(4, 1, 4), (4, 2, 8), (4, 3, 16), (2, 4, 16), (8, 2, 16)])
+def test_butterflies_are_rotations_and_each_factor_doubles_their_reach(block, factors, reached):
+    part = butterflies.Butterfly(16, block, factors)
+    assert torch.equal(part(torch.eye(16)), torch.eye(16))
+    torch.nn.init.normal_(part.angles, generator=torch.Generator().manual_seed(0))
+    rotation = part(torch.eye(16)).detach()
+    assert torch.allclose(rotation @ rotation.T, torch.eye(16), atol=1e-5)
+    assert (rotation.abs() > 1e-6).sum(1).tolist() == [reached] * 16
+
+
+def test_one_factor_of_a_butterfly_is_oft(bert):
+    torch.manual_seed(0)
+    ours, theirs = (
+        adapted(bert, name, {"block": 8, **more})[1].model for name, more in (("boft", {"factors": 1}), ("oft", {}))
+    )
+    angles = [p for _, p in ours.named_parameters() if p.requires_grad and p.ndim == 3]
+    peft = [p for name, p in theirs.named_parameters() if "oft_R" in name]
+    assert sum(p.numel() for p in angles) == sum(p.numel() for p in peft)
+    for own, other in zip(angles, peft, strict=True):
+        own.data = torch.randn(own.shape) * 0.3
+        other.data = -own.data[0]  # it turns the other way round
+    assert torch.allclose(logits(ours, **inputs()), logits(theirs, **inputs()), atol=1e-5)

@@ -16,6 +16,7 @@ A_FEW = ("full", "bitfit", "prompt", "lora")
 PAIRS = [(task, method) for task in sorted(set(tasks.registered()) - {"classification"})
          for method in (sorted(methods.registered()) if task == EVERY_METHOD_ON else A_FEW)]  # fmt: skip
 BATCH = np.array([3, 17, 40, 41, 66, 90])
+STEPS = 31
 
 
 def adapted(folder, name, task, classes, seed=1):
@@ -57,15 +58,19 @@ def fitted(bert, make_task_tokens):
         targets = torch.from_numpy(task.targets(data, BATCH))
         rate = min(0.01, max(0.003, methods.registered()[name].learning_rates[-1]))
         optimizer = torch.optim.AdamW([p for p in result.model.parameters() if p.requires_grad], lr=rate)
-        losses = []
-        for step in range(1, 32):
-            loss = task.loss(logits(result.model, name, task, data, BATCH), targets)
-            losses.append(loss.item())
-            loss.backward()
+        method, losses = methods.create(name), []
+
+        def loss():
+            return task.loss(logits(result.model, name, task, data, BATCH), targets)
+
+        method.prepare(result.model, STEPS, lambda *_: iter([loss()]))
+        for step in range(1, STEPS + 1):
+            losses.append(loss())
+            (losses[-1] + (method.penalty(result.model) or 0.0)).backward()
             optimizer.step()
+            method.after_step(result.model, step)
             optimizer.zero_grad()
-            methods.create(name).after_step(result.model, step)
-        return result, before, task, data, losses
+        return result, before, task, data, [float(value.detach()) for value in losses]
 
     return fit
 

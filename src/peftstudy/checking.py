@@ -10,6 +10,7 @@ from peftstudy import methods, schema, tasks
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.families import FAMILIES
+from peftstudy.shapes import planned_shape
 from peftstudy.specs import Backbone, Dataset, Pretraining
 from peftstudy.study import Study
 
@@ -94,12 +95,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _check_backbone(f"{where}: backbones.{backbone.name}", backbone, study)
     for method in study.methods.values():
         methods.create(method.method, method.options, f"{where}: methods.{method.name}")
-        for dataset in study.datasets.values():
-            if reason := methods.registered()[method.method].not_for.get(dataset.task):
-                raise StudyError(
-                    f"{where}: methods.{method.name}: {method.method} cannot do {dataset.task} "
-                    f"(datasets.{dataset.name}): {reason}."
-                )
+    _check_possible(study, where)
     if study.reference is not None:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
     _check_budget(config, study, where)
@@ -192,6 +188,28 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     room = shape.get("max_position_embeddings", 512) - FAMILIES[pretrain.family].position_offset
     if pretrain.block_length > room:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
+
+
+def _check_possible(study: Study, where: str) -> None:
+    """Refuse methods that cannot do a task, or adapt a backbone whose shape is known before it is made."""
+    for dataset, _, backbone, chosen in study.cells():
+        for method in chosen:
+            if reason := methods.registered()[method.method].not_for.get(dataset.task):
+                raise StudyError(
+                    f"{where}: methods.{method.name}: {method.method} cannot do {dataset.task} "
+                    f"(datasets.{dataset.name}): {reason}."
+                )
+        pretrain = study.backbones[backbone.random or backbone.name].pretrain
+        if pretrain is None:
+            continue
+        vocabulary = dict(pretrain.tokenizer).get("vocabulary", 30522)
+        shape = planned_shape(pretrain.family, dict(pretrain.shape), vocabulary)
+        for method in chosen:
+            if reason := methods.create(method.method, method.options).skip(shape):
+                raise StudyError(
+                    f"{where}: methods.{method.name}: impossible on {backbone.name}: {reason}. "
+                    f"Say under backbones.{backbone.name}.methods which it is run with."
+                )
 
 
 def _check_budget(config: Mapping[str, Any], study: Study, where: str) -> None:

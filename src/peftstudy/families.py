@@ -14,6 +14,11 @@ SIZES = (
     "max_position_embeddings", "type_vocab_size",
 )  # fmt: skip
 
+USUAL = {
+    "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "num_attention_heads": 12,
+    "max_position_embeddings": 512, "type_vocab_size": 2,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Family:
@@ -24,6 +29,8 @@ class Family:
     would also be the attention's.
     spelt: what its configuration calls a size, where it is not BERT's name.
     without: the sizes of SIZES that it has not.
+    widths: further sizes that are as the hidden one, when it is pre-trained here.
+    fixed: what its configuration says beside the sizes, when it is pre-trained here.
     position_offset: rows of the position table before the first token's: RoBERTa counts from its padding id, 1,
     plus one.
     sdpa: whether it may use torch's attention: transformers has none for some, and under DistilBERT's the prefixes of
@@ -35,9 +42,17 @@ class Family:
     places: Mapping[str, str]
     spelt: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    widths: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     position_offset: int = 0
     sdpa: bool = True
     prompt: str = ""
+
+    def configuration(self, sizes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what its configuration says of sizes by BERT's names; what is not given is BERT-base's."""
+        sizes = {name: size for name, size in (USUAL | dict(sizes)).items() if name not in self.without}
+        named = {self.spelt.get(name, name): size for name, size in sizes.items()}
+        return named | {name: sizes["hidden_size"] for name in self.widths} | dict(self.fixed)
 
     def list_of_layers(self, body: Any) -> list[nn.Module]:
         """Return the layers of a family's body, the first first."""
@@ -73,7 +88,7 @@ _DEBERTA = {name: f"{place}_proj" if ".self." in place else place for name, plac
 FAMILIES: Mapping[str, Family] = {
     "bert": Family("encoder.layer", _BERT),
     "roberta": Family("encoder.layer", _BERT, position_offset=2),
-    "electra": Family("encoder.layer", _BERT, sdpa=False),
+    "electra": Family("encoder.layer", _BERT, widths=("embedding_size",), sdpa=False),
     "distilbert": Family(
         "transformer.layer",
         _DISTILBERT,
@@ -93,6 +108,15 @@ FAMILIES: Mapping[str, Family] = {
     "deberta-v2": Family(
         "encoder.layer",
         _DEBERTA,
+        fixed={  # as DeBERTa-v3's (He et al., 2023), but for the number of buckets, which suits short texts
+            "relative_attention": True,
+            "position_buckets": 32,
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        },
         sdpa=False,
         prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
     ),
@@ -100,6 +124,7 @@ FAMILIES: Mapping[str, Family] = {
         "layers",
         _MODERNBERT,
         {"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
+        fixed={"reference_compile": False},  # compiling takes longer than it saves on small models
         without=("type_vocab_size",),
         prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
     ),

@@ -23,15 +23,6 @@ from peftstudy.training import autocast, schedule
 
 log = logging.getLogger(__name__)
 
-FIXED: dict[str, dict[str, Any]] = {
-    # As DeBERTa-v3's (He et al., 2023), but for the number of buckets, which suits short texts.
-    "deberta-v2": {
-        "relative_attention": True, "position_buckets": 32, "share_att_key": True, "norm_rel_ebd": "layer_norm",
-        "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
-    },
-    "modernbert": {"reference_compile": False},  # compiling takes longer than it saves on small models
-}  # fmt: skip
-"""What the configuration of a family says beside the sizes."""
 REPORT_EVERY = 100  # steps over which the reported loss is a mean
 CHECKPOINT_SECONDS = 60
 BETAS, WEIGHT_DECAY, WARMUP = (0.9, 0.98), 0.01, 0.06  # Liu et al. (2019), table 9
@@ -89,10 +80,7 @@ def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
 def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     import transformers
 
-    about = FAMILIES[settings.family]
-    shape = {about.spelt.get(name, name): value for name, value in settings.shape} | FIXED.get(settings.family, {})
-    if settings.family == "electra":
-        shape.setdefault("embedding_size", shape.get("hidden_size", 256))
+    shape = FAMILIES[settings.family].configuration(dict(settings.shape))
     ids = {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.cls_token_id,

@@ -169,6 +169,11 @@ def _modernbert(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {"position_table": False}
 
 
+def planned_shape(family: str, sizes: Mapping[str, Any], vocabulary: int) -> Shape:
+    """Return the shape of a backbone that is to be pre-trained with these sizes, by BERT's names."""
+    return shape_of(FAMILIES[family].configuration(sizes) | {"model_type": family, "vocab_size": vocabulary})
+
+
 def read_shape(folder: Path, family: str | None = None) -> Shape:
     """Return the shape of the backbone in a folder, from config.json and the names in its weights.
 

@@ -109,3 +109,56 @@ class HiRA(Injected):
 
     def update(self, inputs, outputs):
         return self.rank * (inputs + outputs)
+
+
+@register("delora")
+@dataclass(frozen=True)
+class DeLoRA(HiRA):
+    """A low-rank update of unit components whose common strength is trained apart (Bini et al., 2025).
+
+    strength: what it starts with, relative to the weight matrix; 15 is the library's.
+    """
+
+    strength: int = 15
+
+    citation = "bini2025delora"
+    trains = "directions of low-rank updates, and a strength"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "DeloraConfig"
+
+    def unfit(self):
+        return f"strength {self.strength}: must be at least 1" if self.strength < 1 else super().unfit()
+
+    def settings(self):
+        return {"r": self.rank, "delora_lambda": self.strength}
+
+    def update(self, inputs, outputs):
+        return super().update(inputs, outputs) + 1
+
+
+@register("gralora")
+@dataclass(frozen=True)
+class GraLoRA(HiRA):
+    """Low-rank updates of the blocks of weight matrices, each with factors of its own (Jung et al., 2025).
+
+    blocks: how many on a side; they divide the rank and the sides.
+    """
+
+    alpha: int = 16
+    blocks: int = 2
+
+    citation = "jung2025gralora"
+    trains = "low-rank updates of blocks"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "GraloraConfig"
+
+    def unfit(self):
+        if self.rank < 1 or self.alpha < 1 or self.blocks < 1 or self.rank % self.blocks:
+            return f"rank {self.rank}, alpha {self.alpha}, blocks {self.blocks}: want 1 or more, and blocks that divide"
+
+    def misfit(self, inputs, outputs):
+        if inputs % self.blocks or outputs % self.blocks:
+            return f"{self.blocks} blocks do not divide a matrix of {inputs} inputs and {outputs} outputs"
+
+    def settings(self):
+        return {"r": self.rank, "alpha": self.alpha, "gralora_k": self.blocks}

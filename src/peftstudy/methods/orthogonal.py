@@ -1,9 +1,9 @@
-"""Rotations of weight matrices, by peft: OFT, HRA and RoAd."""
+"""Rotations of weight matrices: OFT, HRA and RoAd by peft, and BOFT."""
 
 from dataclasses import dataclass
 
 from peftstudy.injection import Injected
-from peftstudy.methods import register
+from peftstudy.methods import REWRITES, register
 
 
 @register("oft")
@@ -32,6 +32,47 @@ class OFT(Injected):
     def update(self, inputs, outputs):
         # A rotation is the Cayley transform of a skew-symmetric matrix.
         return inputs // self.block * self.block * (self.block - 1) // 2
+
+
+@register("boft")
+@dataclass(frozen=True)
+class BOFT(Injected):
+    """OFT with rotations of more than one block, made of factors in the way of butterflies (Liu et al., 2024).
+
+    block: inputs that a factor turns at once; even. factors: with each further one, twice as many inputs meet.
+    Own code: peft's asks for a compiler, and has one factor when there is none. On GLUE the paper has
+    two factors of blocks of 8.
+    """
+
+    block: int = 8
+    factors: int = 2
+
+    citation = "liu2024boft"
+    trains = "rotations made of factors"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    turn = REWRITES
+
+    def unfit(self):
+        if self.block < 2 or self.block % 2 or self.factors < 1:
+            return f"block {self.block}, factors {self.factors}: want an even number, and 1 or more"
+
+    def misfit(self, inputs, outputs):
+        if inputs % (self.block * 2 ** (self.factors - 1)):
+            return f"{self.factors} factors of blocks of {self.block} do not fit the {inputs} inputs of a matrix"
+
+    def adapt(self, model, shape):
+        from torch.nn.utils import parametrize
+
+        from peftstudy import projections
+        from peftstudy.butterflies import Butterfly
+
+        for module in projections.modules(model, shape, self.targets):
+            part = Butterfly(module.in_features, self.block, self.factors)
+            parametrize.register_parametrization(module, "weight", part, unsafe=True)
+        return model
+
+    def update(self, inputs, outputs):
+        return self.factors * (inputs // self.block) * self.block * (self.block - 1) // 2
 
 
 @register("hra")
