@@ -109,6 +109,11 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         STUDY | {"--output": PATH, "--headline": PATH},
     ),
     "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
+    "unpack": (
+        commands.unpack,
+        "check an archive, and lay out its raw results as the runs left them",
+        {"--archive": PATH, "--output": PATH},
+    ),
     "typeset": (commands.typeset, "typeset the report", STUDY | {"--output": PATH}),
 }
 

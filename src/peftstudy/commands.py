@@ -196,3 +196,11 @@ def archive(study: Path, results: Path, output: Path) -> str:
     manifest = archive.write(load_study(study), results, output)
     size = sum(entry["bytes"] for entry in manifest["files"])
     return f"{output}, {manifest['runs']} runs, {size / 1e6:.1f} MB"
+
+
+def unpack(archive: Path, output: Path) -> str:
+    from peftstudy import archive as stage
+
+    stage.check(archive)
+    runs = stage.unpack(archive, configuration.from_config(stage.configuration(archive)), output)
+    return f"{output}, {runs} runs"
