@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import METHODS, course_study, default_study, write_metrics
+from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
 from peftstudy import answer, claims, findings, latex, replication, result_tables, statistics, tables
 from peftstudy.claims import Claim
 from peftstudy.errors import StudyError
-from peftstudy.statistics import Interval
+from peftstudy.intervals import Interval
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "tables"
@@ -23,7 +23,7 @@ REPORTED = ROOT / "paper" / "reported"
 
 def make(folder: Path, study, flaws=True) -> Path:
     metrics = write_metrics(folder / "metrics", study, flaws=flaws)
-    statistics.write(metrics, folder / "statistics", study)
+    write_statistics(folder, study)
     tables.write(metrics, folder / "statistics", folder / "tables", study, METHODS, REPORTED)
     return folder
 

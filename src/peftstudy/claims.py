@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from peftstudy.statistics import Interval, interval, paired_difference
+from peftstudy.intervals import Interval, interval
+from peftstudy.paired_tests import paired_difference
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -153,7 +153,7 @@ def collect(study: Path, results: Path, output: Path) -> str:
 def compare(study: Path, results: Path) -> str:
     from peftstudy import statistics
 
-    statistics.write(results / "metrics", results / "statistics", load_study(study))
+    statistics.write(results / "metrics", results / "statistics", load_study(study), results / "runs")
     return str(results / "statistics")
 
 

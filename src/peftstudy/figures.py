@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from peftstudy import plotting, statistics
 from peftstudy.errors import StudyError
+from peftstudy.evidence_figures import performance_profile, rank_diagram
 from peftstudy.plotting import (
     GREY,
     fit,
@@ -22,6 +23,7 @@ from peftstudy.plotting import (
     seeds_and_mean,
     style,
 )
+from peftstudy.ranks import FEWEST_DATASETS
 from peftstudy.study import Study
 from peftstudy.views import (
     NothingToDraw,
@@ -205,7 +207,13 @@ DRAWN: dict[str, Callable[[SimpleNamespace, Study, str], Figure]] = {
     "score-by-training-seconds": score_by(lambda runs: runs.training_seconds, "seconds of training"),
     "score-by-training-examples": score_by_training_examples,
     "pretraining-gain": pretraining_gain,
+    "performance-profile": performance_profile,
+    "ranks": rank_diagram,
 }
+
+
+OF_ALL_DATASETS = ("ranks",)
+"""Figures of which a study with several datasets has one."""
 
 
 def kinds(study: Study) -> list[str]:
@@ -225,12 +233,16 @@ def kinds(study: Study) -> list[str]:
         absent.add("score-by-training-examples")
     if not any(statistics.random_twins(study).values()):
         absent.add("pretraining-gain")
+    if len(list(study.cells())) < 2 or len(study.methods) < 2:
+        absent.add("performance-profile")
+    if len(study.datasets) < FEWEST_DATASETS or len(study.methods) < 2:
+        absent.add("ranks")
     return [kind for kind in DRAWN if kind not in absent]
 
 
 def files(study: Study, kind: str) -> list[str]:
     """Return the files of one kind of figure: one for each dataset, named after it where there are several."""
-    if len(study.datasets) == 1:
+    if len(study.datasets) == 1 or kind in OF_ALL_DATASETS:
         return [f"{kind}.pdf"]
     return [f"{kind}-{dataset}.pdf" for dataset in study.datasets]
 
@@ -244,12 +256,12 @@ def write(metrics: Path, tables: Path, output: Path, study: Study) -> None:
     """Write the study's figures into `output`, from the CSVs in `metrics` and the statistics in `tables`."""
     data = SimpleNamespace(
         **{name: statistics.read(metrics / f"{name}.csv") for name in ("runs", "epochs", "baselines")},
-        **{name: statistics.read(tables / f"{name}.csv") for name in ("scores", "differences")},
+        **{name: statistics.read(tables / f"{name}.csv") for name in statistics.STATISTICS},
     )
     if not (data.runs.status == "finished").any():
         raise StudyError(f"{metrics / 'runs.csv'}: no run has finished, so there is nothing to draw; see its reasons.")
     for kind in kinds(study):
-        for dataset, file in zip(study.datasets, files(study, kind), strict=True):
+        for dataset, file in zip(study.datasets, files(study, kind), strict=False):
             with style():
                 try:
                     figure = DRAWN[kind](data, study, dataset)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from peftstudy import statistics
 from peftstudy.answer import metric
+from peftstudy.intervals import MANY
 from peftstudy.latex import (
     absent,
     amount,
@@ -36,7 +37,7 @@ def over_seeds(study: Study) -> str:
     number = len(study.seeds)
     if number == 1:
         return "There is one seed, so there are no intervals."
-    way = "Student's t" if number < 10 else "the bias-corrected and accelerated bootstrap"
+    way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
     return f"In brackets 95\\,\\% intervals over {number} seeds, by {way}."
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import epoch_tables, findings, replication, result_tables, statistics
+from peftstudy import epoch_tables, evidence_tables, findings, replication, result_tables, statistics
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -159,9 +159,13 @@ MADE = {
     "searches": epoch_tables.searches,
     "scores": result_tables.scores,
     "differences": result_tables.differences,
+    "overall": evidence_tables.overall,
+    "power": evidence_tables.power,
+    "predictions": evidence_tables.predictions,
     "pretraining": result_tables.pretraining,
     "costs": result_tables.costs,
     "failures": result_tables.failures,
+    "losses": evidence_tables.losses,
     "epochs": epoch_tables.epochs,
     "replication-scores": replication.scores,
     "replication-parameters": replication.parameters,
@@ -177,7 +181,7 @@ def kinds(study: Study) -> list[str]:
     if not any(statistics.random_twins(study).values()):
         absent_ones.add("pretraining")
     if not study.reference:
-        absent_ones.add("differences")
+        absent_ones |= {"differences", "power", "predictions"}
     if not study.replicates:
         absent_ones |= {"replication-scores", "replication-parameters", "findings"}
     elif study.replicates not in findings.FINDINGS:
@@ -194,7 +198,7 @@ def load(metrics: Path, statistics_folder: Path, study: Study, reported: Path) -
     """Return every table that the report draws on, by name; `reported` holds the published figures' folders."""
     files = ("runs", "epochs", "baselines", "splits", "tokens", "backbones", "searches")
     loaded: dict[str, pd.DataFrame] = {name: statistics.read(metrics / f"{name}.csv") for name in files}
-    loaded |= {name: statistics.read(statistics_folder / f"{name}.csv") for name in ("scores", "differences")}
+    loaded |= {name: statistics.read(statistics_folder / f"{name}.csv") for name in statistics.STATISTICS}
     published = replication.read(reported, study.replicates) if study.replicates else None
     return SimpleNamespace(**loaded, published=published)
 

@@ -1,7 +1,7 @@
-"""metrics -> statistics: means, intervals, differences to the reference.
+"""metrics, runs -> statistics: means, intervals, differences to the reference, tests on the predictions.
 
-in:  results/{study}/metrics/*.csv
-out: results/{study}/statistics/scores.csv, differences.csv
+in:  results/{study}/metrics/*.csv; the predictions of the runs that these name
+out: results/{study}/statistics/scores.csv, differences.csv, predictions.csv, overall.csv, ranks.csv
 """
 
 

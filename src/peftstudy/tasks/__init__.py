@@ -12,6 +12,7 @@ from peftstudy.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from torch import Tensor
 
 
@@ -43,6 +44,13 @@ class Task(ABC):
     @abstractmethod
     def score(self, predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, float]:
         """Return every metric by name, the main one among them."""
+
+    def quality(self, predictions: pd.DataFrame) -> np.ndarray | None:
+        """Return how good each answer is, larger is better, where the main metric is the mean of that; else None.
+
+        predictions: a row a test example, as the evaluation wrote them.
+        """
+        return None
 
     @abstractmethod
     def collapsed(self, predicted: np.ndarray, targets: np.ndarray) -> bool:

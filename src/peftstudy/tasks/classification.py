@@ -8,6 +8,7 @@ from peftstudy.tasks import Task, register
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from torch import Tensor
 
 
@@ -49,6 +50,10 @@ class Classification(Task):
         if classes == 2:
             scores["f1"] = f1_score(targets, predicted, labels=[1], average="macro", zero_division=0)
         return {name: float(value) for name, value in scores.items()}
+
+    def quality(self, predictions: pd.DataFrame) -> np.ndarray:
+        """Return 1 for a right answer and 0 for a wrong one."""
+        return (predictions["label"] == predictions["predicted"]).to_numpy(dtype=float)
 
     def collapsed(self, predicted: np.ndarray, targets: np.ndarray) -> bool:
         """Return whether several classes are asked for and one is answered, or some answer is missing (-1, NaN)."""
