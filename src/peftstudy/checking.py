@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from peftstudy import methods, schema, tasks
+from peftstudy import claims, methods, schema, tasks
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.specs import Backbone, Dataset, Pretraining
@@ -95,6 +95,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         methods.create(method.method, method.options, f"{where}: methods.{method.name}")
     if study.reference is not None:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
+    claims.check(study, where)
     _check_budget(config, study, where)
     if study.replicates is not None:
         reported = [folder.name for folder in (ROOT / "paper" / "reported").glob("*") if folder.is_dir()]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from peftstudy.specs import Backbone, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
+from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
 from peftstudy.study import Study
 
 PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "data_seed", "validation")
@@ -19,11 +19,18 @@ def from_config(config: Mapping[str, Any]) -> Study:
         datasets={name: _dataset(name, block) for name, block in config["datasets"].items()},
         backbones={name: _backbone(name, block) for name, block in config["backbones"].items()},
         methods={name: _method(name, block or {}) for name, block in config["methods"].items()},
+        claims=tuple(claim_from_config(block) for block in config.get("claims", ())),
         training=Training(**{key: freeze(value) for key, value in config.get("training", {}).items()}),
         search=Search(**config.get("search", {})),
         **config.get("workflow", {}),
         **plain,
     )
+
+
+def claim_from_config(block: Mapping[str, Any]) -> Claim:
+    """Return a claim; what it means may be one statement or a list of them."""
+    means = [block["means"]] if isinstance(block["means"], str) else block["means"]
+    return Claim(**{key: freeze(value) for key, value in (dict(block) | {"means": means}).items()})
 
 
 def _source(name: str, block: Mapping[str, Any], folder: str) -> Source:

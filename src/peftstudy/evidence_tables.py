@@ -12,6 +12,7 @@ from peftstudy.latex import (
     escape,
     estimate,
     floating,
+    group,
     p_value,
     score,
     share,
@@ -146,3 +147,25 @@ def ranking(tables: SimpleNamespace, study: Study) -> str:
         f"$p$ {p if p.startswith('$<$') else f'= {p}'}; two methods are told apart when their mean ranks differ by "
         f"{score(row.critical, 2)} or more (Nemenyi's test, 0.05)."
     )
+
+
+def claims(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return each claim in a sentence, with what the intervals say of it: the study's own, then the published ones."""
+    found = tables.claims
+    if not len(found):
+        return "The publication that this study replicates has no claims here.\n"
+    rows: list[list[str] | str] = []
+    for number, row in enumerate(found.itertuples(), 1):
+        if row.origin != study.name and row.origin not in found.origin[: number - 1].tolist():
+            rows.append(group(f"published ({escape(row.origin)})", 4))
+        seeds = "" if absent(row.seeds_needed) else f" ({count(row.seeds_needed)} seeds)"
+        rows.append([str(number), escape(row.sentence), rf"\textbf{{{row.verdict}}}{seeds}", escape(row.evidence)])
+    columns = r"r>{\raggedright}p{2.0in}>{\raggedright}p{0.8in}>{\raggedright\arraybackslash}p{2.4in}"
+    header = [["", "claim", "here", "evidence"]]
+    caption = (
+        f"Claims, tested here. {rule(study)} A claim holds when every interval that it rests on lies within what it "
+        "says, fails when one of them lies beyond, and is undecided otherwise; in brackets how many seeds would "
+        f"decide it with a power of {share(POWER)}, if means and spreads are the true ones. "
+        r"Differences are paired by seed, with 95\,\% intervals."
+    )
+    return floating(tabular(columns, header, rows), caption, "claims", size="scriptsize")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import answer, evidence_tables, figures, findings, latex, tables, views
+from peftstudy import answer, evidence_tables, figures, latex, tables, views
 from peftstudy.errors import StudyError
 from peftstudy.files import whole, write_text
 from peftstudy.intervals import MANY
@@ -82,9 +82,9 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
     gain = answer.pretraining_gain(data, study)
     if gain:
         macros["PretrainingGain"] = gain
-    if study.replicates in findings.FINDINGS:
-        verdicts = findings.check(study.replicates, runs, data.epochs).verdict
-        macros["NumberOfFindings"] = latex.count(len(verdicts))
+    if len(data.claims):
+        verdicts = data.claims.verdict
+        macros["NumberOfClaims"] = latex.count(len(verdicts))
         macros |= {
             f"NumberThat{word}": latex.count((verdicts == verdict).sum())
             for word, verdict in [("Hold", "holds"), ("Fail", "fails"), ("StayOpen", "undecided")]

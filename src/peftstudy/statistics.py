@@ -13,7 +13,9 @@ from peftstudy.intervals import interval, rate
 from peftstudy.paired_tests import holm, paired_difference
 from peftstudy.study import Study
 
-STATISTICS = ("scores", "differences", "predictions", "overall", "ranks")
+STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "claims")
+REPORTED = Path("paper/reported")
+"""Where the figures and claims of publications lie that are replicated, a folder each."""
 CELL = ["dataset", "split", "backbone", "method"]
 COSTS = [
     "learning_rate", "epochs", "train_examples", "test_examples", "method_parameters", "head_parameters",
@@ -168,9 +170,9 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
 
 
-def write(metrics: Path, output: Path, study: Study, runs_folder: Path) -> None:
+def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported: Path = REPORTED) -> None:
     """Write the tables of STATISTICS into `output`, from the runs in `metrics` and the predictions they left."""
-    from peftstudy import overall, predictions
+    from peftstudy import overall, predictions, verdicts
 
     runs = read(metrics / "runs.csv")
     protocols = sorted(runs[runs.status == "finished"].protocol.dropna().astype(int).unique().tolist())
@@ -185,6 +187,7 @@ def write(metrics: Path, output: Path, study: Study, runs_folder: Path) -> None:
         "predictions": predictions.compare(runs, study, runs_folder),
         "overall": overall.overall(runs, study),
         "ranks": overall.ranked(runs, study),
+        "claims": verdicts.check(study, runs, read(metrics / "epochs.csv"), reported),
     }
     for name, table in tables.items():
         write_csv(output / f"{name}.csv", table)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import epoch_tables, evidence_tables, findings, replication, result_tables, statistics
+from peftstudy import epoch_tables, evidence_tables, replication, result_tables, statistics
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -162,6 +162,7 @@ MADE = {
     "overall": evidence_tables.overall,
     "power": evidence_tables.power,
     "predictions": evidence_tables.predictions,
+    "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
     "costs": result_tables.costs,
     "failures": result_tables.failures,
@@ -169,7 +170,6 @@ MADE = {
     "epochs": epoch_tables.epochs,
     "replication-scores": replication.scores,
     "replication-parameters": replication.parameters,
-    "findings": replication.findings_table,
 }
 
 
@@ -183,9 +183,9 @@ def kinds(study: Study) -> list[str]:
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
     if not study.replicates:
-        absent_ones |= {"replication-scores", "replication-parameters", "findings"}
-    elif study.replicates not in findings.FINDINGS:
-        absent_ones.add("findings")
+        absent_ones |= {"replication-scores", "replication-parameters"}
+    if not study.claims and not study.replicates:
+        absent_ones.add("claims")
     return [kind for kind in MADE if kind not in absent_ones]
 
 

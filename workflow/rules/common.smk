@@ -38,9 +38,9 @@ if not workflow.deployment_settings.deployment_method:
 shell.prefix(f"set -euo pipefail; export {' '.join(exports)}; ")
 
 TABLES = list(COLUMNS)
-STATISTICS = ["scores", "differences", "predictions", "overall", "ranks"]
+STATISTICS = ["scores", "differences", "predictions", "overall", "ranks", "claims"]
 PAPER = sorted(str(path) for name in ["*.tex", "*.bib", "sections/*.tex"] for path in Path("paper").glob(name))
-REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.csv"))
+REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.[cy]*"))
 
 
 wildcard_constraints:
