@@ -122,9 +122,7 @@ def test_an_open_claim_says_how_many_seeds_would_decide(made):
     assert row.verdict == "undecided"
     main = runs[runs.split == "90-10"]
     a, b = (
-        statistics.scores_by_seed(
-            runs[(runs.split == "90-10") & (runs.backbone == "roberta-tiny") & (runs.method == m)]
-        )
+        statistics.scores_by_seed(main[(main.backbone == "roberta-tiny") & (main.method == m)])
         for m in ("lora", "encoder")
     )
     assert row.seeds_needed == power.seeds_to_separate((a - b).mean(), (a - b).std()) or np.isnan(row.seeds_needed)

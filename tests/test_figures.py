@@ -26,7 +26,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(made):
-    names = dict.fromkeys(("runs", "epochs", "baselines"), "metrics") | dict.fromkeys(
+    names = dict.fromkeys(("runs", "epochs", "baselines", "searches"), "metrics") | dict.fromkeys(
         statistics.STATISTICS, "statistics"
     )
     return SimpleNamespace(**{name: statistics.read(made / where / f"{name}.csv") for name, where in names.items()})
@@ -46,7 +46,7 @@ def test_doctests():
 def test_the_files_are_those_that_the_study_says(made):
     names = figures.names(default_study())
     assert sorted(path.name for path in (made / "figures").iterdir()) == sorted(names)
-    assert len(names) == 7
+    assert len(names) == 8
     assert all((made / "figures" / name).read_bytes().startswith(b"%PDF") for name in names)
 
 

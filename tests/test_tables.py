@@ -6,10 +6,11 @@ import os
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import answer, latex, replication, result_tables, tables
+from peftstudy import answer, bargains, latex, replication, result_tables, tables, views
 from peftstudy.errors import StudyError
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ def made(tmp_path_factory):
     return {study.name: make(folder / study.name, study) for study in (default_study(), course_study())}
 
 
-@pytest.mark.parametrize("module", [latex])
+@pytest.mark.parametrize("module", [bargains, latex])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
@@ -172,3 +173,36 @@ def test_mixed_runs_are_marked(made):
     assert answer.comparability(found, study) == "All runs were made on cpu with 2 threads, in float32."
     found.runs.loc[0, "device"] = "cuda"
     assert "mix what ought to be the same" in answer.comparability(found, study)
+
+
+def test_the_best_under_a_limit_is_sound_and_within_it(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    cells = bargains.costed(views.of(found.scores, split="90-10", backbone="bert-tiny"))
+    assert bargains.best_under(cells, "trained", 1.0).method == "full"
+    assert bargains.best_under(cells, "trained", 0.1).method == "lora"
+    # bitfit, which trains less, lost a run; head did not.
+    assert bargains.best_under(cells, "trained", 0.004).method == "head"
+    assert bargains.best_under(cells, "trained", 0.0001) is None
+    cells.loc[cells.method == "head", "collapsed"] = 1
+    assert bargains.best_under(cells, "trained", 0.004) is None
+
+
+def test_on_the_front_is_what_nothing_beats():
+    front = bargains.on_front(pd.Series([1, 1, 2, 3, None]), pd.Series([0.5, 0.5, 0.5, 0.6, 0.9]))
+    assert front.tolist() == [True, True, False, True, False]
+
+
+def test_the_answer_says_how_sure_it_is(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    first, second = answer.choices(found, study)
+    assert "3 seeds tell the two apart ($p$ = 0.0" in answer.sureness(
+        first._replace(difference=first.difference.copy().replace(first.difference.p_holm, 0.04))
+    )
+    said = answer.sureness(second)
+    assert "3 seeds do not tell the two apart: only a difference of 0.0" in said
+    assert re.search(r"some \d+ seeds would tell\.$", said)
+    alone = second.difference.copy()
+    alone[["pairs", "detectable"]] = [1, None]
+    assert answer.sureness(second._replace(difference=alone)) == "How sure: 1 shared seed says nothing of the spread."

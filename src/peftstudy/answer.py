@@ -11,6 +11,8 @@ from peftstudy.views import backbones, measure, of
 
 NEAR = 0.03
 """A method this close to the best one may be worth its savings."""
+SEPARABLE = 0.05
+"""Methods are told apart when the adjusted p value of their difference is below."""
 
 
 class Choice(NamedTuple):
@@ -108,7 +110,25 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
             f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
         )
         said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
-    return said
+    return [*said, sureness(choice)]
+
+
+def sureness(choice: Choice) -> str:
+    """Return how sure it is that the best method beats the lean one."""
+    gap = choice.difference
+    best, lean = latex.escape(choice.best.method), latex.escape(choice.lean.method)
+    if latex.absent(gap.detectable):
+        return f"How sure: {gap.pairs} shared {'seed says' if gap.pairs == 1 else 'seeds say'} nothing of the spread."
+    known = (
+        f"How sure: a run of {best} beats one of {lean} with a probability of {latex.share(1 - gap.improvement)}, and "
+    )
+    if gap.p_holm < SEPARABLE:
+        return known + f"{gap.pairs} seeds tell the two apart ($p$ {latex.relation(gap.p_holm)})."
+    visible = f"only a difference of {latex.score(gap.detectable)} or more would mostly have been seen"
+    if latex.absent(gap.seeds_needed):
+        return known + f"{gap.pairs} seeds do not tell the two apart: {visible}."
+    needed = latex.count(max(gap.seeds_needed, gap.pairs + 1))
+    return known + f"{gap.pairs} seeds do not tell the two apart: {visible}; some {needed} seeds would tell."
 
 
 def estimate(row: pd.Series) -> str:

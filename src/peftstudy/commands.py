@@ -204,3 +204,16 @@ def unpack(archive: Path, output: Path) -> str:
     stage.check(archive)
     runs = stage.unpack(archive, configuration.from_config(stage.configuration(archive)), output)
     return f"{output}, {runs} runs"
+
+
+def why(name: str, results: Path) -> None:
+    import re
+
+    from peftstudy import statistics
+    from peftstudy import why as stage
+
+    asked = load_study(results / "study.json")
+    runs = statistics.read(results / "metrics" / "runs.csv")
+    numbers = re.findall(r"newcommand\{\\(\w+)\}", (results / "paper" / "numbers.tex").read_text(encoding="utf-8"))
+    said, chosen = stage.why(name, runs, asked, numbers, statistics.REPORTED)
+    print(stage.listing(said, chosen, str(results)), end="")

@@ -1,15 +1,17 @@
-"""Figures of all settings at once: the performance profile, and the ranks over datasets."""
+"""Figures of how sure the results are: the performance profile, ranks over datasets, and what a search is worth."""
 
 from types import SimpleNamespace
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from peftstudy import aggregates, overall
-from peftstudy.plotting import looks, panels
+from peftstudy.plotting import label_ends, looks, panels
 from peftstudy.ranks import cliques
+from peftstudy.searching import expected_best
 from peftstudy.study import Study
-from peftstudy.views import NothingToDraw, measure, of
+from peftstudy.views import NothingToDraw, backbones, measure, of
 
 
 def performance_profile(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
@@ -57,4 +59,31 @@ def rank_diagram(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     here.spines[["left", "bottom"]].set_visible(False)
     here.grid(visible=False)
     here.axhline(0, color="0", lw=0.5)
+    return figure
+
+
+def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
+    """Draw each method's expected best validation score over the number of trials; a panel a backbone."""
+    split = study.splits[0]
+    found = of(data.searches, dataset=dataset, split=split)
+    columns = [name for name in backbones(study, split) if name in set(found.backbone)]
+    if not columns:
+        raise NothingToDraw(f"no search on {split} has finished")
+    figure, axes = panels(1, len(columns), 2.1, sharey=True)
+    look = looks(list(study.methods))
+    ends = {}
+    for here, backbone in zip(axes[0], columns, strict=True):
+        for method in study.methods:
+            scores = of(found, backbone=backbone, method=method).validation_score.dropna()
+            if len(scores):
+                curve = expected_best(scores)
+                here.plot(np.arange(1, len(curve) + 1), curve, color=look[method].colour, ls=look[method].dashes,
+                          marker=look[method].shape, ms=3)  # fmt: skip
+                ends.setdefault(here, []).append((len(curve), curve[-1], method, look[method].ink))
+        here.set_title(f"{backbone}, {split}", loc="left")
+        here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    for here, names in ends.items():
+        label_ends(here, names)
+    figure.supxlabel("trials", fontsize=8)
+    axes[0, 0].set_ylabel(f"{measure(data)} on validation")
     return figure

@@ -14,6 +14,7 @@ from peftstudy.latex import (
     floating,
     group,
     p_value,
+    relation,
     score,
     share,
     tabular,
@@ -141,10 +142,9 @@ def ranking(tables: SimpleNamespace, study: Study) -> str:
             f"finished; this study has {count(len(study.datasets))}, so none are given."
         )
     row = found.iloc[0]
-    p = p_value(row.p)
     return (
         f"Over {count(row.datasets)} datasets Friedman's test that all methods are alike has "
-        f"$p$ {p if p.startswith('$<$') else f'= {p}'}; two methods are told apart when their mean ranks differ by "
+        f"$p$ {relation(row.p)}; two methods are told apart when their mean ranks differ by "
         f"{score(row.critical, 2)} or more (Nemenyi's test, 0.05)."
     )
 

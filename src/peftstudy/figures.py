@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from peftstudy import plotting, statistics
 from peftstudy.errors import StudyError
-from peftstudy.evidence_figures import performance_profile, rank_diagram
+from peftstudy.evidence_figures import expected_score_by_trials, performance_profile, rank_diagram
 from peftstudy.plotting import (
     GREY,
     fit,
@@ -24,6 +24,7 @@ from peftstudy.plotting import (
     style,
 )
 from peftstudy.ranks import FEWEST_DATASETS
+from peftstudy.searching import trials
 from peftstudy.study import Study
 from peftstudy.views import (
     NothingToDraw,
@@ -209,6 +210,7 @@ DRAWN: dict[str, Callable[[SimpleNamespace, Study, str], Figure]] = {
     "pretraining-gain": pretraining_gain,
     "performance-profile": performance_profile,
     "ranks": rank_diagram,
+    "expected-score-by-trials": expected_score_by_trials,
 }
 
 
@@ -237,6 +239,8 @@ def kinds(study: Study) -> list[str]:
         absent.add("performance-profile")
     if len(study.datasets) < FEWEST_DATASETS or len(study.methods) < 2:
         absent.add("ranks")
+    if max(trials(study, method) for method in study.methods) < 2:
+        absent.add("expected-score-by-trials")
     return [kind for kind in DRAWN if kind not in absent]
 
 
@@ -255,7 +259,7 @@ def names(study: Study) -> list[str]:
 def write(metrics: Path, tables: Path, output: Path, study: Study) -> None:
     """Write the study's figures into `output`, from the CSVs in `metrics` and the statistics in `tables`."""
     data = SimpleNamespace(
-        **{name: statistics.read(metrics / f"{name}.csv") for name in ("runs", "epochs", "baselines")},
+        **{name: statistics.read(metrics / f"{name}.csv") for name in ("runs", "epochs", "baselines", "searches")},
         **{name: statistics.read(tables / f"{name}.csv") for name in statistics.STATISTICS},
     )
     if not (data.runs.status == "finished").any():

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import answer, evidence_tables, figures, latex, tables, views
+from peftstudy import answer, evidence_tables, figures, latex, searching, tables, views
 from peftstudy.errors import StudyError
 from peftstudy.files import whole, write_text
 from peftstudy.intervals import MANY
@@ -73,6 +73,7 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
         else f"{latex.amount(seconds / 60)} minutes",
         "Answer": answer.answer(data, study),
         "SamplingError": answer.sampling_error(data, study),
+        "SearchFairness": searching.fairness(data.searches, study),
         "Comparability": answer.comparability(data, study),
         "RanksOverDatasets": evidence_tables.ranking(data, study),
         "Commit": latex.listed([rf"\texttt{{{latex.escape(commit[:10])}}}" for commit in commits]) or latex.NONE,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from peftstudy import statistics
-from peftstudy.answer import metric
+from peftstudy import bargains, statistics
+from peftstudy.answer import SEPARABLE, metric
 from peftstudy.intervals import MANY
 from peftstudy.latex import (
     absent,
@@ -25,7 +25,6 @@ from peftstudy.views import backbones, of, selection_rule
 
 ROWS = 46
 """So many rows of a table fit a page."""
-SEPARABLE = 0.05
 BASELINES = {"tfidf-logistic-regression": "tf-idf, logistic regression", "majority": "majority class"}
 
 
@@ -193,14 +192,19 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             rows += [r"\addlinespace"] if rows else []
             rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 10))
-            for row in here[here.finished > 0].itertuples():
-                device = row.peak_device_memory_bytes
-                memory = row.peak_memory_bytes if absent(device) else device
+            here = bargains.costed(here)
+            unbeaten = {
+                column: bargains.on_front(here[column], here.test_score)
+                for column in ("trained", "training_seconds", "memory", "stored_bytes")
+            }
+            for index, row in here.iterrows():
+                star = {column: r"$^{\star}$" if front[index] else "" for column, front in unbeaten.items()}
                 rows.append([
-                    escape(row.method), count(row.method_parameters), count(row.head_parameters),
-                    share(row.method_parameters / row.backbone_parameters), amount(row.training_seconds),
-                    amount(row.evaluation_seconds), amount(row.setup_seconds), count(row.examples_per_second),
-                    count(memory / 1e6), amount(row.stored_bytes / 1e3),
+                    escape(row.method), count(row.method_parameters) + star["trained"], count(row.head_parameters),
+                    share(row.method_parameters / row.backbone_parameters),
+                    amount(row.training_seconds) + star["training_seconds"], amount(row.evaluation_seconds),
+                    amount(row.setup_seconds), count(row.examples_per_second),
+                    count(row.memory / 1e6) + star["memory"], amount(row.stored_bytes / 1e3) + star["stored_bytes"],
                 ])  # fmt: skip
     on_device = tables.scores.peak_device_memory_bytes.notna().any()
     header = [
@@ -210,7 +214,8 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     caption = (
         f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} Share: the method's parameters of the "
         f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
-        "must be kept for the task besides the backbone."
+        r"must be kept for the task besides the backbone. $^{\star}$: on the Pareto front; no other method scores "
+        "higher for as little of it, or as high for less."
     )
     lines = r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"
     return floating(tabular("lrrrrrrrrr", header, rows, lines), caption, "costs")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import epoch_tables, evidence_tables, replication, result_tables, statistics
+from peftstudy import bargains, epoch_tables, evidence_tables, replication, result_tables, statistics
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -164,6 +164,7 @@ MADE = {
     "predictions": evidence_tables.predictions,
     "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
+    "best-under": bargains.table,
     "costs": result_tables.costs,
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,

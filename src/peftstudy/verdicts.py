@@ -100,20 +100,32 @@ def published(study: Study, reported: Path) -> Iterator[tuple[str, Claim]]:
 
 def found(claim: Claim, results: Results, study: Study) -> Iterator[Finding]:
     """Yield a finding for each statement and place that a claim is about."""
-    splits = claim.splits or study.splits[:1]
     for statement in statements(claim, claim.sentence):
-        places = [
-            (dataset, split, backbone)
-            for dataset in claim.datasets or study.datasets
-            for split in (splits if any(term.split is None for _, term in statement.terms) else splits[:1])
-            for backbone in (
-                (claim.backbones or backbones(study, split))
-                if any(term.backbone is None for _, term in statement.terms)
-                else [""]
-            )
-        ]
-        for place in places:
-            yield finding(statement, results, place, places)
+        open_places = places(claim, statement, study)
+        for place in open_places:
+            yield finding(statement, results, place, open_places)
+
+
+def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, str, str]]:
+    """Return the datasets, splits and backbones that a statement is made for; none of what its terms all name."""
+    splits = claim.splits or study.splits[:1]
+    terms = [term for _, term in statement.terms]
+    return [
+        (dataset, split, backbone)
+        for dataset in claim.datasets or study.datasets
+        for split in (splits if any(term.split is None for term in terms) else splits[:1])
+        for backbone in (
+            (claim.backbones or backbones(study, split)) if any(term.backbone is None for term in terms) else [""]
+        )
+    ]
+
+
+def cells(claim: Claim, study: Study) -> Iterator[tuple[str, str, str, str]]:
+    """Yield dataset, split, backbone and method of everything that a claim looks at."""
+    for statement in statements(claim, claim.sentence):
+        for dataset, split, backbone in places(claim, statement, study):
+            for _, term in statement.terms:
+                yield dataset, term.split or split, term.backbone or backbone, term.method
 
 
 def finding(statement: Statement, results: Results, place: tuple[str, str, str], places: list) -> Finding:
