@@ -116,19 +116,17 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
 def sureness(choice: Choice) -> str:
     """Return how sure it is that the best method beats the lean one."""
     gap = choice.difference
-    best, lean = latex.escape(choice.best.method), latex.escape(choice.lean.method)
     if latex.absent(gap.detectable):
         return f"How sure: {gap.pairs} shared {'seed says' if gap.pairs == 1 else 'seeds say'} nothing of the spread."
-    known = (
-        f"How sure: a run of {best} beats one of {lean} with a probability of {latex.share(1 - gap.improvement)}, and "
-    )
+    share = latex.share(1 - gap.improvement)
+    ahead = f"How sure: {latex.escape(choice.best.method)} is ahead in {share} of all pairs of "
     if gap.p_holm < SEPARABLE:
-        return known + f"{gap.pairs} seeds tell the two apart ($p$ {latex.relation(gap.p_holm)})."
-    visible = f"only a difference of {latex.score(gap.detectable)} or more would mostly have been seen"
+        return ahead + f"their runs, and {gap.pairs} seeds tell the two apart ($p$~{latex.relation(gap.p_holm)})."
+    visible = f"with {gap.pairs} seeds only a difference of {latex.score(gap.detectable)} or more would mostly be found"
+    said = f"{ahead}their runs, but that may be chance: {visible}"
     if latex.absent(gap.seeds_needed):
-        return known + f"{gap.pairs} seeds do not tell the two apart: {visible}."
-    needed = latex.count(max(gap.seeds_needed, gap.pairs + 1))
-    return known + f"{gap.pairs} seeds do not tell the two apart: {visible}; some {needed} seeds would tell."
+        return f"{said}."
+    return f"{said}; some {latex.count(max(gap.seeds_needed, gap.pairs + 1))} seeds would tell the two apart."
 
 
 def estimate(row: pd.Series) -> str:

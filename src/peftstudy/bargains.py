@@ -62,6 +62,7 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
         rows = [
             [name, *(cell(best_under(found, column, part)) for _, found in beside)] for name, column, part in limits
         ]
+        rows = [row for row in rows if any(text != NONE for text in row[1:])] or rows[:1]
         heads = [escape(b if len(study.datasets) == 1 else f"{d}, {b}") for (d, b), _ in beside]
         label = f"best-under-{len(floats) + 1}" if floats else "best-under"
         floats.append(floating(tabular("l" * (1 + len(beside)), [["limit", *heads]], rows), caption(split), label))
@@ -72,7 +73,7 @@ def caption(split: str) -> str:
     return (
         f"Which method to take on {escape(split)} when a cost is limited to a share of what the dearest method takes: "
         r"the best mean among those that keep within it, with its 95\,\% interval. Methods that lost a run, or "
-        "collapsed in one, are not offered."
+        "collapsed in one, are not offered; limits that none keeps are left out."
     )
 
 

@@ -26,7 +26,7 @@ def performance_profile(data: SimpleNamespace, study: Study, dataset: str) -> Fi
     for method, runs in found.items():
         here.step(thresholds, aggregates.performance_profile(runs, thresholds), where="post", color=look[method].colour,
                   ls=look[method].dashes, label=method)  # fmt: skip
-    here.legend(loc="upper right", frameon=False, ncols=1 + len(found) // 6)
+    here.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     here.set_xlabel(f"{measure(data)} on test")
     here.set_ylabel("share of runs above")
     return figure

@@ -44,7 +44,7 @@ def power(tables: SimpleNamespace, study: Study, methods) -> str:
         f"{share(POWER)} (paired $t$ test, two-sided, 0.05). Seeds: how many find the difference that was seen with "
         "that power, if it and its spread are the true ones."
     )
-    return grid(study, caption, "power", ["better", "visible", "seeds"], "rrr", 2, cell, lambda dataset, split: [])
+    return grid(study, caption, "power", ["better", "visible", "seeds"], "rrr", 3, cell, lambda dataset, split: [])
 
 
 def needed(row) -> str:
@@ -77,7 +77,7 @@ def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
         "other tables of other seeds and the same examples."
     )
     heads = ["it", "ref.", "McNemar", "$p$"]
-    return grid(study, caption, "predictions", heads, "rrrr", 2, cell, lambda dataset, split: [])
+    return grid(study, caption, "predictions", heads, "rrrr", 3, cell, lambda dataset, split: [])
 
 
 def losses(tables: SimpleNamespace, study: Study, methods) -> str:
@@ -144,7 +144,7 @@ def ranking(tables: SimpleNamespace, study: Study) -> str:
     row = found.iloc[0]
     return (
         f"Over {count(row.datasets)} datasets Friedman's test that all methods are alike has "
-        f"$p$ {relation(row.p)}; two methods are told apart when their mean ranks differ by "
+        f"$p$~{relation(row.p)}; two methods are told apart when their mean ranks differ by "
         f"{score(row.critical, 2)} or more (Nemenyi's test, 0.05)."
     )
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from peftstudy import plotting, statistics
+from peftstudy.bargains import on_front
 from peftstudy.errors import StudyError
 from peftstudy.evidence_figures import expected_score_by_trials, performance_profile, rank_diagram
 from peftstudy.plotting import (
@@ -111,6 +112,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 costs = column(runs)
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
+            front_line(here, [place[:2] for place in points.get(here, [])])
             here.set_title(f"{backbone}, {split}", loc="left")
             spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
             if len(spent):
@@ -291,6 +293,13 @@ def baselines(axes, data, dataset, split, names: bool) -> None:
                 xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha="center", va="bottom",
                 fontsize=6.5, color=GREY,
             )  # fmt: skip
+
+
+def front_line(axes, points: list[tuple[float, float]]) -> None:
+    """Draw the Pareto front of points (cost, score): the highest score that so much buys."""
+    frame = pd.DataFrame(points, columns=["cost", "score"])
+    front = frame[on_front(frame.cost, frame.score)].sort_values("cost")
+    axes.step(front.cost, front.score, where="post", color=GREY, lw=0.6, ls=(0, (1, 1)), zorder=1, gid="front")
 
 
 def name_rows(axes, names: list[str]) -> None:

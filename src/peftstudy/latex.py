@@ -110,9 +110,9 @@ def relation(p: float) -> str:
     """Return a p value with its relation, for a sentence.
 
     >>> relation(0.0001), relation(0.04)
-    ('$<$ 0.001', '= 0.040')
+    ('$<$~0.001', '=~0.040')
     """
-    return "$<$ 0.001" if p < 0.001 else f"= {p:.3f}"
+    return "$<$~0.001" if p < 0.001 else f"=~{p:.3f}"
 
 
 def group(text: str, columns: int) -> str:
