@@ -48,6 +48,7 @@ CONFIG = {
     },
     "methods": {"full": {"learning_rate": [1e-4, 5e-3]}, "lora": {"rank": 2}},
     "reference": "full",
+    "claims": [{"sentence": "LoRA trains less.", "means": "method_parameters(lora) < method_parameters(full)"}],
     "seeds": [0, 1],
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
     "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0},
@@ -131,15 +132,6 @@ def test_every_run_asked_for_is_in_the_metrics(finished):
     assert searches.groupby(["split", "backbone"])["chosen"].sum().eq(1).all()
 
 
-def test_the_report_is_typeset_and_then_there_is_nothing_to_do(copied):
-    if not shutil.which("latexmk"):
-        pytest.skip("no latexmk: install latexmk, texlive-latex-recommended, texlive-fonts-recommended, lmodern")
-    copied.run()
-    report = copied.folder / "results/tiny/paper/report.pdf"
-    assert report.read_bytes().startswith(b"%PDF")
-    assert "Nothing to be done" in copied.run()
-
-
 @pytest.fixture(scope="module")
 def archived(finished, tmp_path_factory) -> Project:
     """The tiny study with its archive and its report, if there is a LaTeX to make it with."""
@@ -148,6 +140,27 @@ def archived(finished, tmp_path_factory) -> Project:
     shutil.copytree(finished.folder, project.folder, symlinks=True)
     project.run("archive", *(["all"] if shutil.which("latexmk") else []))
     return project
+
+
+def test_the_report_is_typeset_and_then_there_is_nothing_to_do(archived):
+    if not shutil.which("latexmk"):
+        pytest.skip("no latexmk: install latexmk, texlive-latex-recommended, texlive-fonts-recommended, lmodern")
+    report = archived.folder / "results/tiny/paper/report.pdf"
+    assert report.read_bytes().startswith(b"%PDF")
+    assert "Nothing to be done" in archived.run()
+
+
+def test_a_cell_of_the_report_names_its_runs(archived):
+    if not shutil.which("latexmk"):
+        pytest.skip("no latexmk, so no report")
+    command = [sys.executable, "-m", "peftstudy", "why", "--results", "results/tiny"]
+    done = subprocess.run([*command, "scores/90-10/small/lora"], cwd=archived.folder, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("table scores: 2 runs, 2 of them finished, from commit ")
+    paths = [archived.folder / line.split()[0] for line in lines[1:]]
+    assert len(paths) == 2 and all((path / "record.json").is_file() for path in paths)
+    done = subprocess.run([*command, "Anser"], cwd=archived.folder, capture_output=True, text=True)
+    assert done.returncode == 1 and "unknown figure, table, number or place 'Anser'" in done.stderr
 
 
 def test_the_archive_holds_every_run(archived):

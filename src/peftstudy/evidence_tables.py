@@ -21,9 +21,11 @@ from peftstudy.latex import (
 )
 from peftstudy.power import MOST_SEEDS, POWER
 from peftstudy.ranks import FEWEST_DATASETS
-from peftstudy.result_tables import grid, over_seeds, rule
+from peftstudy.result_tables import grid, over_seeds, pieces, rule
 from peftstudy.study import Study
 from peftstudy.views import of
+
+CLAIMS_A_PAGE = 20
 
 
 def power(tables: SimpleNamespace, study: Study, methods) -> str:
@@ -168,4 +170,7 @@ def claims(tables: SimpleNamespace, study: Study, methods) -> str:
         f"decide it with a power of {share(POWER)}, if means and spreads are the true ones. "
         r"Differences are paired by seed, with 95\,\% intervals."
     )
-    return floating(tabular(columns, header, rows), caption, "claims", size="scriptsize")
+    return "\n".join(
+        floating(tabular(columns, header, some), caption, f"claims-{i + 1}" if i else "claims", size="scriptsize")
+        for i, some in enumerate(pieces(rows, CLAIMS_A_PAGE))
+    )
