@@ -96,9 +96,31 @@ def make_tokens(tmp_path_factory: pytest.TempPathFactory, texts: pd.DataFrame, m
             folder = tmp_path_factory.mktemp("tokens")
             with files.whole(folder / "examples.parquet") as temporary:
                 texts.to_parquet(temporary)
-            files.write_json(folder / "examples.json", {"labels": list(LIBRARIES)})
+            files.write_json(folder / "examples.json", {"labels": list(LIBRARIES), "task": "classification"})
             tokens.write(folder / "examples.parquet", make_backbone(family), 24, folder / family)
             made[family] = folder / family
         return made[family]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_task_tokens(tmp_path_factory: pytest.TempPathFactory, make_backbone):
+    """Return a function that encodes made examples of a task for a family, once: a folder that tokens.load opens."""
+    import made_tasks
+
+    from peftstudy import examples, tokens
+
+    made: dict[tuple[str, str], Path] = {}
+    folder = tmp_path_factory.mktemp("tasks")
+    table = made_tasks.write_table(folder, made_tasks.table())
+
+    def make(task: str, family: str) -> Path:
+        if (task, family) not in made:
+            found, report = examples.read_examples(made_tasks.dataset(task), table, 0)
+            examples.write_examples(found, report, folder / task)
+            made[task, family] = folder / task / family
+            tokens.write(folder / task / "examples.parquet", make_backbone(family), 24, made[task, family])
+        return made[task, family]
 
     return make

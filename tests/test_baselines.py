@@ -11,11 +11,14 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from peftstudy.baselines import MAJORITY, TFIDF, fitted, score_baselines
+from peftstudy import tasks
+from peftstudy.baselines import fitted, score_baselines
 from peftstudy.errors import StudyError
 from peftstudy.splits import PARTS, cut
 
 SHARED = Path(os.environ.get("PEFTSTUDY_SHARED", Path(__file__).parents[2] / "shared"))
+MAJORITY, TFIDF = "majority", "tfidf-logistic-regression"
+CLASSIFICATION, LABELS = tasks.create("classification"), ["a", "b", "c"]
 IMDB = SHARED / "data" / "imdb" / "train.jsonl.gz"
 
 
@@ -42,18 +45,18 @@ def parts_of(examples, validation=0.1):
 def test_known_values(pairs):
     examples = made(pairs=pairs)
     parts = parts_of(examples)
-    majority, tfidf = score_baselines(examples, parts)
+    majority, tfidf = score_baselines(examples, parts, CLASSIFICATION, LABELS)
     share = (examples["label"].to_numpy()[parts["test"]] == 0).mean()
     assert majority["baseline"] == MAJORITY and majority["test_accuracy"] == pytest.approx(share)
     assert majority["test_f1_macro"] == pytest.approx(2 * share / (1 + share) / 3) and majority["test_mcc"] == 0
     assert tfidf["baseline"] == TFIDF and tfidf["test_accuracy"] == tfidf["test_mcc"] == 1
 
 
-def test_the_metric_is_the_score_and_rows_repeat():
+def test_the_task_s_metric_is_the_score_and_rows_repeat():
     examples = made()
-    first = score_baselines(examples, parts_of(examples), [TFIDF], "f1_macro")
-    assert first == score_baselines(examples, parts_of(examples), [TFIDF], "f1_macro")
-    assert first[0]["test_score"] == first[0]["test_f1_macro"]
+    first = score_baselines(examples, parts_of(examples), CLASSIFICATION, LABELS, [TFIDF])
+    assert first == score_baselines(examples, parts_of(examples), CLASSIFICATION, LABELS, [TFIDF])
+    assert first[0]["test_score"] == first[0]["test_accuracy"]
 
 
 def test_nothing_is_learned_from_test():
@@ -63,20 +66,19 @@ def test_nothing_is_learned_from_test():
     turned = examples.copy()
     column = turned.columns.get_loc("label")
     turned.iloc[parts["test"], column] = (turned.iloc[parts["test"], column] + 1) % 3
-    assert score_baselines(turned, parts, [TFIDF])[0]["test_accuracy"] == 0
+    assert score_baselines(turned, parts, CLASSIFICATION, LABELS, [TFIDF])[0]["test_accuracy"] == 0
 
 
 def test_without_validation_a_penalty_is_still_there():
     examples = made()
-    assert score_baselines(examples, parts_of(examples, 0.0), [TFIDF])[0]["test_accuracy"] > 0.95
+    parts = parts_of(examples, 0.0)
+    assert score_baselines(examples, parts, CLASSIFICATION, LABELS, [TFIDF])[0]["test_accuracy"] > 0.95
 
 
 def test_unknown_names_are_refused():
     examples = made()
     with pytest.raises(StudyError, match=r"unknown baseline 'majorty'.*Did you mean 'majority'"):
-        score_baselines(examples, parts_of(examples), ["majorty"])
-    with pytest.raises(StudyError, match="unknown metric 'f2'"):
-        score_baselines(examples, parts_of(examples), metric="f2")
+        score_baselines(examples, parts_of(examples), CLASSIFICATION, LABELS, ["majorty"])
 
 
 @pytest.mark.skipif(not IMDB.is_file(), reason="the IMDb files are not on this machine")

@@ -36,6 +36,14 @@ def test_steps_and_equality(made):
     assert row[0] == "full" and 0 < float(row[1]) < 2
 
 
+def test_memory(made):
+    words = ("--output", made, "--backbones", "tiny", "--lengths", 16, "--methods", "full", "lora")
+    full, lora = ([float(cell.replace(",", "")) for cell in row[3:]] for row in table(made, "memory.py", *words))
+    assert full[0] > lora[0]
+    weights, gradients, moments, *peaks = full[1:]
+    assert moments == pytest.approx(2 * gradients, abs=0.11) and all(peak > weights + moments for peak in peaks)
+
+
 def test_the_whole_study(made):
     words = ("--output", made / "study", "--backbones", "tiny", "--methods", "full", "--seeds", 1, "--epochs", 1)
     [row] = table(made, "study.py", *words, "--length", 16, "--examples", 100)

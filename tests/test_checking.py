@@ -195,3 +195,13 @@ def test_checking_is_quick_to_import():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_method_that_cannot_do_a_task_says_why(monkeypatch):
+    lora = checking.methods.registered()["lora"]
+    monkeypatch.setattr(lora, "not_for", {"classification": "for the sake of the test"})
+    with pytest.raises(StudyError) as error:
+        check(BASE, "c.yaml")
+    assert str(error.value) == (
+        "c.yaml: methods.lora: lora cannot do classification (datasets.sentiment): for the sake of the test."
+    )

@@ -22,10 +22,10 @@ def data(make_tokens, family):
     return tokens.load(make_tokens(family))
 
 
-def an_engine(folder, name, tricks, rate=0.0, seed=0):
-    method, task = methods.create(name), tasks.create("classification")
-    shape = backbones.read_shape(folder)
-    adapted = methods.adapt(method, backbones.load(folder, task, 3, seed, method.attention), shape, seed)
+def an_engine(folder, name, tricks, rate=0.0, seed=0, of="classification", classes=3, **options):
+    method, task = methods.create(name), tasks.create(of)
+    shape = backbones.shape_for(folder, task)
+    adapted = methods.adapt(method, backbones.load(folder, task, classes, seed, method.attention), shape, seed)
     for module in adapted.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = rate
@@ -36,7 +36,8 @@ def an_engine(folder, name, tricks, rate=0.0, seed=0):
     for parameter in adapted.model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.05 * torch.randn_like(parameter)
-    return Engine(adapted.model.train(), tricks, seed, method.extra_tokens, method.plain_attention), task
+    made = (adapted.model.train(), tricks, seed, method.extra_tokens, method.plain_attention)
+    return Engine(*made, reads_first=task.reads_first, **options), task
 
 
 def gradients(built, data, examples=EXAMPLES, parts=1):
@@ -45,8 +46,8 @@ def gradients(built, data, examples=EXAMPLES, parts=1):
     runner.begin_step(0)
     total = 0.0
     for index in np.array_split(examples, parts):
-        logits = runner.logits(data, index)
-        loss = task.loss_sum(logits, torch.from_numpy(data.labels[index].astype(np.int64))) / len(examples)
+        logits = training.logits_of(runner, task, data, index)
+        loss = task.loss_sum(logits, torch.from_numpy(task.targets(data, index))) / task.items(data, examples)
         loss.backward()
         total += float(loss.detach())
     return total, {name: p.grad.clone() for name, p in runner.model.named_parameters() if p.grad is not None}
@@ -70,6 +71,25 @@ def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, da
     else:
         assert fast[0].tricks == {"cut", "dropout", "embeddings"}
     assert_same(gradients(fast, data), plain)
+
+
+OTHER_TASKS = sorted(set(tasks.registered()) - {"classification"})
+EVERY_METHOD_ON = "token-classification"  # which reads some of the tokens
+SOME_METHODS = ("full", "prompt", "prefix", "lora", "houlsby", "head")
+PAIRS = [(task, method) for task in OTHER_TASKS
+         for method in (sorted(methods.registered()) if task == EVERY_METHOD_ON else SOME_METHODS)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "method"), PAIRS)
+def test_so_they_are_for_other_tasks(task, method, family, make_backbone, make_task_tokens):
+    folder, data = make_backbone(family), tokens.load(make_task_tokens(task, family))
+    classes = len(data.about["labels"])
+    plain, fast = (an_engine(folder, method, tricks, of=task, classes=classes) for tricks in ("plain", "fast"))
+    if not fast[1].reads_first:
+        assert not fast[0].tricks & {"folded", "cached"}
+    assert_same(gradients(fast, data), gradients(plain, data))
+    plain[0].model.zero_grad(), fast[0].model.zero_grad()
+    assert_same(gradients(fast, data, parts=3), gradients(plain, data))
 
 
 @pytest.mark.parametrize("method", sorted(methods.registered()))
@@ -113,6 +133,32 @@ def test_evaluation_and_micro_batches_agree_with_the_plain_loop(method, parts, m
     with torch.inference_mode():
         logits = [runner.logits(data, EXAMPLES) for runner, _ in (plain, fast)]
     assert torch.allclose(*logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("tricks", ["fast", "plain"])
+@pytest.mark.parametrize("method", sorted(methods.registered()))
+def test_checkpointed_activations_change_nothing(method, tricks, make_backbone, make_tokens):
+    """With dropout on: a layer that is computed again drops what it dropped, and so does the part after it."""
+    data, folder = tokens.load(make_tokens("bert")), make_backbone("bert")
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        built = an_engine(folder, method, tricks, rate=0.3, activation_checkpointing=checkpointing)
+        torch.manual_seed(0)
+        found.append(gradients(built, data, parts=3))
+    assert found[0][0] == found[1][0] and found[0][1].keys() == found[1][1].keys()
+    assert all(torch.equal(gradient, found[1][1][name]) for name, gradient in found[0][1].items())
+
+
+def test_checkpointed_activations_are_not_kept(make_backbone, make_tokens):
+    data, kept = tokens.load(make_tokens("roberta")), {}
+    for checkpointing in (False, True):
+        sizes = []
+        engine, _ = an_engine(make_backbone("roberta"), "full", "fast", activation_checkpointing=checkpointing)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            engine.logits(data, EXAMPLES)
+        kept[checkpointing] = sum(sizes)
+    assert kept[True] < 0.5 * kept[False]
 
 
 def test_a_second_step_forgets_the_embedding_gradients_of_the_first(make_backbone, make_tokens, monkeypatch):

@@ -56,6 +56,20 @@ def test_what_does_not_decide_the_weights_is_not_asked_of_a_backbone():
     assert specs.to_json(backbone.without_grid()) == specs.to_json(specs.Backbone("bert-random", random="bert-tiny"))
 
 
+def test_a_backbone_may_be_given_shorter_texts():
+    blocks = copy.deepcopy(CONFIG["backbones"])
+    blocks["roberta-tiny"]["max_length"] = 32
+    study = changed(backbones=blocks)
+    assert [study.max_length("libraries", name) for name in ("bert-tiny", "roberta-tiny")] == [64, 32]
+    without = from_config(CONFIG).backbones["roberta-tiny"]
+    assert specs.to_json(study.backbones["roberta-tiny"].without_grid()) == specs.to_json(without.without_grid())
+
+
+def test_what_has_its_default_is_not_told():
+    """A setting that a later version adds changes the parameters of no job that does without it."""
+    assert json.loads(specs.to_json(specs.Backbone("mine", folder="here"))) == {"name": "mine", "folder": "here"}
+
+
 def test_the_corpus_leaves_out_examples_and_columns():
     blocks = copy.deepcopy(CONFIG["backbones"])
     blocks["bert-tiny"]["pretrain"]["exclude"] = ["libraries", "docstrings:summary"]

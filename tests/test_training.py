@@ -146,8 +146,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
 def test_evaluation_keeps_the_order_of_examples(bert, data):
     run = a_run(bert)
     index = np.array([5, 90, 7, 33])
-    together = training.evaluate(run.engine, run.task, data, index, "float32").logits
-    alone = [training.evaluate(run.engine, run.task, data, index[i : i + 1], "float32").logits[0] for i in range(4)]
+    together = training.evaluate(run.engine, run.task, data, index, "float32").answers["logits"].to_pylist()
+    single = [training.evaluate(run.engine, run.task, data, index[i : i + 1], "float32") for i in range(4)]
+    alone = [scored.answers["logits"].to_pylist()[0] for scored in single]
     assert np.allclose(together, alone, atol=1e-5)
 
 

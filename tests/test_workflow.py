@@ -169,7 +169,7 @@ def test_the_archive_holds_every_run(archived):
     record = json.loads(pd.read_parquet(folder / "records.parquet").set_index("run")["record"].iloc[0])
     assert record["status"] == "finished"
     runs = pd.read_csv(archived.folder / METRICS)
-    predictions = pd.read_parquet(folder / "predictions-made.parquet")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
     right = (predictions["label"] == predictions["predicted"]).groupby(predictions["run"].astype(str)).mean()
     assert sorted(right) == pytest.approx(sorted(runs["test_score"]))
 

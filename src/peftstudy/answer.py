@@ -9,6 +9,10 @@ from peftstudy import latex, statistics
 from peftstudy.study import Study
 from peftstudy.views import backbones, measure, of
 
+BASELINES = {
+    "tfidf-logistic-regression": "tf-idf with logistic regression",
+    "tfidf-ridge": "tf-idf with ridge regression",
+}
 NEAR = 0.03
 """A method this close to the best one may be worth its savings."""
 SEPARABLE = 0.05
@@ -90,7 +94,7 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     name = r"\textbf{" + latex.escape(best.method) + "}"
     where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
     among = "" if choice.is_highest else " of the methods that finished every run"
-    score = f"{estimate(best)} {metric(tables)}{seeds(best)}"
+    score = f"{estimate(best)} {metric(tables, choice.dataset)}{seeds(best)}"
     said = [f"{where}, {name} scores best{among}: {score}{baseline(choice, tables)}."]
     if choice.is_leanest:
         return [*said, "It also trains the fewest parameters of all."]
@@ -146,7 +150,7 @@ def baseline(choice: Choice, tables: SimpleNamespace) -> str:
     if not len(found):
         return ""
     row = found.loc[found.test_score.idxmax()]
-    name = row.baseline.replace("tfidf-logistic-regression", "tf-idf with logistic regression")
+    name = BASELINES.get(row.baseline, row.baseline.replace("-", " "))
     return f"; without a backbone, {latex.escape(name)} scores {latex.score(row.test_score)}"
 
 
@@ -154,8 +158,8 @@ def ratio(a: pd.Series, b: pd.Series, column: str) -> str:
     return latex.share(a[column] / b[column]) if b[column] else latex.NONE
 
 
-def metric(tables: SimpleNamespace) -> str:
-    return latex.escape(measure(tables))
+def metric(tables: SimpleNamespace, dataset: str | None = None) -> str:
+    return latex.escape(measure(tables, dataset))
 
 
 def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
@@ -169,7 +173,8 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
             for row in rows.itertuples()
         ]
         said.append(
-            f"On {latex.escape(dataset)} at {latex.escape(split)}, pre-training changes the {metric(tables)} of "
+            f"On {latex.escape(dataset)} at {latex.escape(split)}, pre-training changes the "
+            f"{metric(tables, dataset)} of "
             f"{latex.escape(backbone)} by {latex.listed(parts)}."
         )
     return " ".join(said)
@@ -178,7 +183,7 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
 def sampling_error(tables: SimpleNamespace, study: Study) -> str:
     """Return how far the draw of the test part may move an accuracy: a binomial 95 % half-width."""
     found = choices(tables, study)
-    if not found or measure(tables) != "accuracy":
+    if not found or measure(tables, found[0].dataset) != "accuracy":
         return "The intervals over seeds do not hold the draw of the test part."
     best = found[0].best
     half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5

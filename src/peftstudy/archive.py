@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from peftstudy import files
 from peftstudy.errors import StudyError, unknown
 from peftstudy.metrics import read_rows
 from peftstudy.records import write_rows
+from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     """Write the raw results of every run that the study asks for; return the manifest.
 
     records.parquet: a row a run, its name and its JSON files as text. histories.parquet,
-    predictions-<dataset>.parquet: the runs' rows, with the name in front. about.json: what the runs were
-    made from (sizes, labels, checksums of sources, splits, tokens, backbones; baselines; searches).
-    study.json: the resolved configuration, without the folder of this machine's files. Raises StudyError
-    when a run is missing.
+    predictions.parquet: the runs' rows, with the name in front; predictions have a file for each task,
+    predictions-regression.parquet, where there are several. about.json: what the runs were made
+    from (sizes, labels, checksums of sources, splits, tokens, backbones; baselines; searches). study.json: the
+    resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -46,13 +47,8 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     tables = {
         "records": pa.Table.from_pylist([_record(name, folder) for name, folder in runs.items()]),
         "histories": pa.Table.from_pylist([row for name, folder in runs.items() for row in _history(name, folder)]),
+        **predictions(study.runs(), results),
     }
-    # A dataset poses one task, so the predictions of its runs have the same columns; those of another need not.
-    for dataset in study.datasets:
-        own = {name: folder for name, folder in runs.items() if name.split("/")[0] == dataset}
-        tables[f"predictions-{dataset}"] = pa.concat_tables(
-            [_predictions(name, folder) for name, folder in own.items()], promote_options="permissive"
-        )
     with files.whole_folder(output) as folder:
         for name, table in tables.items():
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
@@ -116,9 +112,9 @@ def unpack(folder: Path, study: Study, output: Path) -> int:
     needed = dict.fromkeys(_about_names(study))
     _refuse_others(folder / "about.json", "file", about, [n for n in needed if n in about or not _is_optional(n)])
     histories = _by_run(parquet.read_table(folder / "histories.parquet"))
-    predictions: dict[str, pa.Table] = {}
+    answers: dict[str, pa.Table] = {}
     for path in sorted(folder.glob("predictions*.parquet")):
-        predictions |= _by_run(parquet.read_table(path))
+        answers |= _by_run(parquet.read_table(path))
     for top in UNPACKED:
         with files.whole_folder(output / top) as place:
             for name, value in about.items():
@@ -126,12 +122,12 @@ def unpack(folder: Path, study: Study, output: Path) -> int:
                     files.write_json(place / name.removeprefix(f"{top}/"), value)
             if top == "runs":
                 for name, row in records.items():
-                    _unpack_run(place / name, row, histories.get(name), predictions.get(name))
+                    _unpack_run(place / name, row, histories.get(name), answers.get(name))
     files.write_json(output / "study.json", configuration(folder))
     return len(records)
 
 
-def _unpack_run(place: Path, row: dict[str, str], history: pa.Table | None, predictions: pa.Table | None) -> None:
+def _unpack_run(place: Path, row: dict[str, str], history: pa.Table | None, answers: pa.Table | None) -> None:
     from pyarrow import parquet
 
     for name in JSON_FILES:
@@ -141,9 +137,9 @@ def _unpack_run(place: Path, row: dict[str, str], history: pa.Table | None, pred
         entry |= {name: int(entry[name]) for name in WHOLE_NUMBERS if entry.get(name) is not None}
     columns = history.column_names if history is not None else WHOLE_NUMBERS
     write_rows(place / "history.csv", rows, columns)
-    if predictions is not None:
+    if answers is not None:
         with files.whole(place / "predictions.parquet") as temporary:
-            parquet.write_table(predictions, temporary, compression="zstd")
+            parquet.write_table(answers, temporary, compression="zstd")
 
 
 def _by_run(table: pa.Table) -> dict[str, pa.Table]:
@@ -181,13 +177,23 @@ def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
         yield {"run": name} | {key: kinds[key](value) if value else None for key, value in row.items()}
 
 
-def _predictions(name: str, folder: Path) -> pa.Table:
+def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
+    """Return the tables of predictions by the names of their files: what an answer is depends on the task."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    table = parquet.read_table(folder / "predictions.parquet")
-    names = pa.array([name] * len(table)).dictionary_encode()
-    return table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
+    by_task: dict[str, list[pa.Table]] = {}
+    for spec in runs:
+        table = parquet.read_table(results / "runs" / spec.path / "predictions.parquet")
+        names = pa.array([spec.path] * len(table)).dictionary_encode()
+        table = table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
+        by_task.setdefault(spec.task, []).append(table)
+    return {
+        "predictions" if len(by_task) == 1 else f"predictions-{task}": pa.concat_tables(
+            tables, promote_options="default"
+        )
+        for task, tables in by_task.items()
+    }
 
 
 def _about(study: Study, results: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sd
     from safetensors import SafetensorError
 
     shape = read_shape(folder)
-    if used := [name for name in read_tensors(folder) if name.startswith("classifier.")]:
+    if used := [name for name in read_tensors(folder) if name.startswith(("classifier.", "qa_outputs."))]:
         raise StudyError(f"{folder}: is fine-tuned already (its weights hold {used[0]}); give a bare backbone.")
     seed_torch(seed, "head")
     try:
@@ -66,6 +66,12 @@ def load(folder: Path, task: Task, classes: int, seed: int, attention: str = "sd
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
     return Loaded(model.eval(), fresh)
+
+
+def shape_for(folder: Path, task: Task) -> Shape:
+    """Return the shape of a backbone under the task's head: one that reads every token leaves BERT's pooler out."""
+    shape = read_shape(folder)
+    return shape if task.reads_first else replace(shape, pooler=False)
 
 
 def seed_torch(seed: int, stream: str) -> None:

@@ -1,68 +1,113 @@
-"""Baselines that need no language model: the majority class, and TF-IDF with logistic regression."""
+"""Baselines that need no language model: what any method must beat."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from peftstudy.errors import unknown
+from peftstudy.tasks import Task
 
-MAJORITY = "majority"
-TFIDF = "tfidf-logistic-regression"
 PENALTIES = (1.0, 4.0, 16.0, 64.0)
 """The inverse strengths of regularisation, of which validation chooses one."""
+
+Parts = Mapping[str, pd.DataFrame]
+"""The examples of train, validation and test."""
 
 
 def score_baselines(
     examples: pd.DataFrame,
     parts: Mapping[str, np.ndarray],
-    names: Sequence[str] = (MAJORITY, TFIDF),
-    metric: str = "accuracy",
+    task: Task,
+    labels: Sequence[str],
+    names: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return each baseline's scores on test, a row each: fitted on train, chosen on validation.
 
-    parts: the example numbers of train, validation and test. metric: which of accuracy, f1_macro
-    and mcc is the dataset's main score (`test_score`). The words of a pair's two texts count apart.
+    parts: the example numbers of train, validation and test. labels: the names of the classes.
+    names: the task's own baselines, unless given. The words of a pair's two texts count apart.
     """
-    texts = {part: _texts(examples.iloc[numbers]) for part, numbers in parts.items()}
-    classes = {part: examples["label"].to_numpy()[numbers] for part, numbers in parts.items()}
-    predict = {MAJORITY: _majority, TFIDF: _tfidf}
+    cut = {part: examples.iloc[numbers] for part, numbers in parts.items()}
     rows = []
-    for name in names:
-        if name not in predict:
-            raise unknown("baselines", "baseline", name, predict)
-        scores = _scores(classes["test"], predict[name](texts, classes))
-        if metric not in scores:
-            raise unknown("baselines", "metric", metric, scores)
-        rows.append({"baseline": name, "test_score": scores[metric]} | {f"test_{key}": scores[key] for key in scores})
+    for name in task.baselines if names is None else names:
+        if name not in ANSWER:
+            raise unknown("baselines", "baseline", name, ANSWER)
+        scores = task.score(ANSWER[name](cut), task.answers(cut["test"]), labels)
+        rows.append(
+            {"baseline": name, "test_score": scores[task.metric]} | {f"test_{key}": scores[key] for key in scores}
+        )
     return rows
 
 
-def _majority(texts: Mapping[str, Sequence[str]], classes: Mapping[str, np.ndarray]) -> np.ndarray:
+def majority(parts: Parts) -> list[int]:
     """Predict train's most frequent class (the first of several)."""
-    model = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(classes["train"]), 1)), classes["train"])
-    return model.predict(np.zeros((len(texts["test"]), 1)))
+    classes = parts["train"]["label"]
+    model = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(classes), 1)), classes)
+    return model.predict(np.zeros((len(parts["test"]), 1))).tolist()
 
 
-def _tfidf(texts: Mapping[str, Sequence[str]], classes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Predict by words and pairs of words; without validation the first of PENALTIES is used."""
-    # Whatever stands in one training text only tells nothing of another, but fills the memory.
-    minimum = 2 if len(texts["train"]) > 10_000 else 1
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=minimum, dtype=np.float32)
-    train = vectorizer.fit_transform(texts["train"])
-    validation = vectorizer.transform(texts["validation"]) if len(texts["validation"]) else None
-    best, best_score = None, -1.0
-    for penalty in PENALTIES if validation is not None else PENALTIES[:1]:
-        model = fitted(train, classes["train"], penalty)
-        score = 0.0 if validation is None else float(model.score(validation, classes["validation"]))
-        if score > best_score:
-            best, best_score = model, score
-    return best.predict(vectorizer.transform(texts["test"]))
+def mean(parts: Parts) -> list[float]:
+    """Predict train's mean."""
+    return [float(parts["train"]["label"].mean())] * len(parts["test"])
+
+
+def majority_word(parts: Parts) -> list[list[int]]:
+    """Give every word train's most frequent label."""
+    usual = _most_common(np.concatenate(parts["train"]["label"].tolist()))
+    return [[usual] * len(words) for words in parts["test"]["text"]]
+
+
+def usual_label(parts: Parts) -> list[list[int]]:
+    """Give each word the label that it has most often in train; an unknown one train's most frequent."""
+    seen: dict[str, Counter[int]] = {}
+    for words, labels in zip(parts["train"]["text"], parts["train"]["label"], strict=True):
+        for word, label in zip(words, labels, strict=True):
+            seen.setdefault(word, Counter())[int(label)] += 1
+    usual = _most_common(np.concatenate(parts["train"]["label"].tolist()))
+    best = {word: counts.most_common(1)[0][0] for word, counts in seen.items()}
+    return [[best.get(word, usual) for word in words] for words in parts["test"]["text"]]
+
+
+def _most_common(labels: np.ndarray) -> int:
+    return int(np.bincount(labels).argmax())
+
+
+def choices_alone(parts: Parts) -> list[int]:
+    """Choose by the words of the choices, without the text that they belong to."""
+    train, test = parts["train"], parts["test"]
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
+    is_right = [number == label for label, row in zip(train["label"], train["choices"], strict=True)
+                for number in range(len(row))]  # fmt: skip
+    model = fitted(vectorizer.fit_transform(np.concatenate(train["choices"].tolist())), np.array(is_right), 1.0)
+    scores = model.decision_function(vectorizer.transform(np.concatenate(test["choices"].tolist())))
+    return scores.reshape(len(test), -1).argmax(axis=1).tolist()
+
+
+def similar_sentence(parts: Parts) -> list[str]:
+    """Answer with the sentence of the context that shares most with the question, rare words counting more."""
+    vectorizer = TfidfVectorizer(sublinear_tf=True).fit(parts["train"]["text_pair"])
+    answers = []
+    for question, context in zip(parts["test"]["text"], parts["test"]["text_pair"], strict=True):
+        sentences = re.split(r"(?<=[.!?])\s+", context)
+        likeness = vectorizer.transform(sentences) @ vectorizer.transform([question]).T
+        answers.append(sentences[int(likeness.toarray().argmax())])
+    return answers
+
+
+def tfidf_logistic_regression(parts: Parts) -> list[int]:
+    """Predict a class by words and pairs of words."""
+    return _by_words(parts, fitted)
+
+
+def tfidf_ridge(parts: Parts) -> list[float]:
+    """Predict a number by words and pairs of words."""
+    return _by_words(parts, lambda features, numbers, penalty: Ridge(alpha=1 / penalty).fit(features, numbers))
 
 
 def fitted(features: Any, classes: np.ndarray, penalty: float) -> LogisticRegression:
@@ -75,6 +120,24 @@ def fitted(features: Any, classes: np.ndarray, penalty: float) -> LogisticRegres
     return LogisticRegression(C=penalty, max_iter=1000, tol=1e-4).fit(features, classes)
 
 
+def _by_words(parts: Parts, fit: Callable[[Any, np.ndarray, float], Any]) -> list:
+    """Predict by TF-IDF of words and pairs of words; without validation the first of PENALTIES is used."""
+    texts = {part: _texts(examples) for part, examples in parts.items()}
+    labels = {part: examples["label"].to_numpy() for part, examples in parts.items()}
+    # Whatever stands in one training text only tells nothing of another, but fills the memory.
+    minimum = 2 if len(texts["train"]) > 10_000 else 1
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=minimum, dtype=np.float32)
+    train = vectorizer.fit_transform(texts["train"])
+    validation = vectorizer.transform(texts["validation"]) if len(texts["validation"]) else None
+    best, best_score = None, -np.inf
+    for penalty in PENALTIES if validation is not None else PENALTIES[:1]:
+        model = fit(train, labels["train"], penalty)
+        score = 0.0 if validation is None else float(model.score(validation, labels["validation"]))
+        if score > best_score:
+            best, best_score = model, score
+    return best.predict(vectorizer.transform(texts["test"])).tolist()
+
+
 def _texts(examples: pd.DataFrame) -> list[str]:
     """Return the texts; of a pair also the second, its words marked so that they are not the first's."""
     if "text_pair" not in examples:
@@ -85,9 +148,14 @@ def _texts(examples: pd.DataFrame) -> list[str]:
     ]
 
 
-def _scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    return {
-        "accuracy": float(accuracy_score(truth, predicted)),
-        "f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0)),
-        "mcc": float(matthews_corrcoef(truth, predicted)),
-    }
+ANSWER: dict[str, Callable[[Parts], list]] = {
+    "majority": majority,
+    "majority-word": majority_word,
+    "choices-alone": choices_alone,
+    "mean": mean,
+    "similar-sentence": similar_sentence,
+    "tfidf-logistic-regression": tfidf_logistic_regression,
+    "tfidf-ridge": tfidf_ridge,
+    "usual-label": usual_label,
+}
+"""Every baseline by name: the parts of a split -> its answers to test."""

@@ -94,6 +94,12 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _check_backbone(f"{where}: backbones.{backbone.name}", backbone, study)
     for method in study.methods.values():
         methods.create(method.method, method.options, f"{where}: methods.{method.name}")
+        for dataset in study.datasets.values():
+            if reason := methods.registered()[method.method].not_for.get(dataset.task):
+                raise StudyError(
+                    f"{where}: methods.{method.name}: {method.method} cannot do {dataset.task} "
+                    f"(datasets.{dataset.name}): {reason}."
+                )
     if study.reference is not None:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
     claims.check(study, where)
@@ -137,7 +143,15 @@ def _one_of(at: str, block: Mapping[str, Any], keys: tuple[str, ...]) -> None:
 
 def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
     _known(f"{at}.source", "source", [dataset.source], study.sources)
-    _known(f"{at}.task", "task", [dataset.task], tasks.registered())
+    task = tasks.create(dataset.task, f"{at}.task")
+    if len(dataset.text) not in task.texts:
+        wanted = " or ".join(map(str, task.texts))
+        raise StudyError(f"{at}.text: found {len(dataset.text)} columns; {dataset.task} wants {wanted}.")
+    for key in ("balanced", "blank", "choices", "labels"):
+        if getattr(dataset, key) and key not in task.keys:
+            raise StudyError(f"{at}.{key}: means nothing to {dataset.task}; leave it out.")
+    if "choices" in task.keys and not dataset.choices:
+        raise StudyError(f"{at}: the key 'choices' is missing: {dataset.task} chooses among them.")
     if dataset.label in dataset.text:
         raise StudyError(f"{at}.label: {dataset.label!r} is a column of the text, too; the text would give it away.")
     for number, label in enumerate(dataset.labels):

@@ -50,7 +50,7 @@ def examples(spec: str, table: Path, data_seed: int, output: Path) -> str:
 
     found, report = examples.read_examples(specs.parse(specs.Dataset, spec), table, data_seed)
     examples.write_examples(found, report, output)
-    return f"{output}, {len(found)} examples of {len(report['labels'])} labels"
+    return f"{output}, {len(found)} examples" + (f" of {len(report['labels'])} labels" if report["labels"] else "")
 
 
 def split(name: str, examples: Path, validation: float, data_seed: int, output: Path) -> str:
@@ -125,10 +125,12 @@ def baseline(examples: Path, split: Path, output: Path) -> str:
     import numpy as np
     import pandas as pd
 
-    from peftstudy import baselines
+    from peftstudy import baselines, tasks
 
     parts = {part: np.load(split / f"{part}.npy") for part in ("train", "validation", "test")}
-    rows = baselines.score_baselines(pd.read_parquet(examples), parts)
+    about = files.read_json(examples.with_suffix(".json"))
+    task = tasks.create(about["task"])
+    rows = baselines.score_baselines(pd.read_parquet(examples), parts, task, about["labels"])
     files.write_json(output, rows)
     return f"{output}, " + ", ".join(f"{row['baseline']} {row['test_score']:.3f}" for row in rows)
 

@@ -44,10 +44,13 @@ def _source(name: str, block: Mapping[str, Any], folder: str) -> Source:
 
 def _dataset(name: str, block: Mapping[str, Any]) -> Dataset:
     text = [block["text"]] if isinstance(block["text"], str) else block["text"]
-    labels = [str(label) for label in block.get("labels", ())]
-    return Dataset(
-        name, **{key: freeze(value) for key, value in (dict(block) | {"text": text, "labels": labels}).items()}
-    )
+    choices = block.get("choices", ())
+    lists = {
+        "text": text,
+        "labels": [str(label) for label in block.get("labels", ())],
+        "choices": [choices] if isinstance(choices, str) else choices,
+    }
+    return Dataset(name, **{key: freeze(value) for key, value in (dict(block) | lists).items()})
 
 
 def _backbone(name: str, block: Mapping[str, Any]) -> Backbone:

@@ -13,9 +13,14 @@ from peftstudy.errors import StudyError
 ALPHABET = 500  # letters, the most frequent ones, of which words are made; words with others are unknown
 
 
-def fold(text: str) -> str:
-    """Return the text with its white space folded: what two copies of a text have in common."""
-    return " ".join(text.split())
+def fold(text: str | Iterable[str]) -> str:
+    """Return a text, or a list of words, with its white space folded: what two copies of a text have in common."""
+    return " ".join((text if isinstance(text, str) else " ".join(text)).split())
+
+
+def _folded(value: Any) -> str:
+    """Return the folded text of a cell; what is neither a text nor a list of words is written out."""
+    return fold(value if isinstance(value, list | np.ndarray) else str(value))
 
 
 def read_corpus(
@@ -36,9 +41,9 @@ def read_corpus(
         table = pd.read_parquet(path)
         if column not in table:
             raise StudyError(f"{path}: no column {column!r} for pre-training (known: {', '.join(table.columns)}).")
-        keys = [table[name].astype(str).map(fold) for name in {column} | (checked & set(table.columns))]
-        is_banned = np.any([key.isin(banned) for key in keys], axis=0)
-        for folded, out in zip(table[column].astype(str).map(fold), is_banned, strict=True):
+        folds = {name: table[name].map(_folded) for name in {column} | (checked & set(table.columns))}
+        is_banned = np.any([key.isin(banned) for key in folds.values()], axis=0)
+        for folded, out in zip(folds[column], is_banned, strict=True):
             reason = "excluded" if out else "empty" if not folded else "repeated" if folded in seen else None
             if reason:
                 left_out[reason] += 1

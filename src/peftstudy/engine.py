@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from peftstudy import dropout, embedding_gradients, frozen_body
 from peftstudy.packing import Attention, Layout, Noise, first_position, folded_attention
@@ -23,7 +24,7 @@ from peftstudy.tokens import Tokens
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
     "cut": "where that cannot be: padded batches cut by length into small parts, their gradients added",
-    "read": "the last layer only for the tokens that the head reads: the first of each text, or the masked ones",
+    "read": "the last layer only for the tokens that the head reads: the first of each text, marked or masked ones",
     "folded": "no keys and values there for first tokens: their matrices are applied to the question and the answer",
     "cached": "the output of a frozen body once for each example, where no dropout acts in it",
     "dropout": "dropout masks from 16-bit words of a fast generator",
@@ -46,11 +47,13 @@ class Packed:
 
 
 class Engine:
-    """A model that is given examples, and computes no more than its head reads.
+    """A model that is given texts, and computes no more than its head reads.
 
     extra_tokens: how many tokens the adapted model adds behind the first of each text.
     plain_attention: whether tokens attend to the tokens of their text and nothing else.
     dropout_in_frozen_body: whether dropout acts in a body of which nothing trains.
+    reads_first: whether the head reads the first token of each text and no other.
+    activation_checkpointing: whether layers forget what they computed, and compute it again for their gradients.
     tricks: "fast" (all), "plain" (none), or names out of TRICKS; those that do not fit the model or
     the device are left out, and so are those that need another that is left out.
     """
@@ -63,6 +66,8 @@ class Engine:
         extra_tokens: int = 0,
         plain_attention: bool = True,
         dropout_in_frozen_body: bool = True,
+        reads_first: bool = True,
+        activation_checkpointing: bool = False,
     ) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
@@ -74,6 +79,8 @@ class Engine:
         if not attentions or not plain_attention:
             self.tricks -= {"packed"}
         self.tricks -= {"cut"} if "packed" in self.tricks else {"read", "folded", "cached"}
+        if not reads_first:
+            self.tricks -= {"folded", "cached"}
         if not frozen or frozen_body.drops(model):
             self.tricks -= {"cached"}
         if "read" not in self.tricks:
@@ -90,6 +97,8 @@ class Engine:
             self._replace_dropout()
         if "embeddings" in self.tricks:
             self._keep_embedding_gradients()
+        if activation_checkpointing:
+            self._recompute_layers()
 
     @property
     def largest_part(self) -> int | None:
@@ -104,21 +113,36 @@ class Engine:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
         self._words = np.random.SFC64([self.seed, step])
 
-    def logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
-        """Return the logits of the examples numbered `index`, sorted by length, shape (examples, outputs)."""
+    def logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None = None) -> Tensor:
+        """Return the logits of the texts numbered `index`, sorted by length, shape (texts, outputs).
+
+        read: which of their tokens the head reads, shape (tokens,), booleans; then the shape is (tokens read, outputs).
+        """
         if "packed" not in self.tricks:
-            inputs = self._tensors(tokens.batch(index))
-            if not inputs["token_type_ids"].any():
-                del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
-            return self.model(**inputs).logits
+            return self._padded_logits(tokens, index, read)
         if "cached" in self.tricks:
             return self._cached_logits(tokens, index)
-        return self._packed_logits(tokens, index)
+        return self._packed_logits(tokens, index, read)
 
-    def _packed_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
-        layout = Layout(tokens.lengths[index] + self.extra_tokens)
-        with self._under_way(layout, layout.firsts, firsts=True):
-            return self.model(**self._packed_inputs(layout, **tokens.packed(index))).logits
+    def _padded_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
+        inputs = self._tensors(tokens.batch(index))
+        if not inputs["token_type_ids"].any():
+            del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
+        logits = _logits(self.model(**inputs))
+        if read is None:
+            return logits
+        text = torch.cat([logits[:, :1], logits[:, 1 + self.extra_tokens :]], dim=1)
+        return text[inputs["attention_mask"].bool()][torch.from_numpy(read).to(self.device)]
+
+    def _packed_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
+        layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
+        if read is None:
+            with self._under_way(layout, layout.firsts, firsts=True):
+                return self.model(**self._packed_inputs(layout, **packed)).logits
+        within = packed["position_ids"]
+        places = np.repeat(layout.offsets[:-1], tokens.lengths[index]) + within + self.extra_tokens * (within > 0)
+        with self._under_way(layout, torch.from_numpy(places[read])):
+            return _logits(self.model(**self._packed_inputs(layout, **packed)))[0]
 
     @contextmanager
     def _under_way(self, layout: Layout, read: Tensor, firsts: bool = False) -> Iterator[None]:
@@ -243,6 +267,41 @@ class Engine:
         for module in embedding_gradients.worth_keeping(self.model):
             kept = embedding_gradients.Kept(module)
             _wrap(module, lambda original, module, ids, kept=kept: embedding_gradients.embed(ids, kept))
+
+    def _recompute_layers(self) -> None:
+        """Keep of each layer what went in alone (Chen et al., 2016); a layer computed again is as it was."""
+        library = next(module for module in self.model.modules() if hasattr(module, "gradient_checkpointing_enable"))
+        library.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in self.model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                checkpoint = layer._gradient_checkpointing_func
+                layer._gradient_checkpointing_func = lambda compute, *args, checkpoint=checkpoint: checkpoint(
+                    self._repeatable(compute), *args
+                )
+
+    def _repeatable(self, compute: Callable) -> Callable:
+        """Return a layer's computation that finds, when it is repeated, its first call's batch and dropout masks."""
+        first: list[tuple[Packed | None, Any]] = []
+
+        def call(*args: Any) -> Any:
+            if not first:
+                first.append((self._batch, self._words.state))
+                return compute(*args)
+            now = self._batch, self._words.state
+            try:
+                self._batch, self._words.state = first[0]
+                return compute(*args)
+            finally:
+                self._batch, self._words.state = now
+
+        return call
+
+
+def _logits(output: Any) -> Tensor:
+    """Return what a head says of each text or token; of start and end of an answer, both side by side."""
+    if hasattr(output, "start_logits"):
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    return output.logits
 
 
 def _named(tricks: str | Collection[str]) -> frozenset[str]:

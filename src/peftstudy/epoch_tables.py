@@ -63,7 +63,7 @@ def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
             blocks = [
                 [
                     group(escape(method), 1 + len(shown)),
-                    *epoch_rows(tables, study, split, backbone, method, here, shown),
+                    *epoch_rows(tables, study, dataset, split, backbone, method, here, shown),
                 ]
                 for method in study.methods
                 if len(of(here, method=method))
@@ -84,15 +84,15 @@ def epochs_caption(tables, study, dataset, split, backbone) -> str:
     )
 
 
-def epoch_rows(tables, study, split, backbone, method, here, shown) -> list[list[str]]:
+def epoch_rows(tables, study, dataset, split, backbone, method, here, shown) -> list[list[str]]:
     """Return the rows of one method: each measure's mean over the finished runs, and the published one below it."""
     means = of(here, method=method).groupby("epoch").mean(numeric_only=True).reindex(shown)
     measures = [
         ("training_loss", "training loss", score, 3),
-        ("validation_score", f"validation {metric(tables)}", score, 3),
+        ("validation_score", f"validation {metric(tables, dataset)}", score, 3),
     ]
     if study.training.test_curve:
-        measures.append(("test_score", f"test {metric(tables)}", score, 3))
+        measures.append(("test_score", f"test {metric(tables, dataset)}", score, 3))
     measures.append(("training_seconds", "seconds", lambda value, digits: amount(value), 0))
     theirs = None
     if tables.published is not None:

@@ -18,6 +18,9 @@ from peftstudy.records import EVALUATED, Place, finite
 from peftstudy.runs import Inputs, build
 from peftstudy.specs import RunSpec
 
+NO_ANSWERS = pa.table({})
+"""Of a run that did not finish."""
+
 
 def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:
     """Score the chosen weights of each trained run on the test part, once; keep the predictions."""
@@ -34,7 +37,7 @@ def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[M
                 result = {"key": key} | _evaluate(spec, inputs, data, index, place, record)
             else:
                 result = {"key": key}
-                _write_predictions(place.folder / "predictions.parquet", index[:0], data, np.empty((0, 1)))
+                write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
             files.write_json(place.folder / "test.json", result)
         place.publish(EVALUATED, inputs.output / spec.path)
         place.forget_weights()
@@ -50,12 +53,12 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
         )
     rate = record["measured"]["learning_rate"]
     adapted, method, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
-    engine = training.engine_of(adapted.model, method, spec.training, spec.seed)
+    engine = training.engine_of(adapted.model, method, task, spec.training, spec.seed)
     begin = time.perf_counter()
     scored = _score(engine, task, data, index, place.weights, spec)
     seconds = time.perf_counter() - begin
-    predicted = task.predict(scored.logits)
-    _write_predictions(place.folder / "predictions.parquet", index, data, scored.logits, predicted)
+    write_predictions(place.folder / "predictions.parquet", index, scored.answers)
+    predicted, targets = (scored.answers[name].to_pylist() for name in ("predicted", "label"))
     curve = [
         _score(engine, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
         for epoch in range(1, record["measured"]["epochs"] + 1)
@@ -65,7 +68,7 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
         "metric": task.metric,
         "scores": {name: finite(value) for name, value in scored.scores.items()},
         "loss": finite(scored.loss),
-        "is_collapsed": task.collapsed(predicted, data.labels[index]),
+        "is_collapsed": task.collapsed(predicted, targets),
         "curve": curve,
         "test_examples": len(index),
         "test_seconds": seconds,
@@ -79,15 +82,8 @@ def _score(
     return training.evaluate(engine, task, data, index, spec.training.precision)
 
 
-def _write_predictions(
-    path: Path, index: np.ndarray, data: tokens.Tokens, logits: np.ndarray, predicted: Any = ()
-) -> None:
-    """Write example number, label, prediction and logits (float32) of the test part, a row an example."""
-    columns = {
-        "example": pa.array(index, pa.int32()),
-        "label": pa.array(data.labels[index], pa.int32()),
-        "predicted": pa.array(np.asarray(predicted), pa.int32()),
-        "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
-    }
+def write_predictions(path: Path, index: np.ndarray, answers: pa.Table) -> None:
+    """Write example number, label, prediction and what else the task keeps of the test part, a row an example."""
+    table = answers.add_column(0, "example", pa.array(index, pa.int32()))
     with files.whole(path) as temporary:
-        parquet.write_table(pa.table(columns), temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd")

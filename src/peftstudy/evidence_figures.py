@@ -27,7 +27,7 @@ def performance_profile(data: SimpleNamespace, study: Study, dataset: str) -> Fi
         here.step(thresholds, aggregates.performance_profile(runs, thresholds), where="post", color=look[method].colour,
                   ls=look[method].dashes, label=method)  # fmt: skip
     here.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    here.set_xlabel(f"{measure(data)} on test")
+    here.set_xlabel(f"{measure(data, dataset)} on test")
     here.set_ylabel("share of runs above")
     return figure
 
@@ -85,5 +85,5 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("trials", fontsize=8)
-    axes[0, 0].set_ylabel(f"{measure(data)} on validation")
+    axes[0, 0].set_ylabel(f"{measure(data, dataset)} on validation")
     return figure

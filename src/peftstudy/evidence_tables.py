@@ -39,13 +39,15 @@ def power(tables: SimpleNamespace, study: Study, methods) -> str:
         row = rows.iloc[0]
         return [share(row.improvement), score(row.detectable), needed(row)]
 
-    caption = (
-        f"How sure the differences in {metric(tables)} to {escape(study.reference)} are. {rule(study)} Better: how "
-        "probable it is that a run of the method beats one of the reference, ties counting half "
-        rf"\citep{{agarwal2021deep}}. Visible: the difference that this many seeds find with a power of "
-        f"{share(POWER)} (paired $t$ test, two-sided, 0.05). Seeds: how many find the difference that was seen with "
-        "that power, if it and its spread are the true ones."
-    )
+    def caption(dataset):
+        return (
+            f"How sure the differences in {metric(tables, dataset)} to {escape(study.reference)} are. {rule(study)} "
+            "Better: how probable it is that a run of the method beats one of the reference, ties counting half "
+            rf"\citep{{agarwal2021deep}}. Visible: the difference that this many seeds find with a power of "
+            f"{share(POWER)} (paired $t$ test, two-sided, 0.05). Seeds: how many find the difference that was seen "
+            "with that power, if it and its spread are the true ones."
+        )
+
     return grid(study, caption, "power", ["better", "visible", "seeds"], "rrr", 3, cell, lambda dataset, split: [])
 
 
@@ -70,14 +72,16 @@ def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
         mcnemar = NONE if absent(row.mcnemar_found) else f"{round(row.mcnemar_found)} of {row.seeds}"
         return [amount(row.only_method), amount(row.only_reference), mcnemar, p_value(row.p_holm)]
 
-    caption = (
-        f"Answers to the same test examples, beside those of {escape(study.reference)}. {rule(study)} It, ref.: "
-        "answers that the method alone, and the reference alone, had right, a seed on average. McNemar: in how many "
-        r"seeds the exact test of \citet{mcnemar1947} finds a difference (0.05). $p$: the exact paired permutation "
-        r"test \citep{fisher1935design} of right answers over all seeds, adjusted after \citet{holm1979} among the "
-        "methods of a backbone and split; it speaks of other test examples and the same seeds, the intervals of the "
-        "other tables of other seeds and the same examples."
-    )
+    def caption(dataset):
+        return (
+            f"Answers to the same test examples, beside those of {escape(study.reference)}. {rule(study)} It, ref.: "
+            "answers that the method alone, and the reference alone, had right, a seed on average. McNemar: in how "
+            r"many seeds the exact test of \citet{mcnemar1947} finds a difference (0.05). $p$: the exact paired permutation "
+            r"test \citep{fisher1935design} of right answers over all seeds, adjusted after \citet{holm1979} among the "
+            "methods of a backbone and split; it speaks of other test examples and the same seeds, the intervals of "
+            "the other tables of other seeds and the same examples."
+        )
+
     heads = ["it", "ref.", "McNemar", "$p$"]
     return grid(study, caption, "predictions", heads, "rrrr", 3, cell, lambda dataset, split: [])
 

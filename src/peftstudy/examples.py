@@ -1,4 +1,4 @@
-"""Examples: the rows of a source that pose a dataset's task, with text, class number and official part."""
+"""Examples: the rows of a source that pose a dataset's task, with text, label and official part."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,47 +10,59 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from peftstudy import tasks
 from peftstudy.errors import StudyError, unknown
 from peftstudy.files import sha256, write_json
+from peftstudy.labels import refuse
 from peftstudy.sources import write_table
 from peftstudy.specs import Dataset
-from peftstudy.splits import stratified_order
+from peftstudy.splits import strata, stratified_order
 
 
 def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return a dataset's examples in the order of the source's table, and a report.
 
-    Columns: id, text, text_pair (pairs only), label (int32, a place in the report's `labels`), part.
-    With `examples`, so many rows are drawn by label; a larger number keeps the rows of a smaller.
-    Raises StudyError for an unknown column, part or label, a row without label or with an empty
-    text, fewer than two labels, and more examples than there are.
+    Columns: id, text, text_pair (pairs only), choices (multiple choice only), label (as the task wants it;
+    a class is a place in the report's `labels`), part, and, where they differ from the labels, the strata
+    by which examples are drawn and cut, and the group that keeps examples together.
+    With `examples`, so many rows are drawn by stratum; a larger number keeps the rows of a smaller.
+    Raises StudyError for an unknown column or part, a row with an empty text or a label that does not
+    fit the task, and more examples than there are.
     """
     where = f"datasets.{dataset.name}"
-    rows = _columns(where, dataset, table)
+    task = tasks.create(dataset.task, f"{where}.task")
+    rows = _columns(where, dataset, task, table)
     dropped: Counter[str] = Counter()
     rows = _of_parts(where, dataset, rows, dropped)
-    rows, labels = _of_labels(where, dataset, rows, dropped)
+    rows, labels = task.label(where, dataset, rows, dropped)
     for column in ("text", "text_pair"):
         if column in rows:
-            empty = rows[column].isna() | (rows[column].fillna("").str.strip() == "")
-            _refuse(where, rows[empty], f"has an empty text (column {dataset.text[column == 'text_pair']!r})")
+            empty = rows[column].map(lambda text: not "".join(text or "").strip())
+            refuse(where, rows[empty], f"has an empty text (column {dataset.text[column == 'text_pair']!r})")
     if dataset.examples is not None:
         if dataset.examples > len(rows):
             raise StudyError(f"{where}.examples: {dataset.examples} asked for, but there are only {len(rows)}.")
-        order = stratified_order(rows["label"].to_numpy(), np.random.default_rng([data_seed, 0]))
+        order = stratified_order(strata(rows), np.random.default_rng([data_seed, 0]))
         if dataset.balanced:
             order = _balanced(where, order, rows["label"].to_numpy(), labels, dataset.examples)
         dropped["not drawn"] = len(rows) - dataset.examples
         rows = rows.iloc[np.sort(order[: dataset.examples])]
     rows = rows.reset_index(drop=True)
     rows.attrs["labels"] = labels
-    counts = np.bincount(rows["label"], minlength=len(labels))
     report = {
         "dataset": dataset.name, "labels": labels, "examples": len(rows), "data_seed": data_seed,
-        "counts": {label: int(count) for label, count in zip(labels, counts, strict=True)},
-        "dropped": dict(sorted(dropped.items())), "source_sha256": sha256(table),
+        "counts": _counts(rows["label"], labels), "dropped": dict(sorted(dropped.items())),
+        "source_sha256": sha256(table), "task": dataset.task,
     }  # fmt: skip
     return rows, report
+
+
+def _counts(column: pd.Series, labels: list[str]) -> dict[str, int]:
+    """Return how often each label occurs, where labels are classes, of examples or of words."""
+    if not labels:
+        return {}
+    counts = np.bincount(np.concatenate([np.atleast_1d(label) for label in column]), minlength=len(labels))
+    return {label: int(count) for label, count in zip(labels, counts, strict=True)}
 
 
 def _balanced(where: str, order: np.ndarray, classes: np.ndarray, labels: list[str], examples: int) -> np.ndarray:
@@ -77,28 +89,55 @@ def write_examples(examples: pd.DataFrame, report: dict[str, Any], folder: Path)
     write_json(folder / "examples.json", report | {"sha256": sha256(folder / "examples.parquet")})
 
 
-def _columns(where: str, dataset: Dataset, path: Path) -> pd.DataFrame:
-    """Return the named columns of the source's table as strings, under the names that examples have."""
+def _columns(where: str, dataset: Dataset, task: tasks.Task, path: Path) -> pd.DataFrame:
+    """Return the named columns of the source's table, under the names that examples have."""
     known = [name for name in pq.read_schema(path).names if name not in ("id", "part")]
-    for name in (*dataset.text, dataset.label):
+    wanted = [*dataset.text, *dataset.choices, dataset.label, *([dataset.group] if dataset.group else [])]
+    for name in wanted:
         if name not in known:
             raise unknown(f"{where} (source {dataset.source})", "column", name, known)
-    table = pq.read_table(path, columns=["id", *{*dataset.text, dataset.label}, "part"])
+    table = pq.read_table(path, columns=["id", *dict.fromkeys(wanted), "part"])
+    read = _lists if task.words else _strings
     named = dict(zip(("text", "text_pair"), dataset.text, strict=False))
-    columns = {"id": table["id"], **{new: _strings(where, table, old) for new, old in named.items()}}
-    columns |= {"label": _strings(where, table, dataset.label), "part": table["part"]}
-    return pd.DataFrame({name: pd.Series(values.to_pylist(), dtype=object) for name, values in columns.items()})
+    columns = {"id": table["id"].to_pylist()}
+    columns |= {new: read(where, table, old) for new, old in named.items()}
+    if dataset.choices:
+        columns["choices"] = _choices(where, dataset, table)
+    nested = not task.plain_label and pa.types.is_nested(table[dataset.label].type)
+    label = table[dataset.label].to_pylist() if nested else _strings(where, table, dataset.label)
+    columns |= {"label": label, "part": table["part"].to_pylist()}
+    if dataset.group:
+        columns["group"] = _strings(where, table, dataset.group)
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
 
 
-def _strings(where: str, table: pa.Table, name: str) -> pa.ChunkedArray:
+def _strings(where: str, table: pa.Table, name: str) -> list[str | None]:
     """Return a column as strings: whole numbers without a point, true and false as words."""
     values = table[name]
     if pa.types.is_floating(values.type) and pc.all(pc.equal(values, pc.round(values))).as_py():
         values = values.cast(pa.int64())
     try:
-        return values.cast(pa.string())
+        return values.cast(pa.string()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise StudyError(f"{where}: the column {name!r} holds {values.type}, not text or labels.") from None
+
+
+def _lists(where: str, table: pa.Table, name: str) -> list[list[str] | None]:
+    """Return a column of lists of strings; of strings, their words."""
+    values = table[name]
+    if not pa.types.is_list(values.type) and not pa.types.is_large_list(values.type):
+        return [None if text is None else text.split() for text in _strings(where, table, name)]
+    try:
+        return values.cast(pa.list_(pa.string())).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise StudyError(f"{where}: the column {name!r} holds {values.type}, not lists of text.") from None
+
+
+def _choices(where: str, dataset: Dataset, table: pa.Table) -> list[list[str] | None]:
+    """Return the choices of each row, from one column of lists or from a column for each."""
+    if len(dataset.choices) == 1:
+        return _lists(where, table, dataset.choices[0])
+    return list(map(list, zip(*(_strings(where, table, name) for name in dataset.choices), strict=True)))
 
 
 def _of_parts(where: str, dataset: Dataset, rows: pd.DataFrame, dropped: Counter[str]) -> pd.DataFrame:
@@ -109,36 +148,3 @@ def _of_parts(where: str, dataset: Dataset, rows: pd.DataFrame, dropped: Counter
     kept = rows["part"].isin(dataset.parts or present)
     dropped["other part"] = int((~kept).sum())
     return rows[kept]
-
-
-def _of_labels(
-    where: str, dataset: Dataset, rows: pd.DataFrame, dropped: Counter[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the rows of the labels that count, with class numbers, and the labels in order."""
-    without = rows["label"].isna() | (rows["label"].fillna("").str.strip() == "")
-    _refuse(where, rows[without], f"has no label (column {dataset.label!r})")
-    present = sorted(set(rows["label"]), key=lambda label: (0, int(label), "") if _is_whole(label) else (1, 0, label))
-    labels = list(dataset.labels) or present
-    for label in labels:
-        if label not in present:
-            raise unknown(f"{where}.labels", "label", label, present[:50])
-    if len(labels) < 2:
-        raise StudyError(f"{where}: the column {dataset.label!r} holds one label only ({labels[0]!r}).")
-    kept = rows["label"].isin(labels)
-    dropped["other label"] = int((~kept).sum())
-    numbers = rows.loc[kept, "label"].map({label: number for number, label in enumerate(labels)})
-    return rows[kept].assign(label=numbers.astype(np.int32)), labels
-
-
-def _is_whole(label: str) -> bool:
-    return label.lstrip("-").isascii() and label.lstrip("-").isdigit()
-
-
-def _refuse(where: str, rows: pd.DataFrame, complaint: str) -> None:
-    """Raise StudyError when there are such rows, naming the first and how many there are."""
-    if len(rows):
-        first = rows.iloc[0]
-        more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
-        raise StudyError(
-            f"{where}: row {first['id']} (part {first['part']}) {complaint}{more}; mend or leave out the rows."
-        )

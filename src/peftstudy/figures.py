@@ -39,6 +39,9 @@ from peftstudy.views import (
     sized,
 )
 
+BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")
+"""The baselines that count words, in figures tf-idf for short."""
+
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw the scores of each method: a row of panels a split, a panel a backbone, baselines as lines."""
@@ -58,11 +61,11 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                 y = order.index(method)
                 seeds_and_mean(here, seeds, [y] * len(seeds), (row.test_score, y), look[method],
                                (row.low, row.high), across=True)  # fmt: skip
-            here.set_title(f"{backbone}, {split}", loc="left", pad=10 if i == 0 else 4)
+            here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left", pad=10 if i == 0 else 4)
             here.grid(axis="y", visible=False)
     fit(axes, "x", shown(data, dataset, splits, columns))
     name_rows(axes, order)
-    figure.supxlabel(f"{measure(data)} on test", fontsize=8)
+    figure.supxlabel(f"{measure(data, dataset)} on test", fontsize=8)
     return figure
 
 
@@ -88,12 +91,12 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                 here.plot(curve.index, curve, ls=look[method].dashes, color=look[method].colour)
                 end = (curve.index[-1], curve.iloc[-1], method, look[method].ink)
                 ends.setdefault((i, j), []).append(end)
-            here.set_title(f"{backbone}, {split}: {name}", loc="left")
+            here.set_title(named(study, dataset, f"{backbone}, {split}: {name}"), loc="left")
             here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     for (i, j), names in ends.items():
         label_ends(axes[i, j], names)
     figure.supxlabel("epoch", fontsize=8)
-    figure.supylabel(measure(data), fontsize=8)
+    figure.supylabel(measure(data, dataset), fontsize=8)
     return figure
 
 
@@ -113,7 +116,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
             front_line(here, [place[:2] for place in points.get(here, [])])
-            here.set_title(f"{backbone}, {split}", loc="left")
+            here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
             spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
             if len(spent):
                 logarithmic(here, spent)
@@ -121,7 +124,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 here.set_xticks([])
         fit(axes, "y", shown(data, dataset, [split], columns, baselines=False))
         figure.supxlabel(title, fontsize=8)
-        axes[0, 0].set_ylabel(f"{measure(data)} on test")
+        axes[0, 0].set_ylabel(f"{measure(data, dataset)} on test")
         for here, names in points.items():
             label_points(figure, here, names)
         return figure
@@ -151,13 +154,14 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             here.vlines(curve.train_examples, curve.low, curve.high, color=look[method].colour, lw=0.5, alpha=0.7)
             end = (curve.train_examples.iloc[-1], curve.test_score.iloc[-1], method, look[method].ink)
             ends.setdefault(here, []).append(end)
-        line = of(data.baselines, dataset=dataset, baseline="tfidf-logistic-regression")
+        line = of(data.baselines, dataset=dataset)
+        line = line[line.baseline.isin(BY_WORDS)]
         sizes = scores.drop_duplicates("split").set_index("split").train_examples
         line = line[line.split.isin(sizes.index)].assign(size=line.split.map(sizes)).sort_values("size")
         if len(line):
             here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
-        here.set_title(backbone, loc="left")
+        here.set_title(named(study, dataset, backbone), loc="left")
         logarithmic(here, sizes, sizes)
     fit(
         axes,
@@ -167,7 +171,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("training examples", fontsize=8)
-    axes[0, 0].set_ylabel(f"{measure(data)} on test")
+    axes[0, 0].set_ylabel(f"{measure(data, dataset)} on test")
     return figure
 
 
@@ -194,10 +198,10 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
             y = order.index(row.method)
             seeds_and_mean(here, seeds, [y] * len(seeds), (row.difference, y), look[row.method],
                            (row.low, row.high), across=True)  # fmt: skip
-        here.set_title(f"{backbone}, {split}", loc="left")
+        here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
         here.grid(axis="y", visible=False)
     name_rows(axes, order)
-    figure.supxlabel(f"{measure(data)}: pre-trained minus random weights", fontsize=8)
+    figure.supxlabel(f"{measure(data, dataset)}: pre-trained minus random weights", fontsize=8)
     return figure
 
 
@@ -283,13 +287,18 @@ def note(text: str) -> Figure:
     return figure
 
 
+def named(study: Study, dataset: str, title: str) -> str:
+    """Return a panel's title, with the dataset where the study has several."""
+    return title if len(study.datasets) == 1 else f"{dataset}: {title}"
+
+
 def baselines(axes, data, dataset, split, names: bool) -> None:
     """Draw the baselines of a split as vertical lines; `names` writes them above."""
     for row in of(data.baselines, dataset=dataset, split=split).dropna(subset=["test_score"]).itertuples():
         axes.axvline(row.test_score, color=GREY, lw=0.6, ls=(0, (4, 2)), gid="baseline", zorder=1)
         if names:
             axes.annotate(
-                row.baseline.replace("tfidf-logistic-regression", "tf-idf"), (row.test_score, 1.0), xytext=(0, 1),
+                "tf-idf" if row.baseline in BY_WORDS else row.baseline, (row.test_score, 1.0), xytext=(0, 1),
                 xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha="center", va="bottom",
                 fontsize=6.5, color=GREY,
             )  # fmt: skip

@@ -10,6 +10,7 @@ from peftstudy.records import write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
+SCORES = tuple(dict.fromkeys(f"test_{name}" for task in tasks.registered().values() for name in task.metrics))
 KEYS = ("dataset", "split", "backbone", "method", "seed")
 MEASURED = (
     "validation_score", "validation_loss", "learning_rate", "epochs", "chosen_epoch", "steps", "train_examples",
@@ -20,16 +21,16 @@ MEASURED = (
 TESTED = ("test_examples", "test_seconds")
 COLUMNS = {
     "runs": (
-        *KEYS, "task", "metric", "status", "reason", "collapsed", "test_score", "test_accuracy", "test_f1_macro",
-        "test_mcc", "test_loss", "best_epoch_score", *MEASURED, *TESTED, "select", "precision", "protocol",
-        "commit", "dirty", "environment", "data_sha256", "backbone_sha256",
+        *KEYS, "task", "metric", "status", "reason", "collapsed", "test_score", *SCORES, "test_loss",
+        "best_epoch_score", *MEASURED, *TESTED, "select", "precision", "protocol", "commit", "dirty", "environment",
+        "data_sha256", "backbone_sha256",
     ),
     "epochs": (
         *KEYS, "epoch", "step", "training_loss", "validation_loss", "validation_score", "test_score",
         "training_seconds", "evaluation_seconds",
     ),
     "searches": ("dataset", "split", "backbone", "method", "learning_rate", "validation_score", "chosen"),
-    "baselines": ("dataset", "split", "baseline", "test_score", "test_accuracy", "test_f1_macro", "test_mcc"),
+    "baselines": ("dataset", "split", "baseline", "test_score", *SCORES),
     "splits": (
         "dataset", "split", "part", "examples", "classes", "smallest_class", "largest_class", "duplicates_removed",
     ),
@@ -154,9 +155,9 @@ def _split_rows(results: Path, dataset: str, split: str) -> Iterator[dict[str, A
             "split": split,
             "part": part,
             "examples": report["sizes"][part],
-            "classes": len(counts),
-            "smallest_class": min(counts, default=0),
-            "largest_class": max(counts, default=0),
+            "classes": len(counts) or None,
+            "smallest_class": min(counts, default=None),
+            "largest_class": max(counts, default=None),
             "duplicates_removed": report["duplicates_removed"].get(part, 0),
         }
 

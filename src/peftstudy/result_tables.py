@@ -1,9 +1,11 @@
 """The tables of what came out: scores, differences, costs, failures, epochs."""
 
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType, SimpleNamespace
 
-from peftstudy import bargains, statistics
+import pandas as pd
+
+from peftstudy import bargains, statistics, tasks
 from peftstudy.answer import SEPARABLE, metric
 from peftstudy.intervals import MANY
 from peftstudy.latex import (
@@ -21,11 +23,20 @@ from peftstudy.latex import (
     tabular,
 )
 from peftstudy.study import Study
-from peftstudy.views import backbones, of, selection_rule
+from peftstudy.views import METRICS, backbones, of, selection_rule
 
 ROWS = 46
 """So many rows of a table fit a page."""
-BASELINES = {"tfidf-logistic-regression": "tf-idf, logistic regression", "majority": "majority class"}
+BASELINES = {
+    "choices-alone": "tf-idf of the choices alone",
+    "majority": "majority class",
+    "majority-word": "majority label",
+    "mean": "mean of training",
+    "similar-sentence": "most similar sentence",
+    "tfidf-logistic-regression": "tf-idf, logistic regression",
+    "tfidf-ridge": "tf-idf, ridge regression",
+    "usual-label": "each word's usual label",
+}
 
 
 def rule(study: Study) -> str:
@@ -52,11 +63,12 @@ def pages(groups: list[list]) -> list[list[list]]:
 
 
 def grid(
-    study: Study, caption: str, label: str, heads: list[str], columns: str, wide: int,
+    study: Study, caption: Callable[[str], str], label: str, heads: list[str], columns: str, wide: int,
     cell: Callable[[str, str, str, str], list[str] | None], below: Callable[[str, str], list[list[str]]],
 ) -> str:  # fmt: skip
     """Return floats with a row for each method, grouped by split, and some columns for each backbone.
 
+    caption: dataset -> the caption of its floats.
     heads, columns: the names and alignments of a backbone's columns. wide: backbones side by side.
     cell: dataset, split, backbone, method -> those columns, or None where nothing was asked.
     below: dataset, split -> further rows, a backbone's columns each.
@@ -78,9 +90,9 @@ def grid(
                     body = grid_body(beside, heads, columns, some)
                     where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
                     again = f"{label}-{len(floats) + 1}" if floats else label
-                    floats.append(floating(body, where + caption, again))
+                    floats.append(floating(body, where + caption(dataset), again))
     # The text refers to the table, so an empty one is still there.
-    return "\n".join(floats) or floating("No runs to compare.", caption, label)
+    return "\n".join(floats) or floating("No runs to compare.", caption(next(iter(study.datasets))), label)
 
 
 def grid_body(beside: list[str], heads: list[str], columns: str, blocks: list[list]) -> str:
@@ -137,11 +149,13 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
             for row in found.itertuples()
         ]
 
-    caption = (
-        f"Scores: {metric(tables)} on test. {rule(study)} {over_seeds(study)} $n$: runs that finished; "
-        "c: collapsed, which count. Bold: the best mean, of methods that finished every run where there are any; "
-        "$^{=}$: not told apart from it (paired $t$ test, Holm-adjusted, 0.05). Grey: baselines without a backbone."
-    )
+    def caption(dataset):
+        return (
+            f"Scores: {metric(tables, dataset)} on test. {rule(study)} {over_seeds(study)} $n$: runs that finished; "
+            "c: collapsed, which count. Bold: the best mean, of methods that finished every run where there are any; "
+            "$^{=}$: not told apart from it (paired $t$ test, Holm-adjusted, 0.05). Grey: baselines without a backbone."
+        )
+
     return grid(study, caption, "scores", ["mean", "interval", "$n$"], "rll", 3, cell, below)
 
 
@@ -156,11 +170,13 @@ def differences(tables: SimpleNamespace, study: Study, methods) -> str:
         row = rows.iloc[0]
         return [score(row.difference), bounds(row.low, row.high), p_value(row.p_holm)]
 
-    caption = (
-        f"Differences in {metric(tables)} to {escape(study.reference)}, paired by seed. {rule(study)} "
-        f"{over_seeds(study)} $p$: paired $t$ test, adjusted after \\citet{{holm1979}} "
-        "among the methods of a backbone and split."
-    )
+    def caption(dataset):
+        return (
+            f"Differences in {metric(tables, dataset)} to {escape(study.reference)}, paired by seed. {rule(study)} "
+            f"{over_seeds(study)} $p$: paired $t$ test, adjusted after \\citet{{holm1979}} "
+            "among the methods of a backbone and split."
+        )
+
     heads = ["difference", "interval", "$p$"]
     return grid(study, caption, "differences", heads, "rlr", 2, cell, lambda dataset, split: [])
 
@@ -172,7 +188,8 @@ def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
         where = {"dataset": row.dataset, "split": row.split, "method": row.method}
         pair = [of(tables.scores, **where, backbone=name).test_score.iloc[0] for name in (row.backbone, row.reference)]
         rows.append([
-            escape(row.backbone), escape(row.split), escape(row.method), *map(score, pair),
+            escape(row.backbone if len(study.datasets) == 1 else f"{row.dataset}, {row.backbone}"),
+            escape(row.split), escape(row.method), *map(score, pair),
             score(row.difference), bounds(row.low, row.high), p_value(row.p_holm),
         ])  # fmt: skip
     header = [["backbone", "split", "method", "pre-trained", "random", "difference", "interval", "$p$"]]
@@ -181,6 +198,40 @@ def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
         f"paired by seed. {rule(study)} {over_seeds(study)} $p$ is Holm-adjusted."
     )
     return floating(tabular("lllrrrlr", header, rows), caption, "pretraining")
+
+
+def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return all metrics of each method and baseline on the first split, means over the runs that finished."""
+    split = study.splits[0]
+    floats = []
+    for dataset in study.datasets:
+        runs = of(tables.runs, dataset=dataset, split=split, status="finished")
+        baselines = of(tables.baselines, dataset=dataset, split=split)
+        metrics = tasks.create(study.datasets[dataset].task).metrics
+        shown = [name for name in metrics if f"test_{name}" in runs and runs[f"test_{name}"].notna().any()]
+        blocks = [
+            [group(escape(backbone), 1 + len(shown)), *metric_rows(of(runs, backbone=backbone), study.methods, shown)]
+            for backbone in backbones(study, split)
+            if len(of(runs, backbone=backbone))
+        ]
+        grey = metric_rows(baselines.rename(columns={"baseline": "method"}), baselines.baseline, shown, BASELINES)
+        if not blocks:
+            continue
+        blocks.append([group("without a backbone", 1 + len(shown)), *grey])
+        header = [["method", *(METRICS.get(name, name) for name in shown)]]
+        body = tabular("l" + "r" * len(shown), header, spaced(blocks))
+        where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
+        caption = f"{where}Every metric on {escape(split)}, means over the runs that finished. {rule(study)}"
+        floats.append(floating(body, caption, f"metrics-{len(floats) + 1}" if floats else "metrics"))
+    return "\n".join(floats) or "No run has finished.\n"
+
+
+def metric_rows(
+    rows: pd.DataFrame, names: Iterable[str], metrics: list[str], written: Mapping[str, str] = MappingProxyType({})
+) -> list[list[str]]:
+    """Return a row for each of some methods or baselines: the means of its metrics."""
+    means = rows.groupby("method")[[f"test_{metric}" for metric in metrics]].mean()
+    return [[escape(written.get(name, name)), *map(score, means.loc[name])] for name in names if name in means.index]
 
 
 def costs(tables: SimpleNamespace, study: Study, methods) -> str:

@@ -168,12 +168,13 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
     gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
     method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
-    shape = backbones.read_shape(inputs.backbone)
+    shape = backbones.shape_for(inputs.backbone, task)
     longest = data.about["longest"]
     if longest + method.extra_tokens > shape.positions:
         raise StudyError(
             f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
-            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length."
+            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length, "
+            "or set one for this backbone."
         )
     loaded = backbones.load(inputs.backbone, task, len(data.about["labels"]), spec.seed, method.attention)
     adapted = methods.adapt(method, loaded, shape, spec.seed)

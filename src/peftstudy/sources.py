@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from peftstudy import docstrings, hub
+from peftstudy.docstring_views import VIEWS
 from peftstudy.errors import StudyError, unknown
 from peftstudy.files import file_entry, sha256, sha256_json, whole, write_json
 from peftstudy.formats import read_table
@@ -33,6 +34,10 @@ def read_source(source: Source, output: Path, manifest: Path, lock: Path = Path(
     if source.kind == "docstrings":
         packages = options.get("packages") or [*docstrings.locked(lock), *docstrings.UNLOCKED]
         frame, report = docstrings.harvest(packages)
+        if "view" in options:
+            frame = VIEWS[options["view"]](frame)
+            if not len(frame):
+                raise StudyError(f"{where}.view: the docstrings of {', '.join(packages)} give no {options['view']}.")
         table = pa.Table.from_pandas(frame, preserve_index=False)
     elif source.kind == "files":
         table, report = _local(where, options)

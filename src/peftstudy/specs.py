@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ class Training:
     select: str = "best"
     test_curve: bool = False
     dropout_in_frozen_body: bool = True
+    activation_checkpointing: bool = False
     engine: str | tuple[str, ...] = "fast"
 
 
@@ -57,6 +58,9 @@ class Dataset:
     examples: int | None = None
     balanced: bool = False
     max_length: int = 128
+    choices: tuple[str, ...] = ()
+    blank: str | None = None
+    group: str | None = None
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""
@@ -92,6 +96,7 @@ class Backbone:
     random: str | None = None
     pretrain: Pretraining | None = None
     family: str | None = None
+    max_length: int | None = None
     methods: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
 
@@ -101,8 +106,8 @@ class Backbone:
         return next(kind for kind in ("hub", "folder", "random", "pretrain") if getattr(self, kind))
 
     def without_grid(self) -> "Backbone":
-        """The backbone as far as it decides its weights: not which methods and splits it is run with."""
-        return replace(self, methods=(), splits=())
+        """The backbone as far as it decides its weights: not what it is run with."""
+        return replace(self, max_length=None, methods=(), splits=())
 
 
 @dataclass(frozen=True)
@@ -183,8 +188,18 @@ class RunSpec:
 
 
 def to_json(spec: Source | Dataset | Backbone) -> str:
-    """Return a specification as JSON for the command line; parse() makes it again."""
-    return json.dumps(asdict(spec), separators=(",", ":"), sort_keys=True)
+    """Return a specification as JSON for the command line; parse() makes it again.
+
+    What has its default is left out, so that a setting which is added later changes no job that goes without.
+    """
+    return json.dumps(_told(spec), separators=(",", ":"), sort_keys=True)
+
+
+def _told(value: Any) -> Any:
+    if not is_dataclass(value):
+        return value
+    own = {field: getattr(value, field.name) for field in fields(value)}
+    return {field.name: _told(content) for field, content in own.items() if content != field.default}
 
 
 def parse(kind: type[Spec], text: str) -> Spec:

@@ -6,7 +6,7 @@ alone. So smaller training parts lie within larger ones, train in train and vali
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ def stratified_order(classes: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return order
 
 
+def strata(examples: pd.DataFrame) -> np.ndarray:
+    """Return the whole number by which examples are drawn and cut: the label, unless there is a column for it."""
+    return examples["stratum" if "stratum" in examples else "label"].to_numpy()
+
+
 def cut(examples: pd.DataFrame, name: str, validation: float, data_seed: int) -> Split:
     """Return the split of the examples that a name asks for.
 
@@ -66,11 +71,12 @@ def cut(examples: pd.DataFrame, name: str, validation: float, data_seed: int) ->
     and 90-10's test), or `official` (the parts train, test and, where there is one, validation).
     validation: the share of the training part that is set apart. Copies (white space folded; both
     texts of a pair) of a training or validation text are kept out of test, and copies of a training
-    text out of validation; the report counts them.
+    text out of validation; the report counts them. Where there is a column `group`, all examples of a group
+    fall into one part (of `official`, where the source has put them).
     Raises StudyError for a size larger than the data, a part that would be empty or of one class,
     and a class that is not in train.
     """
-    classes = examples["label"].to_numpy()
+    classes = strata(examples)
     rng = np.random.default_rng([data_seed, 1])
     size = None
     if name == "official":
@@ -80,10 +86,7 @@ def cut(examples: pd.DataFrame, name: str, validation: float, data_seed: int) ->
         size = int(match[3]) if match[3] else None
         if match[1] and share + int(match[2]) != 100:
             raise StudyError(f"splits: {name!r} does not add up to 100 (as 90-10 does).")
-        order = stratified_order(classes, rng)
-        first = round(len(order) * share / 100)
-        learn, test = order[:first], order[first:]
-        validating = _validates(classes[learn], validation)
+        learn, validating, test = _drawn(examples, share / 100, validation, rng)
     else:
         raise StudyError(f"splits: unknown name {name!r} (known: a-b as in 90-10, size-N as in size-500, official).")
     learn, validating, test, duplicates = _without_copies(examples, learn, validating, test)
@@ -93,12 +96,13 @@ def cut(examples: pd.DataFrame, name: str, validation: float, data_seed: int) ->
         learn, validating = learn[:size], validating[:size]
     parts = {"train": learn[~validating], "validation": learn[validating], "test": test}
     parts = {part: numbers.astype(np.int32) for part, numbers in parts.items()}
-    _check(name, {part: classes[numbers] for part, numbers in parts.items()}, validation, examples.attrs.get("labels"))
+    by_class = "stratum" not in examples
+    _check(name, {part: classes[numbers] for part, numbers in parts.items()}, validation, by_class, examples.attrs)
     report = {
         "name": name, "data_seed": data_seed, "validation": validation, "duplicates": duplicates,
         "duplicates_removed": {"train": 0, "validation": duplicates["validation"], "test": duplicates["test"]},
         "sizes": {part: len(numbers) for part, numbers in parts.items()},
-        "labels": {part: _counts(classes[numbers]) for part, numbers in parts.items()},
+        "labels": {part: _counts(classes[numbers]) if by_class else {} for part, numbers in parts.items()},
     }  # fmt: skip
     return Split(name, **parts, report=report)
 
@@ -114,10 +118,29 @@ def write_split(split: Split, folder: Path, examples: Path) -> None:
 
 
 def folded(examples: pd.DataFrame) -> pd.Series:
-    """Return what copies share: the text with its white space folded, of pairs both texts."""
-    columns = [column for column in ("text", "text_pair") if column in examples]
+    """Return what copies share: the text with its white space folded, of pairs both texts, and the choices."""
+    columns = [column for column in ("text", "text_pair", "choices") if column in examples]
     texts = [examples[column].map(fold) for column in columns]
     return pd.Series(["\0".join(both) for both in zip(*texts, strict=True)], index=examples.index)
+
+
+def _drawn(
+    examples: pd.DataFrame, share: float, validation: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the order of train and validation, a mask of the latter, and the order of test: whole groups each."""
+    classes, groups = strata(examples), None
+    if "group" in examples:
+        groups = pd.factorize(examples["group"])[0]
+        classes = np.zeros(groups.max() + 1, dtype=np.int32)  # groups take the examples' places
+    order = stratified_order(classes, rng)
+    first = round(len(order) * share)
+    learn, test = order[:first], order[first:]
+    validating = _validates(classes[learn], validation)
+    if groups is None:
+        return learn, validating, test
+    place = np.argsort(order)[groups]
+    learn = rng.permutation(np.flatnonzero(place < first))
+    return learn, validating[place[learn]], rng.permutation(np.flatnonzero(place >= first))
 
 
 def _official(
@@ -129,7 +152,7 @@ def _official(
     missing = [part for part in ("train", "test") if part not in present]
     if missing:
         raise StudyError(f"splits: official needs a part {missing[0]!r}, and the data have: {', '.join(present)}.")
-    classes = examples["label"].to_numpy()
+    classes = strata(examples)
 
     def drawn(part: str) -> np.ndarray:
         numbers = np.flatnonzero(examples["part"] == part)
@@ -167,7 +190,7 @@ def _without_copies(
     the examples left out whose label is not their copy's, and the repeats within train that stay.
     """
     keys = pd.factorize(folded(examples))[0]
-    classes = examples["label"].to_numpy()
+    classes = pd.factorize(examples["label"].map(repr))[0]  # a label may be a list
     trained = keys[learn[~validating]]
     copied = validating & np.isin(keys[learn], trained)
     shared = np.isin(keys[test], keys[learn])
@@ -184,19 +207,22 @@ def _without_copies(
     return learn[~copied], validating[~copied], test[~shared], found
 
 
-def _check(name: str, classes: dict[str, np.ndarray], validation: float, labels: Sequence[str] | None) -> None:
-    """Raise StudyError unless each part has at least two classes, all of them seen in train."""
-    for part, numbers in classes.items():
+def _check(
+    name: str, parts: dict[str, np.ndarray], validation: float, by_class: bool, attributes: Mapping[str, Any]
+) -> None:
+    """Raise StudyError unless each part has examples; if strata are classes, of at least two, all seen in train."""
+    labels = attributes.get("labels")
+    for part, numbers in parts.items():
         if part == "validation" and not len(numbers) and validation == 0:
             continue
         found = len(set(numbers.tolist()))
-        if found < 2:
+        if found < 1 + by_class:
             state = "be empty" if not found else f"hold one class only ({_named(numbers[0], labels)})"
             raise StudyError(
                 f"splits: {name}: the part {part} would {state} ({len(numbers)} examples); use more examples."
             )
-    for part in ("validation", "test"):
-        unseen = sorted(set(classes[part].tolist()) - set(classes["train"].tolist()))
+    for part in ("validation", "test") if by_class else ():
+        unseen = sorted(set(parts[part].tolist()) - set(parts["train"].tolist()))
         if unseen:
             raise StudyError(f"splits: {name}: the label {_named(unseen[0], labels)} is in {part} but not in train.")
 

@@ -73,6 +73,10 @@ class Study:
                     chosen = [m for m in self.methods.values() if not backbone.methods or m.name in backbone.methods]
                     yield dataset, split, backbone, chosen
 
+    def max_length(self, dataset: str, backbone: str) -> int:
+        """Return how many tokens of an example a backbone is given at most."""
+        return self.backbones[backbone].max_length or self.datasets[dataset].max_length
+
     def packs(self) -> list[Pack]:
         """Return the jobs of the study: every run in exactly one pack."""
         packs = []

@@ -41,7 +41,7 @@ def data(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         train = parts.loc["train"] if "train" in parts.index else parts.iloc[0]
         rows.append([
             escape(dataset), escape(split), *sizes, count(train.classes),
-            f"{count(train.smallest_class)} to {count(train.largest_class)}",
+            NONE if absent(train.classes) else f"{count(train.smallest_class)} to {count(train.largest_class)}",
             count(parts.duplicates_removed.get("test")),
         ])  # fmt: skip
     header = [["dataset", "split", *PARTS, "classes", "examples a class", "duplicates"]]
@@ -113,7 +113,7 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
     if shape.minimum_steps:
         length += f", at least {shape.minimum_steps} steps"
-    limits = sorted({dataset.max_length for dataset in study.datasets.values()})
+    limits = sorted({study.max_length(dataset.name, backbone.name) for dataset, _, backbone, _ in study.cells()})
     rows = [
         ["budget of a run", length],
         ["examples a step", str(shape.batch_size)],
@@ -166,6 +166,7 @@ MADE = {
     "pretraining": result_tables.pretraining,
     "best-under": bargains.table,
     "costs": result_tables.costs,
+    "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,
     "epochs": epoch_tables.epochs,

@@ -1,31 +1,37 @@
 """splits -> tokens: each dataset once for each tokenizer, memory-mapped, shared by all runs."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
-from peftstudy import files
+from peftstudy import files, tasks
 from peftstudy.errors import StudyError
 
-CHUNK = 4096  # examples encoded at a time: bounds the memory, not the result
+CHUNK = 4096  # texts encoded at a time: bounds the memory, not the result
 FILES = ("input_ids.npy", "offsets.npy", "second.npy", "labels.npy")
+REFERENCES = "references.parquet"
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The encoded examples of one dataset, without padding.
 
-    input_ids: all examples one after the other, shape (tokens,).
-    offsets: where each example begins, and the end of the last, shape (examples + 1,).
-    second: where the second text of a pair begins within its example; the example's length
-    where there is none or the backbone does not tell the two apart, shape (examples,).
-    labels: class numbers, shape (examples,).
-    about: number of classes, padding id, longest example, sha256 and truncation figures.
+    input_ids: all texts one after the other, shape (tokens,).
+    offsets: where each text begins, and the end of the last, shape (texts + 1,).
+    second: where the second text of a pair begins within its text; the text's length
+    where there is none or the backbone does not tell the two apart, shape (texts,).
+    labels: as the task has them; a class number or a value of each example, shape (examples,).
+    about: the classes, padding id, longest text, sha256 and truncation figures.
+    arrays: what the task adds. `texts`, shape (examples + 1,), is which text each example begins
+    with; where it is not there, each example is one text.
+    references: what the task compares with that is no array, a row an example.
     """
 
     input_ids: np.ndarray
@@ -33,14 +39,27 @@ class Tokens:
     second: np.ndarray
     labels: np.ndarray
     about: dict[str, Any]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    references: pa.Table | None = None
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """The number of tokens of each example, shape (examples,)."""
+        """The number of tokens of each text, shape (texts,)."""
         return np.diff(self.offsets)
 
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """The number of tokens of each example, shape (examples,)."""
+        return np.diff(self.offsets[self.arrays["texts"]]) if "texts" in self.arrays else self.lengths
+
+    def texts(self, index: np.ndarray) -> np.ndarray:
+        """Return the numbers of the texts of the examples numbered `index`, in order."""
+        if "texts" not in self.arrays:
+            return index
+        return joined(self.arrays["texts"], index)
+
     def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the examples numbered `index`, padded to the longest of them.
+        """Return the texts numbered `index`, padded to the longest of them.
 
         Returns input_ids, attention_mask, token_type_ids, each shape (len(index), longest), int64.
         """
@@ -52,9 +71,9 @@ class Tokens:
         return {"input_ids": ids, "attention_mask": mask.astype(np.int64), "token_type_ids": types}
 
     def packed(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the examples numbered `index` one after the other.
+        """Return the texts numbered `index` one after the other.
 
-        Returns input_ids, token_type_ids and position_ids (from 0 in each example), each shape (tokens,), int64.
+        Returns input_ids, token_type_ids and position_ids (from 0 in each text), each shape (tokens,), int64.
         """
         lengths = self.lengths[index]
         ids = [self.input_ids[begin : begin + n] for begin, n in zip(self.offsets[index], lengths, strict=True)]
@@ -66,18 +85,32 @@ class Tokens:
         }
 
 
+def joined(offsets: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the places of some pieces one after the other.
+
+    offsets: where each piece begins, and the end of the last.
+
+    >>> joined(np.array([0, 2, 5]), np.array([1, 0])).tolist()
+    [2, 3, 4, 0, 1]
+    """
+    return np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in index] or [np.arange(0)])
+
+
 def load(folder: Path) -> Tokens:
     """Open what `write` left, mapping the arrays into memory instead of reading them."""
     about = files.read_json(folder / "tokens.json")
-    arrays = []
-    for name in FILES:
+    named = [entry["name"] for entry in about["files"]]
+    arrays = {}
+    for name in [*FILES, *(name for name in named if name.endswith(".npy") and name not in FILES)]:
         try:
-            arrays.append(np.load(folder / name, mmap_mode="r"))
+            arrays[name.removesuffix(".npy")] = np.load(folder / name, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"{folder / name}: not a whole array ({error}); delete {folder} to make it again."
             ) from None
-    return Tokens(arrays[0], np.asarray(arrays[1]), np.asarray(arrays[2]), np.asarray(arrays[3]), about)
+    ids, *rest = (arrays.pop(name.removesuffix(".npy")) for name in FILES)
+    references = parquet.read_table(folder / REFERENCES) if REFERENCES in named else None
+    return Tokens(ids, *map(np.asarray, rest), about, {k: np.asarray(v) for k, v in arrays.items()}, references)
 
 
 def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
@@ -85,11 +118,42 @@ def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
 
     tokenizer: a fast Hugging Face tokenizer. Pairs are cut longest text first.
     """
+    columns = [examples[name].tolist() for name in ("text", "text_pair") if name in examples]
+    rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    labels = examples["label"].to_numpy()
+    kind = np.float32 if np.issubdtype(labels.dtype, np.floating) else np.int32
+    return gather(encodings(rows, tokenizer, max_length), tokenizer, max_length, labels.astype(kind))
+
+
+def encodings(
+    rows: Sequence, tokenizer: Any, max_length: int, offsets: bool = False, stride: int | None = None
+) -> Iterator[Any]:
+    """Yield the encoding of each text or pair, without padding.
+
+    offsets: whether the characters that a token stands for are wanted, too; that takes longer.
+    stride: with it, a pair's second text is cut into windows that share so many tokens; the encoding is that
+    of the first, and holds the others. Without, what is too long is cut, of pairs the longer text first.
+    """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
-    backend.enable_truncation(max_length, strategy="longest_first")
+    if stride is None:
+        backend.enable_truncation(max_length, strategy="longest_first")
+    else:
+        backend.enable_truncation(max_length, stride=stride, strategy="only_second")
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        yield from backend.encode_batch(chunk) if offsets else backend.encode_batch_fast(chunk)
+
+
+def gather(
+    encoded: Iterable[Any],
+    tokenizer: Any,
+    max_length: int,
+    labels: np.ndarray,
+) -> Tokens:
+    """Return the encodings of texts as Tokens. What is overflowing in them is lost, and counted."""
     ids, lengths, second, truncated = [], [], [], []
-    for encoding in _encodings(examples, backend):
+    for encoding in encoded:
         length = len(encoding.ids)
         ids.extend(encoding.ids)
         lengths.append(length)
@@ -107,29 +171,29 @@ def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
         "pad_id": int(tokenizer.pad_token_id),
     }
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(input_ids, offsets, np.array(second, np.int32), examples["label"].to_numpy(np.int32), about)
-
-
-def _encodings(examples: pd.DataFrame, backend: Any) -> Iterator[Any]:
-    columns = [examples[name].tolist() for name in ("text", "text_pair") if name in examples]
-    rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    for start in range(0, len(rows), CHUNK):
-        yield from backend.encode_batch_fast(rows[start : start + CHUNK])
+    return Tokens(input_ids, offsets, np.array(second, np.int32), labels, about)
 
 
 def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None:
-    """Encode the examples file with the tokenizer in a backbone's folder; write `FILES` and tokens.json."""
+    """Encode the examples file with the tokenizer in a backbone's folder; write the arrays and tokens.json."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True, local_files_only=True)
     if tokenizer.pad_token_id is None:
         raise StudyError(f"{backbone}: the tokenizer has no padding token; add one to its tokenizer_config.json.")
-    tokens = encode(pd.read_parquet(examples), tokenizer, max_length)
     description = files.read_json(examples.with_suffix(".json"))
-    for name, array in zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True):
+    tokens = tasks.create(description["task"]).encode(pd.read_parquet(examples), tokenizer, max_length)
+    arrays = dict(zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True))
+    arrays |= {f"{name}.npy": array for name, array in tokens.arrays.items()}
+    for name, array in arrays.items():
         with files.whole(output / name) as temporary, temporary.open("wb") as file:
             np.save(file, array)
+    named = list(arrays)
+    if tokens.references is not None:
+        with files.whole(output / REFERENCES) as temporary:
+            parquet.write_table(tokens.references, temporary, compression="zstd")
+        named.append(REFERENCES)
     about = tokens.about | {"labels": description["labels"]}
-    about["files"] = [files.file_entry(output / name) for name in FILES]
+    about["files"] = [files.file_entry(output / name) for name in named]
     about["sha256"] = files.sha256_json(about["files"])
     files.write_json(output / "tokens.json", about)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -82,7 +83,7 @@ class Run:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.engine = engine_of(model, method, settings, seed)
+        self.engine = engine_of(model, method, task, settings, seed)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
 
@@ -138,7 +139,7 @@ class Run:
         self.progress = TrainingState(**{**state["progress"], "history": history})
 
     def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan) -> float:
-        """Do the steps of one epoch; return the mean training loss over its examples."""
+        """Do the steps of one epoch; return the mean training loss over its items."""
         self.model.train()
         order = np.random.default_rng([self.seed, self.progress.epoch]).permutation(train)
         total, seen = torch.zeros((), device=self.device), 0
@@ -147,24 +148,25 @@ class Run:
                 break
             batch = order[start : start + self.settings.batch_size]
             total += self._step(tokens, batch, plan)
-            seen += len(batch)
+            seen += self.task.items(tokens, batch)
             self.progress.examples_seen += len(batch)
-            self.progress.tokens_seen += int(tokens.lengths[batch].sum())
+            self.progress.tokens_seen += int(tokens.sizes[batch].sum())
         return float(total) / seen
 
     def _step(self, tokens: Tokens, batch: np.ndarray, plan: Plan) -> Tensor:
-        """Do one optimizer step; return the summed loss of the batch's examples."""
+        """Do one optimizer step; return the summed loss of the batch's items."""
         rate = schedule(self.progress.step, plan.steps, self.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.settings.learning_rate
         total = torch.zeros((), device=self.device)
         self.engine.begin_step(self.progress.step)
+        items = self.task.items(tokens, batch)
         size = min(self.settings.micro_batch_size, self.engine.largest_part or len(batch))
-        for part in micro_batches(tokens.lengths, batch, size):
+        for part in micro_batches(tokens.sizes, batch, size):
             with autocast(self.device, self.settings.precision):
-                logits = self.engine.logits(tokens, part)
-            loss = self.task.loss_sum(logits, _targets(tokens, part, self.device))
-            (loss / len(batch)).backward()
+                logits = logits_of(self.engine, self.task, tokens, part)
+            loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
+            (loss / items).backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         self.optimizer.step()
@@ -187,8 +189,8 @@ class Run:
         progress.history.append(row)
 
 
-def engine_of(model: nn.Module, method: Method, settings: Training, seed: int) -> Engine:
-    """Return the engine of an adapted model."""
+def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, seed: int) -> Engine:
+    """Return the engine of an adapted model for a task."""
     return Engine(
         model,
         settings.engine,
@@ -196,14 +198,22 @@ def engine_of(model: nn.Module, method: Method, settings: Training, seed: int) -
         extra_tokens=method.extra_tokens,
         plain_attention=method.plain_attention,
         dropout_in_frozen_body=settings.dropout_in_frozen_body,
+        reads_first=task.reads_first,
+        activation_checkpointing=settings.activation_checkpointing,
     )
+
+
+def logits_of(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray) -> Tensor:
+    """Return what the head says of the examples numbered `index`, sorted by size, where the task reads it."""
+    texts = tokens.texts(index)
+    return engine.logits(tokens, texts, task.read(tokens, texts))
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A model's answers to some examples: logits, shape (examples, classes), mean loss, scores."""
+    """A model's answers to some examples, a row each, the mean loss of an item, and the scores."""
 
-    logits: np.ndarray
+    answers: pa.Table
     loss: float
     scores: dict[str, float]
 
@@ -213,18 +223,17 @@ def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, prec
     if not len(index):
         return None
     engine.model.eval()
-    by_length = np.argsort(tokens.lengths[index], kind="stable")
-    logits, total = [], 0.0
+    by_length = np.argsort(tokens.sizes[index], kind="stable")
+    answers, total = [], 0.0
     with torch.inference_mode(), autocast(engine.device, precision):
         for start in range(0, len(index), EVALUATION_BATCH):
             part = index[by_length[start : start + EVALUATION_BATCH]]
-            output = engine.logits(tokens, part).float()
-            total += float(task.loss_sum(output, _targets(tokens, part, engine.device)))
-            logits.append(output.cpu().numpy())
-    ordered = np.empty_like(np.concatenate(logits))
-    ordered[by_length] = np.concatenate(logits)
-    classes = len(tokens.about["labels"])
-    return Scored(ordered, total / len(index), task.score(task.predict(ordered), tokens.labels[index], classes))
+            output = logits_of(engine, task, tokens, part).float()
+            total += float(task.loss_sum(output, _targets(task, tokens, part, engine.device)))
+            answers.append(task.predict(output.cpu().numpy(), tokens, part))
+    ordered = pa.concat_tables(answers).take(np.argsort(by_length))
+    scores = task.score(ordered["predicted"].to_pylist(), ordered["label"].to_pylist(), tokens.about["labels"])
+    return Scored(ordered, total / task.items(tokens, index), scores)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -239,19 +248,19 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return (steps - step) / max(1, steps - rising)
 
 
-def micro_batches(lengths: np.ndarray, batch: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Cut a batch, sorted by length, into parts of `size` examples.
+def micro_batches(sizes: np.ndarray, batch: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Cut a batch, sorted by the examples' sizes in tokens, into parts of `size` examples.
 
     The parts' gradients add up to that of the batch's mean loss, so the update is the same; short
     examples are no longer padded to the longest of the batch.
     """
-    ordered = batch[np.argsort(lengths[batch], kind="stable")]
+    ordered = batch[np.argsort(sizes[batch], kind="stable")]
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
 
 
-def _targets(tokens: Tokens, index: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(tokens.labels[index].astype(np.int64)).to(device)
+def _targets(task: Task, tokens: Tokens, index: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(task.targets(tokens, index)).to(device)
 
 
 def autocast(device: torch.device, precision: str) -> Any:

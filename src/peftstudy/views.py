@@ -7,7 +7,10 @@ import pandas as pd
 from peftstudy import statistics
 from peftstudy.study import Study
 
-METRICS = {"f1_macro": "macro F1", "mcc": "Matthews correlation"}
+METRICS = {
+    "exact_match": "exact match", "f1": "F1", "f1_macro": "macro F1", "mcc": "Matthews correlation",
+    "pearson": "Pearson's correlation", "rmse": "root mean squared error", "spearman": "Spearman's correlation",
+}  # fmt: skip
 
 
 class NothingToDraw(Exception):
@@ -57,10 +60,13 @@ def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]
     return [*runs.test_score.dropna(), *lines.test_score.dropna()]
 
 
-def measure(data: SimpleNamespace) -> str:
-    """Return the name of the study's main metric, as it is written out; a run that failed may not name it."""
-    metric = next(iter(data.runs.metric.dropna()), "score")
-    return METRICS.get(metric, metric)
+def measure(data: SimpleNamespace, dataset: str | None = None) -> str:
+    """Return the name of a dataset's main metric, as it is written out, or of the study's, where it has one."""
+    runs = data.runs if dataset is None else of(data.runs, dataset=dataset)
+    metrics = [*dict.fromkeys(runs.metric.dropna()), "score"]  # a run that failed may not name it
+    if len(metrics) > 2:
+        return "the main metric of each dataset"
+    return METRICS.get(metrics[0], metrics[0])
 
 
 def selection_rule(study: Study) -> str:

@@ -63,7 +63,8 @@ TABLES: dict[str, Chosen] = {
     "data": none, "tokens": none, "backbones": none, "settings": none, "methods": every, "searches": searched,
     "scores": shown, "differences": shown, "overall": shown, "power": shown, "predictions": shown, "claims": every,
     "pretraining": trained_and_random, "costs": on_first_split, "best-under": on_first_split, "failures": troubled,
-    "losses": troubled, "epochs": on_first_split, "replication-scores": shown, "replication-parameters": shown,
+    "losses": troubled, "epochs": on_first_split, "metrics": on_first_split,
+    "replication-scores": shown, "replication-parameters": shown,
 }  # fmt: skip
 FIGURES: dict[str, Chosen] = {
     "score-by-method": on_main_splits, "learning-curves": on_first_split, "performance-profile": shown,

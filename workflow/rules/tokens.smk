@@ -12,7 +12,7 @@ rule tokenize:
     output:
         directory("results/{study}/tokens/{dataset}/{backbone}"),
     params:
-        max_length=lambda wildcards: study.datasets[wildcards.dataset].max_length,
+        max_length=lambda wildcards: study.max_length(wildcards.dataset, wildcards.backbone),
     log:
         "results/{study}/logs/tokens/{dataset}_{backbone}.log",
     conda:

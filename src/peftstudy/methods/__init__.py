@@ -39,6 +39,8 @@ class Method(ABC):
     """The attention implementation that it needs."""
     plain_attention: ClassVar[bool] = True
     """Whether tokens attend to the tokens of their text and nothing else; if not, the engine leaves attention alone."""
+    not_for: ClassVar[Mapping[str, str]] = {}
+    """The tasks that it cannot do -> why."""
 
     @abstractmethod
     def adapt(self, model: nn.Module, shape: Shape) -> nn.Module:

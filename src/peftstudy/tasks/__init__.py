@@ -1,60 +1,133 @@
 """Tasks: what a dataset asks of a model. One small file each; the training loop knows none by name.
 
-Listing them imports neither torch nor scikit-learn: a task imports them where it uses them.
+An example is one text or several (the choices, the windows of a long context), each a text of its own
+for the model. A task says how examples become texts, what the head reads of them, and how its answers
+are scored. Listing tasks imports neither torch nor scikit-learn: a task imports them where it uses them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftstudy.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from torch import Tensor
+
+    from peftstudy.specs import Dataset
+    from peftstudy.tokens import Tokens
 
 
 class Task(ABC):
-    """A kind of problem: which model head it needs, its loss, its predictions and its scores."""
+    """A kind of problem: its examples, the model head it needs, its loss, its answers and its scores."""
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    """The main metric, one of the keys that `score` returns; larger is better."""
+    """The main metric, one of `metrics`; larger is better."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Every metric that `score` may return."""
+    baselines: ClassVar[tuple[str, ...]]
+    """What it is compared with that needs no language model: names of peftstudy.baselines."""
     auto_class: ClassVar[str]
     """The transformers Auto class whose models end in this task's head."""
+    texts: ClassVar[tuple[int, ...]] = (1, 2)
+    """How many columns of text a dataset may name."""
+    keys: ClassVar[frozenset[str]] = frozenset()
+    """The keys of a dataset that mean something to it, beside those of all tasks."""
+    words: ClassVar[bool] = False
+    """Whether the text's column holds lists of words."""
+    plain_label: ClassVar[bool] = True
+    """Whether a label is one value; if not, it may be a list or a structure."""
+    reads_first: ClassVar[bool] = True
+    """Whether the head reads the first token of each text alone; if not, it reads those that `read` marks."""
 
-    @abstractmethod
     def outputs(self, classes: int) -> int:
         """Return the width of the head for a dataset with that many classes."""
+        return 1
+
+    @abstractmethod
+    def label(
+        self, where: str, dataset: Dataset, rows: pd.DataFrame, dropped: Counter[str]
+    ) -> tuple[pd.DataFrame, list[str]]:
+        """Return the rows that count with labels as the task wants them, and the names of the classes, if it has any.
+
+        rows: id, text, text_pair, choices and label as the dataset names them, and part. A column `stratum`
+        (whole numbers) may be added, by which examples are drawn and cut; without, they are by label.
+        where: opens the sentence of a StudyError. dropped: counts rows left out, by reason.
+        """
+
+    def answers(self, examples: pd.DataFrame) -> list:
+        """Return the labels of examples in the form that `score` takes them."""
+        return examples["label"].tolist()
+
+    def encode(self, examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
+        """Return the examples as the model sees them."""
+        from peftstudy import tokens
+
+        return tokens.encode(examples, tokenizer, max_length)
+
+    def read(self, tokens: Tokens, texts: np.ndarray) -> np.ndarray | None:
+        """Return which tokens of these texts the head reads, shape (tokens,); None for the first of each."""
+        return None
+
+    def targets(self, tokens: Tokens, index: np.ndarray) -> np.ndarray:
+        """Return what the examples numbered `index` should give, in the order of the logits."""
+        return tokens.labels[index]
+
+    def items(self, tokens: Tokens, index: np.ndarray) -> int:
+        """Return over how many things the loss of these examples is a mean: examples, words, windows."""
+        return len(index)
 
     @abstractmethod
     def loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss summed over examples, a float32 scalar."""
+        """Return the loss summed over items, a float32 scalar.
+
+        logits: shape (texts, outputs), or (tokens read, outputs).
+        """
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of an example, a float32 scalar."""
+        """Return the mean loss of an item, a float32 scalar."""
         return self.loss_sum(logits, targets) / len(targets)
 
     @abstractmethod
-    def predict(self, logits: np.ndarray) -> np.ndarray:
-        """Return what the model answers, shape (examples,)."""
+    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        """Return the answers to the examples numbered `index`, a row each: label, predicted, and what else is kept."""
 
     @abstractmethod
-    def score(self, predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, float]:
-        """Return every metric by name, the main one among them."""
+    def score(self, predicted: Sequence, targets: Sequence, labels: Sequence[str]) -> dict[str, float]:
+        """Return every metric by name, the main one among them.
+
+        predicted, targets: answers and labels of the examples, in the form that `predict` gives them.
+        labels: the names of the classes.
+        """
 
     def quality(self, predictions: pd.DataFrame) -> np.ndarray | None:
         """Return how good each answer is, larger is better, where the main metric is the mean of that; else None.
 
-        predictions: a row a test example, as the evaluation wrote them.
+        predictions: a row a test example, as `predict` gave them.
         """
         return None
 
-    @abstractmethod
-    def collapsed(self, predicted: np.ndarray, targets: np.ndarray) -> bool:
-        """Return whether the model gives one answer to everything, or none."""
+    def collapsed(self, predicted: Sequence, targets: Sequence) -> bool:
+        """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN)."""
+        return one_answer(predicted, targets)
+
+
+def one_answer(predicted: Sequence, targets: Sequence) -> bool:
+    """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN).
+
+    >>> one_answer([1, 1], [0, 1]), one_answer([1, 0], [0, 1]), one_answer([1, -1], [0, 1])
+    (True, False, True)
+    """
+    if any(answer != answer or (isinstance(answer, int) and answer == -1) for answer in predicted):
+        return True
+    return len(set(predicted)) < 2 <= len(set(targets))
 
 
 _registry: Registry[Task] = Registry(__name__, "task")

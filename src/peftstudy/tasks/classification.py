@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from peftstudy.tasks import Task, register
@@ -9,7 +10,10 @@ from peftstudy.tasks import Task, register
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from torch import Tensor
+
+    from peftstudy.tokens import Tokens
 
 
 @register("classification")
@@ -17,10 +21,18 @@ class Classification(Task):
     """Choose one of several classes by cross-entropy; scored by accuracy, F1 and Matthews correlation."""
 
     metric = "accuracy"
+    metrics = ("accuracy", "f1_macro", "f1", "mcc")
+    baselines = ("majority", "tfidf-logistic-regression")
     auto_class = "AutoModelForSequenceClassification"
+    keys = frozenset({"labels", "balanced"})
 
     def outputs(self, classes: int) -> int:
         return classes
+
+    def label(self, where, dataset, rows, dropped):
+        from peftstudy.labels import class_numbers
+
+        return class_numbers(where, dataset, rows, dropped)
 
     def loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy summed over examples, in nats; logits (examples, classes)."""
@@ -28,13 +40,10 @@ class Classification(Task):
 
         return cross_entropy(logits.float(), targets.long(), reduction="sum")
 
-    def predict(self, logits: np.ndarray) -> np.ndarray:
-        """Return the most probable class of each row, the first of equals; -1 where a row holds NaN."""
-        import numpy as np
+    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        return answers(logits, tokens.labels[index])
 
-        return np.where(np.isnan(logits).any(axis=1), -1, logits.argmax(axis=1)).astype(np.int32)
-
-    def score(self, predicted: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, float]:
+    def score(self, predicted: Sequence[int], targets: Sequence[int], labels: Sequence[str]) -> dict[str, float]:
         """Return accuracy, macro F1, Matthews correlation and, for two classes, the F1 of class 1.
 
         Macro F1 averages over the classes that occur among targets or predictions; a class that is
@@ -47,18 +56,32 @@ class Classification(Task):
             "f1_macro": f1_score(targets, predicted, average="macro", zero_division=0),
             "mcc": matthews_corrcoef(targets, predicted),
         }
-        if classes == 2:
+        if len(labels) == 2:
             scores["f1"] = f1_score(targets, predicted, labels=[1], average="macro", zero_division=0)
         return {name: float(value) for name, value in scores.items()}
 
     def quality(self, predictions: pd.DataFrame) -> np.ndarray:
-        """Return 1 for a right answer and 0 for a wrong one."""
-        return (predictions["label"] == predictions["predicted"]).to_numpy(dtype=float)
+        return right(predictions)
 
-    def collapsed(self, predicted: np.ndarray, targets: np.ndarray) -> bool:
-        """Return whether several classes are asked for and one is answered, or some answer is missing (-1, NaN)."""
-        import numpy as np
 
-        if not (predicted >= 0).all():
-            return True
-        return len(np.unique(predicted)) < 2 <= len(np.unique(targets))
+def right(predictions: pd.DataFrame) -> np.ndarray:
+    """Return 1 for a right answer and 0 for a wrong one."""
+    return (predictions["label"] == predictions["predicted"]).to_numpy(dtype=float)
+
+
+def answers(logits: np.ndarray, labels: np.ndarray) -> pa.Table:
+    """Return label, most probable place and logits, a row an example."""
+    import pyarrow as pa
+
+    return pa.table({
+        "label": pa.array(labels, pa.int32()),
+        "predicted": pa.array(most_probable(logits), pa.int32()),
+        "logits": pa.array(list(logits), pa.list_(pa.float32())),
+    })  # fmt: skip
+
+
+def most_probable(logits: np.ndarray) -> np.ndarray:
+    """Return the place of each row's largest value, the first of equals; -1 where a row holds NaN."""
+    import numpy as np
+
+    return np.where(np.isnan(logits).any(axis=1), -1, logits.argmax(axis=1)).astype(np.int32)

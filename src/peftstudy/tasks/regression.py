@@ -1,0 +1,70 @@
+"""A number for each text or pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from peftstudy.tasks import Task, register
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from torch import Tensor
+
+    from peftstudy.tokens import Tokens
+
+STRATA = 10
+"""Examples are drawn and cut so that each tenth of the scores has its share."""
+
+
+@register("regression")
+class Regression(Task):
+    """Estimate a number by squared error; scored by Pearson's and Spearman's correlation, as STS-B is."""
+
+    metric = "pearson"
+    metrics = ("pearson", "spearman", "rmse")
+    baselines = ("mean", "tfidf-ridge")
+    auto_class = "AutoModelForSequenceClassification"
+
+    def label(self, where, dataset, rows, dropped):
+        """Return the rows with labels as float32, and their tenths as strata."""
+        import numpy as np
+        import pandas as pd
+
+        from peftstudy.labels import refuse, refuse_unlabelled
+
+        refuse_unlabelled(where, dataset, rows)
+        numbers = pd.to_numeric(rows["label"], errors="coerce").astype(np.float32)
+        refuse(where, rows[~np.isfinite(numbers)], f"has a label that is no number (column {dataset.label!r})")
+        stratum = (numbers.rank(method="first") - 1) * STRATA // len(rows)
+        return rows.assign(label=numbers, stratum=stratum.astype(np.int32)), []
+
+    def loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the squared error summed over examples; logits (examples, 1)."""
+        return ((logits.float().squeeze(1) - targets.float()) ** 2).sum()
+
+    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        import pyarrow as pa
+
+        return pa.table({
+            "label": pa.array(tokens.labels[index], pa.float32()),
+            "predicted": pa.array(logits[:, 0], pa.float32()),
+        })  # fmt: skip
+
+    def score(self, predicted: Sequence[float], targets: Sequence[float], labels: Sequence[str]) -> dict[str, float]:
+        """Return both correlations and the root mean squared error.
+
+        A correlation is 0 where predictions or targets do not differ, or a prediction is not finite:
+        it is not defined there, and nothing was learned.
+        """
+        import numpy as np
+        from scipy import stats
+
+        predicted, targets = np.asarray(predicted, float), np.asarray(targets, float)
+        known = np.isfinite(predicted).all() and np.ptp(predicted) > 0 and np.ptp(targets) > 0
+        return {
+            "pearson": float(stats.pearsonr(predicted, targets).statistic) if known else 0.0,
+            "spearman": float(stats.spearmanr(predicted, targets).statistic) if known else 0.0,
+            "rmse": float(np.sqrt(np.mean((predicted - targets) ** 2))),
+        }
