@@ -76,8 +76,9 @@ def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
         return (
             f"Answers to the same test examples, beside those of {escape(study.reference)}. {rule(study)} It, ref.: "
             "answers that the method alone, and the reference alone, had right, a seed on average. McNemar: in how "
-            r"many seeds the exact test of \citet{mcnemar1947} finds a difference (0.05). $p$: the exact paired permutation "
-            r"test \citep{fisher1935design} of right answers over all seeds, adjusted after \citet{holm1979} among the "
+            r"many seeds the exact test of \citet{mcnemar1947} finds a difference (0.05). $p$: the exact paired "
+            r"permutation test \citep{fisher1935design} of right answers over all seeds, adjusted after "
+            r"\citet{holm1979} among the "
             "methods of a backbone and split; it speaks of other test examples and the same seeds, the intervals of "
             "the other tables of other seeds and the same examples."
         )
