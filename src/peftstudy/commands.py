@@ -216,6 +216,7 @@ def why(name: str, results: Path) -> None:
 
     asked = load_study(results / "study.json")
     runs = statistics.read(results / "metrics" / "runs.csv")
-    numbers = re.findall(r"newcommand\{\\(\w+)\}", (results / "paper" / "numbers.tex").read_text(encoding="utf-8"))
+    written = results / "paper" / "numbers.tex"
+    numbers = re.findall(r"newcommand\{\\(\w+)\}", written.read_text(encoding="utf-8")) if written.exists() else []
     said, chosen = stage.why(name, runs, asked, numbers, statistics.REPORTED)
     print(stage.listing(said, chosen, str(results)), end="")
