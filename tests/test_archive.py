@@ -91,6 +91,21 @@ def test_what_an_archive_lacks_or_has_too_much_is_named(copied, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (lambda folder: (folder / "about.json").unlink(), r"about\.json: is missing"),
+        (lambda folder: (folder / "about.json").write_text("{}"), r"about\.json: changed since"),
+        (lambda folder: (folder / "more.csv").write_text(""), r"more\.csv: is not in the manifest"),
+    ],
+    ids=["missing", "changed", "foreign"],
+)
+def test_a_file_that_is_not_as_it_was_is_named(copied, spoil, said):
+    spoil(copied)
+    with pytest.raises(StudyError, match=said):
+        archive.check(copied)
+
+
 def test_an_archive_of_another_study_is_refused(copied):
     files.write_json(copied / "study.json", files.read_json(copied / "study.json") | {"study": "another"})
     signed(copied, "study.json")
