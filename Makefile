@@ -13,6 +13,8 @@ CONFIG ?=
 FOLDER ?=
 # TORCH_BACKEND=cpu (or cu130, ...) chooses the build of torch; plain pip does when it is empty.
 TORCH_BACKEND ?=
+# STUDY=name is the archived study that `make rebuild` takes.
+STUDY ?=
 
 UV := uv==0.13.8
 TORCH := $(shell sed -nE 's/^ *"(torch==[^"]+)",?$$/\1/p' pyproject.toml)
@@ -22,7 +24,7 @@ LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
 # A command in the environment: its programs come first, and it is no other environment's.
 INSIDE := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"; unset PYTHONPATH PYTHONHOME;
 
-.PHONY: help report test test-slurm lint clean lock latex slurm
+.PHONY: help report rebuild test test-slurm lint clean lock latex slurm
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +42,13 @@ report: .venv/ready latex  ## make the study's report: results/<study>/paper/rep
 	echo
 	echo "The report: results/$$study/paper/report.pdf"
 	cat "results/$$study/paper/headline.txt"
+
+rebuild: .venv/ready latex  ## make the report of STUDY=name again, from results/archive/ alone
+	@$(INSIDE)
+	snakemake --cores all --config "rebuild=$(STUDY)" --rerun-incomplete --quiet rules
+	echo
+	echo "The report: results/rebuilt/$(STUDY)/paper/report.pdf"
+	cat "results/rebuilt/$(STUDY)/paper/headline.txt"
 
 test: .venv/ready latex  ## run all checks and tests, without a network
 	@$(INSIDE)

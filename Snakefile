@@ -6,17 +6,29 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/sources.smk"
-include: "workflow/rules/splits.smk"
-include: "workflow/rules/backbones.smk"
-include: "workflow/rules/tokens.smk"
-include: "workflow/rules/runs.smk"
+
+
+if REBUILDS:
+
+    include: "workflow/rules/rebuild.smk"
+
+else:
+
+    include: "workflow/rules/study.smk"
+    include: "workflow/rules/sources.smk"
+    include: "workflow/rules/splits.smk"
+    include: "workflow/rules/baselines.smk"
+    include: "workflow/rules/backbones.smk"
+    include: "workflow/rules/tokens.smk"
+    include: "workflow/rules/runs.smk"
+    include: "workflow/rules/archive.smk"
+
+
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/paper.smk"
-include: "workflow/rules/archive.smk"
 
 
 # What takes seconds, or a network, runs where Snakemake itself runs.
@@ -37,5 +49,5 @@ localrules:
 rule all:
     default_target: True
     input:
-        study.result_files(),  # by name, so that a run whose record is deleted is run again
-        f"results/{study.name}/paper/report.pdf",
+        RAW,  # by name, so that a run whose record is deleted is run again
+        f"{FOLDER}/paper/report.pdf",

@@ -42,6 +42,7 @@ CONFIG = {
     },
     "methods": {"full": {"learning_rate": [1e-4, 5e-3]}, "lora": {"rank": 2}},
     "reference": "full",
+    "claims": [{"sentence": "LoRA trains less.", "means": "method_parameters(lora) < method_parameters(full)"}],
     "seeds": [0, 1],
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
     "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0},

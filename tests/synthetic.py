@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from peftstudy import statistics
 from peftstudy.configuration import from_config
 from peftstudy.study import Study
 
@@ -137,6 +138,7 @@ def one_run(study, run, rng):
         "seed": run.seed, "task": run.task, "metric": "accuracy", "status": "finished", "reason": None,
         "collapsed": "false", "test_score": round(top, 4), "test_accuracy": round(top, 4),
         "test_f1_macro": round(top - 0.01, 4), "test_mcc": round(top - 0.04, 4), "test_loss": 2.3 - 1.7 * top,
+        "best_epoch_score": round(top, 4) + 0.005 if study.training.test_curve else None,
         "validation_score": history[-1]["validation_score"], "validation_loss": history[-1]["validation_loss"],
         "learning_rate": 3e-3 if run.method == "bitfit" else 5e-4, "epochs": total, "chosen_epoch": total,
         "select": study.training.select, "steps": history[-1]["step"], "train_examples": round(0.9 * train),
@@ -219,3 +221,26 @@ def small_tables(study, rng):
         "baselines": pd.DataFrame(baselines), "splits": pd.DataFrame(splits), "tokens": pd.DataFrame(tokens),
         "backbones": pd.DataFrame(backbones), "searches": pd.DataFrame(searches, columns=columns),
     }  # fmt: skip
+
+
+def write_predictions(folder: Path, metrics: Path) -> Path:
+    """Write predictions for the finished runs in `metrics`, as right as their scores say, easy examples first."""
+    for number, row in enumerate(pd.read_csv(metrics / "runs.csv").itertuples()):
+        if row.status != "finished":
+            continue
+        examples = int(row.test_examples)
+        noise = np.random.default_rng(number).normal(0, 0.15, examples)
+        order = np.argsort(np.linspace(0, 1, examples) + noise)
+        predicted = np.ones(examples, dtype=int)
+        predicted[order[: round(row.test_score * examples)]] = 0
+        place = folder / row.dataset / row.split / row.backbone / row.method / f"seed-{row.seed}"
+        place.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({"label": 0, "predicted": predicted}).to_parquet(place / "predictions.parquet")
+    return folder
+
+
+def write_statistics(folder: Path, study: Study) -> Path:
+    """Write the statistics of the metrics in folder/metrics into folder/statistics."""
+    runs = write_predictions(folder / "runs", folder / "metrics")
+    statistics.write(folder / "metrics", folder / "statistics", study, runs)
+    return folder / "statistics"

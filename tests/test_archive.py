@@ -1,13 +1,15 @@
 """The archives of finished studies: whole, and still understood by the code of today."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 
-from peftstudy import archive, configuration, files
+from peftstudy import archive, configuration, files, metrics
+from peftstudy.errors import StudyError
 from peftstudy.specs import RunSpec
 
 ARCHIVES = sorted(path for path in (ROOT / "results/archive").iterdir() if path.is_dir())
@@ -38,3 +40,74 @@ def test_what_was_measured_is_what_was_chosen():
     for family in ("bert", "roberta"):
         chosen = [name for name in best.index if name.startswith(f"{family}-")][-1].removeprefix(f"{family}-")
         assert backbones[f"{family}-tiny"]["pretrain"]["learning_rate"] == float(chosen)
+
+
+@pytest.mark.parametrize("folder", ARCHIVES, ids=lambda path: path.name)
+def test_an_archive_unpacks_into_the_metrics_of_every_run(folder, tmp_path):
+    study = configuration.from_config(archive.configuration(folder))
+    assert archive.unpack(folder, study, tmp_path) == len(study.runs())
+    metrics.write(study, tmp_path, tmp_path / "metrics")
+    runs = pd.read_csv(tmp_path / "metrics/runs.csv")
+    assert set(runs["status"]) == {"finished"}
+    for row in runs.itertuples():
+        name = f"runs/{row.dataset}/{row.split}/{row.backbone}/{row.method}/seed-{row.seed}"
+        predictions = pd.read_parquet(tmp_path / name / "predictions.parquet")
+        assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(row.test_accuracy)
+    epochs = pd.read_csv(tmp_path / "metrics/epochs.csv")
+    assert len(epochs) == runs["epochs"].sum() and epochs["epoch"].dtype == int
+
+
+@pytest.fixture
+def copied(tmp_path):
+    folder = tmp_path / "libraries-pretraining"
+    shutil.copytree(ROOT / "results/archive/libraries-pretraining", folder)
+    return folder
+
+
+def signed(folder, name):
+    """Make the manifest agree with a file that was changed."""
+    manifest = files.read_json(folder / "manifest.json")
+    manifest["files"] = [
+        files.file_entry(folder / name) if entry["name"] == name else entry for entry in manifest["files"]
+    ]
+    files.write_json(folder / "manifest.json", manifest)
+
+
+def test_what_an_archive_lacks_or_has_too_much_is_named(copied, tmp_path):
+    study = configuration.from_config(archive.configuration(copied))
+    about = files.read_json(copied / "about.json")
+    lost = "splits/libraries/90-10/split.json"
+    files.write_json(copied / "about.json", {name: value for name, value in about.items() if name != lost})
+    with pytest.raises(StudyError, match=f"about.json: holds no file {lost}, which the report needs"):
+        archive.unpack(copied, study, tmp_path / "out")
+    files.write_json(copied / "about.json", about | {"../../elsewhere.json": {}})
+    with pytest.raises(StudyError, match=r"about\.json: the file \.\./\.\./elsewhere\.json is none of the study's"):
+        archive.unpack(copied, study, tmp_path / "out")
+    files.write_json(copied / "about.json", about)
+    records = pd.read_parquet(copied / "records.parquet")
+    records.iloc[1:].to_parquet(copied / "records.parquet")
+    with pytest.raises(StudyError, match=f"records.parquet: holds no run {records.run[0]}"):
+        archive.unpack(copied, study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (lambda folder: (folder / "about.json").unlink(), r"about\.json: is missing"),
+        (lambda folder: (folder / "about.json").write_text("{}"), r"about\.json: changed since"),
+        (lambda folder: (folder / "more.csv").write_text(""), r"more\.csv: is not in the manifest"),
+    ],
+    ids=["missing", "changed", "foreign"],
+)
+def test_a_file_that_is_not_as_it_was_is_named(copied, spoil, said):
+    spoil(copied)
+    with pytest.raises(StudyError, match=said):
+        archive.check(copied)
+
+
+def test_an_archive_of_another_study_is_refused(copied):
+    files.write_json(copied / "study.json", files.read_json(copied / "study.json") | {"study": "another"})
+    signed(copied, "study.json")
+    with pytest.raises(StudyError, match=r"of the study libraries-pretraining, and study\.json of another"):
+        archive.check(copied)

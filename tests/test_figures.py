@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import course_study, default_study, write_metrics
+from synthetic import course_study, default_study, write_metrics, write_statistics
 
 from peftstudy import figures, plotting, statistics, views
 from peftstudy.errors import StudyError
@@ -19,15 +19,16 @@ from peftstudy.plotting import spread, style
 def made(tmp_path_factory):
     folder, study = tmp_path_factory.mktemp("default"), default_study()
     metrics = write_metrics(folder / "metrics", study)
-    statistics.write(metrics, folder / "statistics", study)
+    write_statistics(folder, study)
     figures.write(metrics, folder / "statistics", folder / "figures", study)
     return folder
 
 
 @pytest.fixture(scope="module")
 def data(made):
-    names = {"runs": "metrics", "epochs": "metrics", "baselines": "metrics", "scores": "statistics",
-             "differences": "statistics"}  # fmt: skip
+    names = dict.fromkeys(("runs", "epochs", "baselines", "searches"), "metrics") | dict.fromkeys(
+        statistics.STATISTICS, "statistics"
+    )
     return SimpleNamespace(**{name: statistics.read(made / where / f"{name}.csv") for name, where in names.items()})
 
 
@@ -45,13 +46,14 @@ def test_doctests():
 def test_the_files_are_those_that_the_study_says(made):
     names = figures.names(default_study())
     assert sorted(path.name for path in (made / "figures").iterdir()) == sorted(names)
-    assert len(names) == 6
+    assert len(names) == 8
     assert all((made / "figures" / name).read_bytes().startswith(b"%PDF") for name in names)
 
 
 def test_a_study_has_only_the_figures_that_it_has_data_for():
     assert figures.kinds(course_study()) == [
         "score-by-method", "learning-curves", "score-by-trained-parameters", "score-by-training-seconds",
+        "performance-profile",
     ]  # fmt: skip
     shares = default_study(splits=["90-10", "70-30", "50-50", "30-70"])
     assert "score-by-training-examples" not in figures.kinds(shares)
@@ -143,7 +145,7 @@ def test_a_figure_whose_runs_failed_says_so_in_words(made, tmp_path, data):
     runs.loc[lost, ["status", "test_score"]] = ["failed", None]
     write_metrics(metrics, default_study())
     runs.to_csv(metrics / "runs.csv", index=False)
-    statistics.write(metrics, found, default_study())
+    write_statistics(tmp_path, default_study())
     figures.write(metrics, found, tmp_path / "figures", default_study())
     width, height = re.search(
         rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", (tmp_path / "figures" / "pretraining-gain.pdf").read_bytes()
@@ -157,7 +159,7 @@ def test_no_finished_run_is_one_clear_sentence(tmp_path):
     runs = pd.read_csv(metrics / "runs.csv")
     runs[["status", "test_score"]] = ["failed", None]
     runs.to_csv(metrics / "runs.csv", index=False)
-    statistics.write(metrics, tmp_path / "statistics", study)
+    write_statistics(tmp_path, study)
     with pytest.raises(StudyError, match=r"runs\.csv: no run has finished"):
         figures.write(metrics, tmp_path / "statistics", tmp_path / "figures", study)
     assert not (tmp_path / "figures").exists()
@@ -166,3 +168,39 @@ def test_no_finished_run_is_one_clear_sentence(tmp_path):
 def test_figures_are_as_wide_as_the_text():
     frame = (Path(__file__).parents[1] / "paper" / "report.tex").read_text()
     assert f"textwidth={plotting.TEXT_WIDTH:g}in" in frame
+
+
+def of_six_datasets(**changes):
+    block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
+    return default_study(datasets={name: block for name in "abcdef"}, splits=["90-10"], **changes)
+
+
+def bars(figure, kind):
+    return [line.get_xdata() for line in figure.axes[0].get_lines() if line.get_gid() == kind]
+
+
+def test_a_rank_diagram_has_a_name_a_method_and_a_bar_a_clique(tmp_path):
+    study = of_six_datasets()
+    write_metrics(tmp_path / "metrics", study, flaws=False)
+    found = statistics.read(write_statistics(tmp_path, study) / "ranks.csv")
+    assert figures.files(study, "ranks") == ["ranks.pdf"]
+    figure = draw("ranks", SimpleNamespace(ranks=found), study)
+    names = {text.get_text() for text in figure.axes[0].texts}
+    assert names == {*study.methods, "critical difference"}
+    assert sorted(ends[0] for ends in bars(figure, "stem")) == pytest.approx(sorted(found.mean_rank))
+    assert found.p.iloc[0] < 0.001 and 0 < len(bars(figure, "clique")) < len(study.methods)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize("mean, cliques", [([1.0, 2.0, 3.0], 0), ([2.0, 2.0, 2.0], 1)], ids=["all differ", "none"])
+def test_a_rank_diagram_where_all_differ_and_where_none_does(mean, cliques):
+    study = of_six_datasets(methods={"full": {}, "lora": {}, "head": {}}, backbones={"b": {"folder": "b"}})
+    found = pd.DataFrame({"method": list(study.methods), "mean_rank": mean, "critical": 0.5, "p": 0.5, "datasets": 6})
+    assert len(bars(draw("ranks", SimpleNamespace(ranks=found), study), "clique")) == cliques
+
+
+def test_a_profile_falls_from_all_runs_to_none(data):
+    for line in draw("performance-profile", data, default_study()).axes[0].get_lines():
+        shares = line.get_ydata()
+        assert (shares[0], shares[-1]) == (1, 0) and (np.diff(shares) <= 0).all()

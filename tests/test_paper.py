@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import METHODS, course_study, default_study, write_metrics
+from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import figures, paper, statistics, tables
+from peftstudy import figures, paper, tables
 from peftstudy.errors import StudyError
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ def make(results: Path, study) -> Path:
 
 def finish(results: Path, study) -> Path:
     metrics = results / "metrics"
-    statistics.write(metrics, results / "statistics", study)
+    write_statistics(results, study)
     figures.write(metrics, results / "statistics", results / "figures", study)
     tables.write(metrics, results / "statistics", results / "tables", study, METHODS, REPORTED)
     paper.write(results, study, REPORTED)

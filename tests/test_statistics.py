@@ -1,22 +1,18 @@
 """Intervals and differences against published examples, by hand, and by what they promise: coverage."""
 
-import doctest
-
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import course_study, default_study, write_metrics
+from synthetic import course_study, default_study, write_metrics, write_predictions
 
-from peftstudy import statistics
+from peftstudy import overall, power, predictions, statistics
 from peftstudy.errors import StudyError
-from peftstudy.statistics import holm, interval, mixtures, paired_difference, read, summarise
+from peftstudy.intervals import interval
+from peftstudy.paired_tests import holm, paired_difference
+from peftstudy.statistics import mixtures, read, summarise
 
 SLEEP_GAIN = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
 """Student (1908): hours of sleep gained, of ten patients, by one drug over another; t = 4.0621, 9 degrees."""
-
-
-def test_doctests():
-    assert doctest.testmod(statistics).failed == 0
 
 
 def test_interval_of_three_by_hand():
@@ -77,7 +73,7 @@ def test_t_intervals_cover_the_mean_as_often_as_they_say():
 
 def test_bootstrap_intervals_cover_the_mean_of_skewed_scores():
     rng = np.random.default_rng(2)
-    draws = rng.exponential(1.0, size=(150, 30))
+    draws = rng.exponential(1.0, size=(150, 40))
     covered = np.mean([low <= 1.0 <= high for _, low, high in map(interval, draws)])
     assert 0.87 < covered < 0.99
     assert interval(draws[0]) == interval(draws[0])
@@ -174,9 +170,10 @@ def test_names_of_digits_stay_text(tmp_path):
 def test_write_makes_both_files_and_the_same_bytes_twice(tmp_path):
     study = course_study()
     metrics = write_metrics(tmp_path / "metrics", study)
-    statistics.write(metrics, tmp_path / "a", study)
-    statistics.write(metrics, tmp_path / "b", study)
-    for name in ("scores.csv", "differences.csv"):
+    answers = write_predictions(tmp_path / "runs", metrics)
+    statistics.write(metrics, tmp_path / "a", study, answers)
+    statistics.write(metrics, tmp_path / "b", study, answers)
+    for name in (f"{name}.csv" for name in statistics.STATISTICS):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert len(read(tmp_path / "a" / "scores.csv")) == 20
 
@@ -187,10 +184,85 @@ def test_records_of_two_protocols_are_refused(tmp_path):
     runs.loc[3, "protocol"] = 2
     runs.to_csv(metrics / "runs.csv", index=False)
     with pytest.raises(StudyError, match="protocols 1, 2"):
-        statistics.write(metrics, tmp_path / "out", course_study())
+        statistics.write(metrics, tmp_path / "out", course_study(), tmp_path)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"runs\.csv: no such file"):
         read(tmp_path / "runs.csv")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder, study = tmp_path_factory.mktemp("compared"), default_study()
+    runs = read(write_metrics(folder / "metrics", study) / "runs.csv")
+    return runs, study, write_predictions(folder / "runs", folder / "metrics")
+
+
+def test_answers_are_compared_on_the_same_seeds_and_examples(compared):
+    runs, study, folder = compared
+    found = predictions.compare(runs, study, folder)
+    row = cell(found, "lora")
+    right = {}
+    for method in ("lora", "full"):
+        tables = [pd.read_parquet(folder / f"libraries/90-10/bert-tiny/{method}/seed-{s}/predictions.parquet")
+                  for s in (0, 1, 2)]  # fmt: skip
+        right[method] = np.array([table.label == table.predicted for table in tables])
+    only = (right["lora"] & ~right["full"]).sum(axis=1)
+    assert (row.seeds, row.examples, row.only_method) == (3, 600, only.mean())
+    assert row.only_reference - row.only_method == pytest.approx(
+        600 * (cell(runs, "full").test_score - cell(runs, "lora").test_score), abs=6
+    )
+    assert cell(found, "bitfit").seeds == 2 and cell(found, "head").p_holm < 0.001
+    assert not (found.method == "full").any() and (found.p <= found.p_holm).all()
+
+
+def test_lost_predictions_are_named(compared, tmp_path):
+    with pytest.raises(StudyError, match=r"seed-0/predictions\.parquet: no such file"):
+        predictions.compare(*compared[:2], tmp_path)
+
+
+def test_graded_answers_have_a_permutation_test_and_no_mcnemar():
+    rng = np.random.default_rng(0)
+    a = [rng.random(80) for _ in range(3)]
+    found = predictions._tests(a, [x - 0.1 for x in a])
+    assert "mcnemar_found" not in found and found["p"] < 0.001
+
+
+def test_lost_and_collapsed_runs_have_a_rate_and_a_score_without_them(runs):
+    row = cell(summarise(runs), "prompt")
+    sound = runs[(runs.method == "prompt") & (runs.split == "90-10") & (runs.backbone == "bert-tiny") & ~runs.collapsed]
+    assert row.sound_score == pytest.approx(sound.test_score.mean()) and row.sound_score > row.test_score + 0.1
+    # One of three, by Clopper and Pearson.
+    assert (row.lost_low, row.lost_high) == pytest.approx((0.0084, 0.9057), abs=1e-4)
+    assert cell(summarise(runs), "lora").lost_low == 0
+
+
+def test_optimism_is_the_best_epoch_on_test_minus_the_reported_one(tmp_path):
+    runs = read(write_metrics(tmp_path, course_study(), flaws=False) / "runs.csv")
+    assert summarise(runs).optimism.dropna().to_numpy() == pytest.approx(0.005)
+    assert summarise(runs.assign(best_epoch_score=None)).optimism.isna().all()
+
+
+def test_what_separating_takes_is_that_of_the_paired_differences(runs):
+    found = statistics.differences(runs, "full", {})
+    row = cell(found[found.kind == "reference"], "lora")
+    seeds = runs[(runs.split == "90-10") & (runs.backbone == "bert-tiny")].pivot(
+        index="seed", columns="method", values="test_score"
+    )
+    gaps = seeds.lora - seeds.full
+    assert row.seeds_needed == power.seeds_to_separate(gaps.mean(), gaps.std())
+    assert row.detectable == pytest.approx(power.minimum_detectable(gaps.std(), 3))
+    assert row.improvement == np.mean([np.sign(a - b) / 2 + 0.5 for a in seeds.lora for b in seeds.full])
+
+
+def test_all_settings_together_are_those_that_every_method_finished(runs):
+    study = default_study()
+    found = overall.overall(runs, study)
+    assert set(found.settings) == {5 + 2} and set(found.method) == set(study.methods)
+    row = found[found.method == "head"].iloc[0]
+    assert row.iqm_low < row.iqm < row.iqm_high and row.improvement == 0
+    lost = runs.assign(status=runs.status.where(runs.method != "lora", "failed"))
+    assert len(overall.overall(lost, study)) == 0
+    assert len(overall.ranked(runs, study)) == 0

@@ -6,15 +6,12 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from synthetic import METHODS, course_study, default_study, write_metrics
+from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import answer, claims, findings, latex, replication, result_tables, statistics, tables
-from peftstudy.claims import Claim
+from peftstudy import answer, bargains, latex, replication, result_tables, tables, views
 from peftstudy.errors import StudyError
-from peftstudy.statistics import Interval
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "tables"
@@ -23,7 +20,7 @@ REPORTED = ROOT / "paper" / "reported"
 
 def make(folder: Path, study, flaws=True) -> Path:
     metrics = write_metrics(folder / "metrics", study, flaws=flaws)
-    statistics.write(metrics, folder / "statistics", study)
+    write_statistics(folder, study)
     tables.write(metrics, folder / "statistics", folder / "tables", study, METHODS, REPORTED)
     return folder
 
@@ -34,7 +31,7 @@ def made(tmp_path_factory):
     return {study.name: make(folder / study.name, study) for study in (default_study(), course_study())}
 
 
-@pytest.mark.parametrize("module", [latex])
+@pytest.mark.parametrize("module", [bargains, latex])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
@@ -53,7 +50,7 @@ def test_tables_are_the_golden_ones(made, study):
 
 def test_what_a_study_has_not_is_no_table():
     names = tables.names(course_study())
-    assert {"replication-scores.tex", "findings.tex"} <= set(names)
+    assert {"replication-scores.tex", "claims.tex"} <= set(names)
     assert not {"searches.tex", "pretraining.tex"} & set(names)
     assert "differences.tex" not in tables.names(default_study(reference=None))
     assert {"searches.tex", "pretraining.tex"} <= set(tables.names(default_study()))
@@ -81,7 +78,7 @@ def test_no_failure_is_a_sentence(tmp_path):
     assert (folder / "tables" / "failures.tex").read_text() == "All 177 runs finished, and none collapsed.\n"
 
 
-@pytest.mark.parametrize("kind", ["scores", "differences", "costs", "pretraining", "replication-scores", "findings"])
+@pytest.mark.parametrize("kind", ["scores", "differences", "costs", "pretraining", "replication-scores", "claims"])
 def test_the_selection_rule_is_named(made, kind):
     for folder in made.values():
         path = folder / "tables" / f"{kind}.tex"
@@ -127,85 +124,6 @@ def test_published_figures_are_whole():
     assert (last == splits.loc[last.index]).all() and len(last) == 9
     with (REPORTED / "course-report" / "parameters.csv").open() as file:
         assert {int(row["parameters"]) for row in csv.DictReader(file)} >= {4_385_920, 16_979_776}
-
-
-def test_claims_are_decided_by_intervals():
-    assert Claim("x", Interval(0.2, 0.1, 0.3), low=0).verdict == "holds"
-    assert Claim("x", Interval(0.2, -0.1, 0.5), low=0).verdict == "undecided"
-    assert Claim("x", Interval(-0.2, -0.3, -0.1), low=0).verdict == "fails"
-    assert Claim("x", Interval(0.01, -0.01, 0.03), -0.02, 0.02).verdict == "undecided"
-    assert Claim("x", Interval(0.2, None, None), low=0).verdict == "undecided"
-    assert Claim("x", None, low=0).verdict == "undecided"
-    items = [Claim("a", Interval(1, 1, 1), low=0), Claim("b", Interval(-1, -1, -1), low=0)]
-    assert claims.verdict(items) == "fails" and claims.verdict(items[:1]) == "holds"
-
-
-@pytest.fixture(scope="module")
-def published_runs():
-    """The published figures as if three seeds had given them, with a hair's breadth between seeds."""
-    published = replication.read(REPORTED, "course-report")
-    jitter = {0: -0.0005, 1: 0.0, 2: 0.0005}
-    runs, epochs = [], []
-    for seed, shift in jitter.items():
-        # Seeds differ by another hair in each row: differences that are all alike decide nothing.
-        columns = (published.splits.accuracy, published.epochs.held_out_accuracy, published.epochs.training_loss)
-        accuracy, held_out, loss = (values + shift * np.linspace(1, 1.4, len(values)) ** 2 for values in columns)
-        frame = published.splits.assign(dataset="imdb", seed=seed, status="finished", test_score=accuracy)
-        seconds = published.epochs.groupby(["backbone", "method"]).training_seconds.sum()
-        index = pd.MultiIndex.from_frame(frame[["backbone", "method"]])
-        frame["training_seconds"] = seconds.reindex(index).to_numpy() * (1 + shift)
-        runs.append(
-            frame.assign(epochs=10, peak_memory_bytes=1e8, peak_device_memory_bytes=None, method_parameters=None)
-        )
-        epochs.append(
-            published.epochs.assign(
-                dataset="imdb", seed=seed, test_score=held_out, training_loss=loss, validation_score=None
-            )
-        )
-    return pd.concat(runs, ignore_index=True), pd.concat(epochs, ignore_index=True)
-
-
-def test_findings_are_read_off_the_figures_that_they_came_from(published_runs):
-    """Fed with the published figures, the checks agree with the report, but where it disagrees with its own tables."""
-    found = findings.check("course-report", *published_runs).set_index("finding").verdict
-    for name in ("losses-fall", "full-overfits", "selective-is-faster", "prompt-loses-little"):
-        assert found[name] in ("holds", "undecided"), name
-    for name in (
-        "full-is-best",
-        "time-ratio",
-        "bitfit-is-fastest",
-        "best-choice",
-        "encoder-overtakes",
-        "bitfit-depends",
-    ):
-        assert found[name] == "holds", name
-    # Their table 11 has BitFit, and not prompt tuning, lowest on TinyBERT.
-    assert found["bitfit-leads"] == "fails" and found["prompt-is-lowest"] == "fails"
-    assert found["bitfit-trains-least"] == "undecided"
-
-
-def test_findings_turn_when_the_scores_do(published_runs):
-    runs, epochs = published_runs
-    runs = runs.copy()
-    runs.loc[runs.method == "full", "test_score"] -= 0.3
-    found = findings.check("course-report", runs, epochs).set_index("finding").verdict
-    assert found["full-is-best"] == "fails"
-
-
-def test_counts_that_agree_over_seeds_decide_and_scores_that_do_not():
-    less, more = pd.Series([10, 10, 10]), pd.Series([30, 30, 30])
-    assert Claim("parameters", claims.counted(more, less), low=0).verdict == "holds"
-    assert Claim("score", claims.minus(more, less), low=0).verdict == "undecided"
-
-
-def test_findings_of_nothing_are_undecided():
-    empty = findings.check("course-report", *(
-        pd.DataFrame(columns=columns) for columns in (
-            [*statistics.CELL, "seed", "status", "test_score"],
-            [*statistics.CELL, "seed", "epoch", "training_loss", "test_score", "validation_score"],
-        )
-    ))  # fmt: skip
-    assert set(empty.verdict) == {"undecided"}
 
 
 def test_the_answer_offers_no_method_that_lost_a_run(made):
@@ -255,3 +173,36 @@ def test_mixed_runs_are_marked(made):
     assert answer.comparability(found, study) == "All runs were made on cpu with 2 threads, in float32."
     found.runs.loc[0, "device"] = "cuda"
     assert "mix what ought to be the same" in answer.comparability(found, study)
+
+
+def test_the_best_under_a_limit_is_sound_and_within_it(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    cells = bargains.costed(views.of(found.scores, split="90-10", backbone="bert-tiny"))
+    assert bargains.best_under(cells, "trained", 1.0).method == "full"
+    assert bargains.best_under(cells, "trained", 0.1).method == "lora"
+    # bitfit, which trains less, lost a run; head did not.
+    assert bargains.best_under(cells, "trained", 0.004).method == "head"
+    assert bargains.best_under(cells, "trained", 0.0001) is None
+    cells.loc[cells.method == "head", "collapsed"] = 1
+    assert bargains.best_under(cells, "trained", 0.004) is None
+
+
+def test_on_the_front_is_what_nothing_beats():
+    front = bargains.on_front(pd.Series([1, 1, 2, 3, None]), pd.Series([0.5, 0.5, 0.5, 0.6, 0.9]))
+    assert front.tolist() == [True, True, False, True, False]
+
+
+def test_the_answer_says_how_sure_it_is(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    first, second = answer.choices(found, study)
+    assert "3 seeds tell the two apart ($p$~=~0.0" in answer.sureness(
+        first._replace(difference=first.difference.copy().replace(first.difference.p_holm, 0.04))
+    )
+    said = answer.sureness(second)
+    assert "but that may be chance: with 3 seeds only a difference of 0.0" in said
+    assert re.search(r"some \d+ seeds would tell the two apart\.$", said)
+    alone = second.difference.copy()
+    alone[["pairs", "detectable"]] = [1, None]
+    assert answer.sureness(second._replace(difference=alone)) == "How sure: 1 shared seed says nothing of the spread."

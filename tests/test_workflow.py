@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 from project import CONFIG, METRICS, Project, changed
 
 from peftstudy import archive
-from peftstudy.errors import StudyError
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +47,98 @@ def test_every_run_asked_for_is_in_the_metrics(finished):
     assert searches.groupby(["split", "backbone"])["chosen"].sum().eq(1).all()
 
 
-def test_the_report_is_typeset_and_then_there_is_nothing_to_do(copied):
+@pytest.fixture(scope="module")
+def archived(finished, tmp_path_factory) -> Project:
+    """The tiny study with its archive and its report, if there is a LaTeX to make it with."""
+    project = Project.__new__(Project)
+    project.folder = tmp_path_factory.mktemp("archived") / "project"
+    shutil.copytree(finished.folder, project.folder, symlinks=True)
+    project.run("archive", *(["all"] if shutil.which("latexmk") else []))
+    return project
+
+
+def test_the_report_is_typeset_and_then_there_is_nothing_to_do(archived):
     if not shutil.which("latexmk"):
         pytest.skip("no latexmk: install latexmk, texlive-latex-recommended, texlive-fonts-recommended, lmodern")
-    copied.run()
-    report = copied.folder / "results/tiny/paper/report.pdf"
+    report = archived.folder / "results/tiny/paper/report.pdf"
     assert report.read_bytes().startswith(b"%PDF")
-    assert "Nothing to be done" in copied.run()
+    assert "Nothing to be done" in archived.run()
 
 
-def test_the_archive_holds_every_run(copied):
-    copied.run("archive")
-    folder = copied.folder / "results/archive/tiny"
+def test_a_cell_of_the_report_names_its_runs(archived):
+    if not shutil.which("latexmk"):
+        pytest.skip("no latexmk, so no report")
+    command = [sys.executable, "-m", "peftstudy", "why", "--results", "results/tiny"]
+    done = subprocess.run([*command, "scores/90-10/small/lora"], cwd=archived.folder, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("table scores: 2 runs, 2 of them finished, from commit ")
+    paths = [archived.folder / line.split()[0] for line in lines[1:]]
+    assert len(paths) == 2 and all((path / "record.json").is_file() for path in paths)
+    done = subprocess.run([*command, "Anser"], cwd=archived.folder, capture_output=True, text=True)
+    assert done.returncode == 1 and "unknown figure, table, number or place 'Anser'" in done.stderr
+
+
+def test_the_archive_holds_every_run(archived):
+    folder = archived.folder / "results/archive/tiny"
     assert archive.check(folder)["runs"] == 10
     record = json.loads(pd.read_parquet(folder / "records.parquet").set_index("run")["record"].iloc[0])
     assert record["status"] == "finished"
-    runs = pd.read_csv(copied.folder / METRICS)
+    runs = pd.read_csv(archived.folder / METRICS)
     predictions = pd.read_parquet(folder / "predictions.parquet")
     right = (predictions["label"] == predictions["predicted"]).groupby(predictions["run"].astype(str)).mean()
     assert sorted(right) == pytest.approx(sorted(runs["test_score"]))
-    (folder / "study.json").write_text("{}")
-    with pytest.raises(StudyError, match=r"study\.json: changed since"):
-        archive.check(folder)
-    (folder / "study.json").unlink()
-    with pytest.raises(StudyError, match=r"study\.json: is missing"):
-        archive.check(folder)
+
+
+POISONED = ("torch", "transformers", "peft", "adapters", "tokenizers", "safetensors")
+
+
+def rebuild(archived: Project, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Rebuild where there is the archive alone, and where importing what trains is an error."""
+    for name in ("workflow", "paper", "Snakefile", "config.yaml"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(archived.folder / "results/archive", folder / "results/archive", dirs_exist_ok=True)
+    (folder / "src").mkdir()
+    (folder / "src/peftstudy").symlink_to(ROOT / "src/peftstudy")
+    for name in POISONED:
+        (folder / f"src/{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--config", "rebuild=tiny"]
+    return subprocess.run(
+        [*command, *arguments], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_the_report_is_rebuilt_from_the_archive_alone_to_the_same_bytes(archived, tmp_path):
+    if not shutil.which("latexmk"):
+        pytest.skip("no latexmk: install latexmk, texlive-latex-recommended, texlive-fonts-recommended, lmodern")
+    done = rebuild(archived, tmp_path)
+    assert done.returncode == 0, done.stdout
+    first, again = archived.folder / "results/tiny", tmp_path / "results/rebuilt/tiny"
+    made = [path.relative_to(first) for kind in ("metrics", "statistics", "tables", "figures")
+            for path in (first / kind).rglob("*") if path.is_file() and not path.name.startswith(".")]  # fmt: skip
+    for name in [*made, Path("paper/numbers.tex"), Path("paper/report.pdf")]:
+        assert (again / name).read_bytes() == (first / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (lambda folder: (folder / "records.parquet").unlink(), "records.parquet: is missing; fetch the archive again."),
+        (lambda folder: (folder / "study.json").write_text("{}"), "study.json: changed since the manifest was written"),
+        (lambda folder: (folder / "more.csv").write_text(""), "more.csv: is not in the manifest"),
+        (lambda folder: shutil.rmtree(folder), "unknown study under results/archive 'tiny' (known: none)."),
+    ],
+    ids=["missing", "changed", "foreign", "unknown"],
+)
+def test_from_an_archive_that_is_not_whole_nothing_is_built(archived, tmp_path, spoil, said):
+    project = Project.__new__(Project)
+    project.folder = tmp_path / "archived"
+    shutil.copytree(archived.folder / "results/archive", project.folder / "results/archive")
+    spoil(project.folder / "results/archive/tiny")
+    (tmp_path / "here").mkdir()
+    done = rebuild(project, tmp_path / "here")
+    assert done.returncode == 1 and said in done.stdout.strip().splitlines()[-1]
+    assert not (tmp_path / "here/results/rebuilt").exists()
 
 
 def test_a_changed_rank_repeats_the_runs_of_that_method_alone(copied):
@@ -97,7 +165,7 @@ def test_an_added_method_trains_that_method_alone(copied):
     assert all("/bitfit/" in name for name in added)
 
 
-LONG = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"], methods={"full": {}})
+LONG = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"], methods={"full": {}}, claims=[])
 
 
 @pytest.fixture(scope="module")

@@ -124,6 +124,19 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         STUDY | {"--output": PATH, "--headline": PATH},
     ),
     "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
+    "unpack": (
+        commands.unpack,
+        "check an archive, and lay out its raw results as the runs left them",
+        {"--archive": PATH, "--output": PATH},
+    ),
+    "why": (
+        commands.why,
+        "name the runs behind a figure, a table, a cell or a number of the report",
+        {
+            "name": {"help": "scores, score-by-method, Answer, claim-3, ... and places: scores/90-10/bert-tiny/lora"},
+            "--results": {"type": Path, "default": Path("results/default"), "help": "the study's folder"},
+        },
+    ),
     "typeset": (commands.typeset, "typeset the report", STUDY | {"--output": PATH}),
 }
 

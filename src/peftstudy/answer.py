@@ -15,6 +15,8 @@ BASELINES = {
 }
 NEAR = 0.03
 """A method this close to the best one may be worth its savings."""
+SEPARABLE = 0.05
+"""Methods are told apart when the adjusted p value of their difference is below."""
 
 
 class Choice(NamedTuple):
@@ -112,7 +114,23 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
             f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
         )
         said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
-    return said
+    return [*said, sureness(choice)]
+
+
+def sureness(choice: Choice) -> str:
+    """Return how sure it is that the best method beats the lean one."""
+    gap = choice.difference
+    if latex.absent(gap.detectable):
+        return f"How sure: {gap.pairs} shared {'seed says' if gap.pairs == 1 else 'seeds say'} nothing of the spread."
+    share = latex.share(1 - gap.improvement)
+    ahead = f"How sure: {latex.escape(choice.best.method)} is ahead in {share} of all pairs of "
+    if gap.p_holm < SEPARABLE:
+        return ahead + f"their runs, and {gap.pairs} seeds tell the two apart ($p$~{latex.relation(gap.p_holm)})."
+    visible = f"with {gap.pairs} seeds only a difference of {latex.score(gap.detectable)} or more would mostly be found"
+    said = f"{ahead}their runs, but that may be chance: {visible}"
+    if latex.absent(gap.seeds_needed):
+        return f"{said}."
+    return f"{said}; some {latex.count(max(gap.seeds_needed, gap.pairs + 1))} seeds would tell the two apart."
 
 
 def estimate(row: pd.Series) -> str:

@@ -1,22 +1,29 @@
-"""runs -> archive: a finished study's raw results in a few small files, known by their checksums."""
+"""runs -> archive, and back: a finished study's raw results in a few small files, known by their checksums."""
+
+from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-from pyarrow import parquet
+from typing import TYPE_CHECKING, Any
 
 from peftstudy import files
-from peftstudy.errors import StudyError
+from peftstudy.errors import StudyError, unknown
 from peftstudy.metrics import read_rows
-from peftstudy.records import read_whole
+from peftstudy.records import read_whole, write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ARCHIVES = Path("results/archive")
 JSON_FILES = ("record.json", "test.json")
+UNPACKED = ("runs", "splits", "tokens", "backbones", "sources", "metrics/baselines")
+"""The folders of a study that unpacking makes."""
+WHOLE_NUMBERS = ("epoch", "step")
+"""Columns of a history that older archives hold as floats."""
 
 
 def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
@@ -25,9 +32,12 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     records.parquet: a row a run, its name and its JSON files as text. histories.parquet,
     predictions.parquet: the runs' rows, with the name in front; predictions have a file for each task,
     predictions-regression.parquet, where there are several. about.json: what the runs were made
-    from (sizes, labels, checksums of splits, tokens, backbones; baselines; searches). study.json: the
+    from (sizes, labels, checksums of sources, splits, tokens, backbones; baselines; searches). study.json: the
     resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
     """
+    import pyarrow as pa
+    from pyarrow import parquet
+
     runs = {spec.path: results / "runs" / spec.path for spec in study.runs()}
     missing = [name for name, folder in runs.items() if not all((folder / file).exists() for file in JSON_FILES)]
     if missing:
@@ -45,15 +55,24 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
         files.write_json(folder / "about.json", _about(study, results))
         config = files.read_json(results / "study.json")
         files.write_json(folder / "study.json", config | ({"folder": None} if "folder" in config else {}))
-        if (output / "README.md").exists():
-            shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
         manifest = {
             "study": study.name,
             "runs": len(runs),
-            "files": [files.file_entry(path) for path in sorted(folder.iterdir()) if path.name != "README.md"],
+            "files": [files.file_entry(path) for path in sorted(folder.iterdir())],
         }
         files.write_json(folder / "manifest.json", manifest)
+        if (output / "README.md").exists():
+            shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
     return manifest
+
+
+def find(name: str, archives: Path = ARCHIVES) -> Path:
+    """Return the folder of an archived study, checked; an unknown name is a StudyError that lists the known."""
+    known = [path.name for path in archives.glob("*") if path.is_dir()]
+    if name not in known:
+        raise unknown("rebuild", f"study under {archives}", name, known)
+    check(archives / name)
+    return archives / name
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -67,21 +86,103 @@ def check(folder: Path) -> dict[str, Any]:
     for name, entry in named.items():
         if files.sha256(folder / name) != entry["sha256"]:
             raise StudyError(f"{folder / name}: changed since the manifest was written; fetch the archive again.")
+    if manifest["study"] != files.read_json(folder / "study.json")["study"]:
+        raise StudyError(f"{folder / 'manifest.json'}: of the study {manifest['study']}, and study.json of another.")
     return manifest
 
 
+def configuration(folder: Path) -> dict[str, Any]:
+    """Return the configuration of an archived study; its sources are not read again, so it needs no folder."""
+    config = files.read_json(folder / "study.json")
+    config.pop("folder", None)
+    return config
+
+
+def unpack(folder: Path, study: Study, output: Path) -> int:
+    """Write an archive's raw results as the runs left them, each of UNPACKED whole; return the number of runs.
+
+    folder: an archive that `check` has passed. Raises StudyError when it holds other runs than its study
+    asks for, or lacks what the later stages read.
+    """
+    from pyarrow import parquet
+
+    records = {row["run"]: row for row in parquet.read_table(folder / "records.parquet").to_pylist()}
+    about = files.read_json(folder / "about.json")
+    _refuse_others(folder / "records.parquet", "run", records, [spec.path for spec in study.runs()])
+    needed = dict.fromkeys(_about_names(study))
+    _refuse_others(folder / "about.json", "file", about, [n for n in needed if n in about or not _is_optional(n)])
+    histories = _by_run(parquet.read_table(folder / "histories.parquet"))
+    answers: dict[str, pa.Table] = {}
+    for path in sorted(folder.glob("predictions*.parquet")):
+        answers |= _by_run(parquet.read_table(path))
+    for top in UNPACKED:
+        with files.whole_folder(output / top) as place:
+            for name, value in about.items():
+                if name.startswith(f"{top}/"):
+                    files.write_json(place / name.removeprefix(f"{top}/"), value)
+            if top == "runs":
+                for name, row in records.items():
+                    _unpack_run(place / name, row, histories.get(name), answers.get(name))
+    files.write_json(output / "study.json", configuration(folder))
+    return len(records)
+
+
+def _unpack_run(place: Path, row: dict[str, str], history: pa.Table | None, answers: pa.Table | None) -> None:
+    from pyarrow import parquet
+
+    for name in JSON_FILES:
+        files.write_json(place / name, json.loads(row[name.removesuffix(".json")]))
+    rows = history.to_pylist() if history is not None else []
+    for entry in rows:
+        entry |= {name: int(entry[name]) for name in WHOLE_NUMBERS if entry.get(name) is not None}
+    columns = history.column_names if history is not None else WHOLE_NUMBERS
+    write_rows(place / "history.csv", rows, columns)
+    if answers is not None:
+        with files.whole(place / "predictions.parquet") as temporary:
+            parquet.write_table(answers, temporary, compression="zstd")
+
+
+def _by_run(table: pa.Table) -> dict[str, pa.Table]:
+    """Return a table's rows by their run, in their order, without the column that names it."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not len(table):
+        return {}
+    names = table["run"].cast(pa.string()).to_numpy()
+    table = table.drop_columns("run")
+    starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1)]
+    return {names[a]: table.slice(a, b - a) for a, b in zip(starts, [*starts[1:], len(names)], strict=True)}
+
+
+def _refuse_others(path: Path, kind: str, found: dict[str, Any], wanted: list[str]) -> None:
+    for name in wanted:
+        if name not in found:
+            raise StudyError(f"{path}: holds no {kind} {name}, which the report needs; archive the study anew.")
+    for name in found:
+        if name not in wanted:
+            raise StudyError(f"{path}: the {kind} {name} is none of the study's; fetch the archive again.")
+
+
 def _record(name: str, folder: Path) -> dict[str, str]:
-    texts = {file.removesuffix(".json"): json.dumps(read_whole(folder, file), sort_keys=True) for file in JSON_FILES}
-    return {"run": name, **texts}
+    """Return a run's JSON files as text, without the checksums of the files beside them: here they are rows."""
+    found = {file.removesuffix(".json"): read_whole(folder, file) for file in JSON_FILES}
+    for content in found.values():
+        content.pop("files", None)
+    return {"run": name} | {kind: json.dumps(content, sort_keys=True) for kind, content in found.items()}
 
 
 def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
     for row in read_rows(folder / "history.csv"):
-        yield {"run": name} | {key: float(value) if value else None for key, value in row.items()}
+        kinds = {key: int if key in WHOLE_NUMBERS else float for key in row}
+        yield {"run": name} | {key: kinds[key](value) if value else None for key, value in row.items()}
 
 
 def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
     """Return the tables of predictions by the names of their files: what an answer is depends on the task."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
     by_task: dict[str, list[pa.Table]] = {}
     for spec in runs:
         table = parquet.read_table(results / "runs" / spec.path / "predictions.parquet")
@@ -98,7 +199,14 @@ def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
 
 def _about(study: Study, results: Path) -> dict[str, Any]:
     """Return the JSON files of what the runs were made from, by their paths within the study's results."""
-    names = dict.fromkeys(
+    names = _about_names(study)
+    return {
+        name: files.read_json(results / name) for name in names if (results / name).exists() or not _is_optional(name)
+    }
+
+
+def _about_names(study: Study) -> list[str]:
+    names = [
         name
         for dataset, split, backbone, methods in study.cells()
         for name in (
@@ -107,8 +215,13 @@ def _about(study: Study, results: Path) -> dict[str, Any]:
             f"splits/{dataset.name}/{split}/split.json",
             f"metrics/baselines/{dataset.name}/{split}.json",
             f"tokens/{dataset.name}/{backbone.name}/tokens.json",
-            f"backbones/{backbone.name}/manifest.json",
             *(f"runs/{dataset.name}/{split}/{backbone.name}/{method.name}/search.json" for method in methods),
         )
-    )
-    return {name: files.read_json(results / name) for name in names if (results / name).exists()}
+    ]
+    names += [f"backbones/{backbone}/manifest.json" for backbone in study.backbones]
+    return list(dict.fromkeys(names))
+
+
+def _is_optional(name: str) -> bool:
+    """Whether a study may lack the file: a search where there was one rate, a source that was removed since."""
+    return name.endswith("/search.json") or name.startswith("sources/")

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from peftstudy import methods, schema, tasks
+from peftstudy import claims, methods, schema, tasks
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.families import FAMILIES
@@ -86,6 +86,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     schema.refuse(config, where)
     for name, block in config["backbones"].items():
         _check_origin(f"{where}: backbones.{name}", block)
+    _check_ranges(config, where)
     study = from_config(config)
     _check_sources(config, where)
     for dataset in study.datasets.values():
@@ -98,6 +99,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     _check_possible(study, where)
     if study.reference is not None:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
+    claims.check(study, where)
     _check_budget(config, study, where)
     if isinstance(study.run_minutes, dict):
         _known(f"{where}: workflow.run_minutes", "backbone", study.run_minutes, study.backbones)
@@ -112,6 +114,18 @@ def _known(at: str, kind: str, names: Iterable[str], known: Iterable[str]) -> No
     for name in names:
         if name not in known:
             raise unknown(at, kind, name, known)
+
+
+def _check_ranges(config: Mapping[str, Any], where: str) -> None:
+    blocks = {"training": config.get("training", {})}
+    blocks |= {f"methods.{name}": block for name, block in config["methods"].items()}
+    for key, block in blocks.items():
+        rates = block.get("learning_rate")
+        if isinstance(rates, Mapping) and rates["low"] * 1.1 > rates["high"]:
+            raise StudyError(
+                f"{where}: {key}.learning_rate: found low {rates['low']:g} and high {rates['high']:g}; "
+                "want a range, high well above low."
+            )
 
 
 def _check_sources(config: Mapping[str, Any], where: str) -> None:

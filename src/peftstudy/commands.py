@@ -179,7 +179,7 @@ def collect(study: Path, results: Path, output: Path) -> str:
 def compare(study: Path, results: Path) -> str:
     from peftstudy import statistics
 
-    statistics.write(results / "metrics", results / "statistics", load_study(study))
+    statistics.write(results / "metrics", results / "statistics", load_study(study), results / "runs")
     return str(results / "statistics")
 
 
@@ -224,3 +224,25 @@ def archive(study: Path, results: Path, output: Path) -> str:
     manifest = archive.write(load_study(study), results, output)
     size = sum(entry["bytes"] for entry in manifest["files"])
     return f"{output}, {manifest['runs']} runs, {size / 1e6:.1f} MB"
+
+
+def unpack(archive: Path, output: Path) -> str:
+    from peftstudy import archive as stage
+
+    stage.check(archive)
+    runs = stage.unpack(archive, configuration.from_config(stage.configuration(archive)), output)
+    return f"{output}, {runs} runs"
+
+
+def why(name: str, results: Path) -> None:
+    import re
+
+    from peftstudy import statistics
+    from peftstudy import why as stage
+
+    asked = load_study(results / "study.json")
+    runs = statistics.read(results / "metrics" / "runs.csv")
+    written = results / "paper" / "numbers.tex"
+    numbers = re.findall(r"newcommand\{\\(\w+)\}", written.read_text(encoding="utf-8")) if written.exists() else []
+    said, chosen = stage.why(name, runs, asked, numbers, statistics.REPORTED)
+    print(stage.listing(said, chosen, str(results)), end="")

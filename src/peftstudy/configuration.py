@@ -1,10 +1,12 @@
 """From a checked configuration to a Study: the blocks become frozen values, defaults come from their classes."""
 
+import math
 import os
+import random
 from collections.abc import Mapping
 from typing import Any
 
-from peftstudy.specs import Backbone, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
+from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
 from peftstudy.study import Study
 
 PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "data_seed", "validation")
@@ -12,18 +14,26 @@ PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "dat
 
 def from_config(config: Mapping[str, Any]) -> Study:
     """Return the study that a checked configuration describes (see checking.check)."""
+    search = Search(**config.get("search", {}))
     plain = {key: freeze(config[key]) for key in PLAIN if key in config}
     return Study(
         name=config["study"],
         sources={name: _source(name, block, config.get("folder") or "") for name, block in config["sources"].items()},
         datasets={name: _dataset(name, block) for name, block in config["datasets"].items()},
         backbones={name: _backbone(name, block) for name, block in config["backbones"].items()},
-        methods={name: _method(name, block or {}) for name, block in config["methods"].items()},
-        training=Training(**{key: freeze(value) for key, value in config.get("training", {}).items()}),
-        search=Search(**config.get("search", {})),
+        methods={name: _method(name, block or {}, search.seed) for name, block in config["methods"].items()},
+        claims=tuple(claim_from_config(block) for block in config.get("claims", ())),
+        training=_training(config.get("training", {}), search.seed),
+        search=search,
         **config.get("workflow", {}),
         **plain,
     )
+
+
+def claim_from_config(block: Mapping[str, Any]) -> Claim:
+    """Return a claim; what it means may be one statement or a list of them."""
+    means = [block["means"]] if isinstance(block["means"], str) else block["means"]
+    return Claim(**{key: freeze(value) for key, value in (dict(block) | {"means": means}).items()})
 
 
 def _source(name: str, block: Mapping[str, Any], folder: str) -> Source:
@@ -50,6 +60,26 @@ def _backbone(name: str, block: Mapping[str, Any]) -> Backbone:
     return Backbone(name, **block)
 
 
-def _method(name: str, block: Mapping[str, Any]) -> MethodSpec:
+def _training(block: Mapping[str, Any], seed: int) -> Training:
+    values = {key: freeze(value) for key, value in block.items() if key != "learning_rate"}
+    if "learning_rate" in block:
+        values["learning_rate"] = _rates(block["learning_rate"], seed)
+    return Training(**values)
+
+
+def _method(name: str, block: Mapping[str, Any], seed: int) -> MethodSpec:
     options = {key: value for key, value in block.items() if key not in ("method", "learning_rate")}
-    return MethodSpec(name, block.get("method", name), freeze(options), freeze(block.get("learning_rate")))
+    return MethodSpec(name, block.get("method", name), freeze(options), _rates(block.get("learning_rate"), seed))
+
+
+def _rates(value: Any, seed: int) -> Any:
+    """Return one rate or several; of a range, so many that are drawn log-uniformly, with three digits, in order."""
+    if not isinstance(value, Mapping):
+        return freeze(value)
+    # The same seed for each method: all are searched at the same quantiles of their ranges.
+    rng = random.Random(seed)
+    low, high = math.log(value["low"]), math.log(value["high"])
+    drawn: set[float] = set()
+    while len(drawn) < value["trials"]:
+        drawn.add(float(f"{math.exp(rng.uniform(low, high)):.3g}"))
+    return tuple(sorted(drawn))

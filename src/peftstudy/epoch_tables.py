@@ -8,6 +8,7 @@ import pandas as pd
 from peftstudy.answer import metric
 from peftstudy.latex import absent, amount, escape, floating, group, rate, score, tabular
 from peftstudy.result_tables import ROWS, pages, pieces, spaced
+from peftstudy.searching import at_edge
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
 from peftstudy.views import backbones, finished_epochs, of
@@ -19,14 +20,18 @@ def searches(tables: SimpleNamespace, study: Study, methods) -> str:
     rates = sorted(found.learning_rate.unique())
     rows = []
     for (dataset, split, backbone, method), trials in found.groupby(CELL, sort=False):
+        edge = at_edge(trials)
         trials = trials.groupby("learning_rate")[["validation_score", "chosen"]].max()
         names = [dataset, split, backbone, method] if len(study.datasets) > 1 else [split, backbone, method]
-        rows.append([*map(escape, names), *(trial(trials, value) for value in rates)])
+        rows.append([*map(escape, names), *(trial(trials, value, edge) for value in rates)])
     if not rows:
         return "No learning rate was searched.\n"
     names = CELL if len(study.datasets) > 1 else CELL[1:]
     header = [[*names, *map(rate, rates)]]
-    caption = "Search for learning rates: the validation score of each trial; bold is the one that was taken."
+    caption = (
+        "Search for learning rates: the validation score of each trial; bold is the one that was taken, "
+        r"$^{\dagger}$ where it is the lowest or the highest that was tried."
+    )
     floats = [
         floating(
             tabular("l" * len(names) + "r" * len(rates), header, some), caption, f"searches-{i}" if i else "searches"
@@ -36,12 +41,13 @@ def searches(tables: SimpleNamespace, study: Study, methods) -> str:
     return "\n".join(floats)
 
 
-def trial(trials: pd.DataFrame, learning_rate: float) -> str:
+def trial(trials: pd.DataFrame, learning_rate: float, edge: bool) -> str:
     if learning_rate not in trials.index:
         return ""
     found = trials.loc[learning_rate]
     text = score(found.validation_score)
-    return rf"\textbf{{{text}}}" if found.chosen else text
+    mark = r"$^{\dagger}$" if edge else ""
+    return rf"\textbf{{{text}}}{mark}" if found.chosen else text
 
 
 def epochs(tables: SimpleNamespace, study: Study, methods) -> str:

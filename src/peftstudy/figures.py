@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from peftstudy import plotting, statistics
+from peftstudy.bargains import on_front
 from peftstudy.errors import StudyError
+from peftstudy.evidence_figures import expected_score_by_trials, performance_profile, rank_diagram
 from peftstudy.plotting import (
     GREY,
     fit,
@@ -22,6 +24,8 @@ from peftstudy.plotting import (
     seeds_and_mean,
     style,
 )
+from peftstudy.ranks import FEWEST_DATASETS
+from peftstudy.searching import trials
 from peftstudy.study import Study
 from peftstudy.views import (
     NothingToDraw,
@@ -111,6 +115,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 costs = column(runs)
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
+            front_line(here, [place[:2] for place in points.get(here, [])])
             here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
             spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
             if len(spent):
@@ -209,7 +214,14 @@ DRAWN: dict[str, Callable[[SimpleNamespace, Study, str], Figure]] = {
     "score-by-training-seconds": score_by(lambda runs: runs.training_seconds, "seconds of training"),
     "score-by-training-examples": score_by_training_examples,
     "pretraining-gain": pretraining_gain,
+    "performance-profile": performance_profile,
+    "ranks": rank_diagram,
+    "expected-score-by-trials": expected_score_by_trials,
 }
+
+
+OF_ALL_DATASETS = ("ranks",)
+"""Figures of which a study with several datasets has one."""
 
 
 def kinds(study: Study) -> list[str]:
@@ -229,12 +241,18 @@ def kinds(study: Study) -> list[str]:
         absent.add("score-by-training-examples")
     if not any(statistics.random_twins(study).values()):
         absent.add("pretraining-gain")
+    if len(list(study.cells())) < 2 or len(study.methods) < 2:
+        absent.add("performance-profile")
+    if len(study.datasets) < FEWEST_DATASETS or len(study.methods) < 2:
+        absent.add("ranks")
+    if max(trials(study, method) for method in study.methods) < 2:
+        absent.add("expected-score-by-trials")
     return [kind for kind in DRAWN if kind not in absent]
 
 
 def files(study: Study, kind: str) -> list[str]:
     """Return the files of one kind of figure: one for each dataset, named after it where there are several."""
-    if len(study.datasets) == 1:
+    if len(study.datasets) == 1 or kind in OF_ALL_DATASETS:
         return [f"{kind}.pdf"]
     return [f"{kind}-{dataset}.pdf" for dataset in study.datasets]
 
@@ -247,13 +265,13 @@ def names(study: Study) -> list[str]:
 def write(metrics: Path, tables: Path, output: Path, study: Study) -> None:
     """Write the study's figures into `output`, from the CSVs in `metrics` and the statistics in `tables`."""
     data = SimpleNamespace(
-        **{name: statistics.read(metrics / f"{name}.csv") for name in ("runs", "epochs", "baselines")},
-        **{name: statistics.read(tables / f"{name}.csv") for name in ("scores", "differences")},
+        **{name: statistics.read(metrics / f"{name}.csv") for name in ("runs", "epochs", "baselines", "searches")},
+        **{name: statistics.read(tables / f"{name}.csv") for name in statistics.STATISTICS},
     )
     if not (data.runs.status == "finished").any():
         raise StudyError(f"{metrics / 'runs.csv'}: no run has finished, so there is nothing to draw; see its reasons.")
     for kind in kinds(study):
-        for dataset, file in zip(study.datasets, files(study, kind), strict=True):
+        for dataset, file in zip(study.datasets, files(study, kind), strict=False):
             with style():
                 try:
                     figure = DRAWN[kind](data, study, dataset)
@@ -284,6 +302,13 @@ def baselines(axes, data, dataset, split, names: bool) -> None:
                 xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha="center", va="bottom",
                 fontsize=6.5, color=GREY,
             )  # fmt: skip
+
+
+def front_line(axes, points: list[tuple[float, float]]) -> None:
+    """Draw the Pareto front of points (cost, score): the highest score that so much buys."""
+    frame = pd.DataFrame(points, columns=["cost", "score"])
+    front = frame[on_front(frame.cost, frame.score)].sort_values("cost")
+    axes.step(front.cost, front.score, where="post", color=GREY, lw=0.6, ls=(0, (1, 1)), zorder=1, gid="front")
 
 
 def name_rows(axes, names: list[str]) -> None:

@@ -106,6 +106,15 @@ def p_value(value: float | None) -> str:
     return "$<$0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def relation(p: float) -> str:
+    """Return a p value with its relation, for a sentence.
+
+    >>> relation(0.0001), relation(0.04)
+    ('$<$~0.001', '=~0.040')
+    """
+    return "$<$~0.001" if p < 0.001 else f"=~{p:.3f}"
+
+
 def group(text: str, columns: int) -> str:
     """Return a row that names the rows below it."""
     return rf"\multicolumn{{{columns}}}{{@{{}}l}}{{\emph{{{text}}}}}\\"

@@ -21,9 +21,9 @@ MEASURED = (
 TESTED = ("test_examples", "test_seconds")
 COLUMNS = {
     "runs": (
-        *KEYS, "task", "metric", "status", "reason", "collapsed", "test_score", *SCORES, "test_loss", *MEASURED,
-        *TESTED, "select", "precision", "protocol", "commit", "dirty", "environment", "data_sha256",
-        "backbone_sha256",
+        *KEYS, "task", "metric", "status", "reason", "collapsed", "test_score", *SCORES, "test_loss",
+        "best_epoch_score", *MEASURED, *TESTED, "select", "precision", "protocol", "commit", "dirty", "environment",
+        "data_sha256", "backbone_sha256",
     ),
     "epochs": (
         *KEYS, "epoch", "step", "training_loss", "validation_loss", "validation_score", "test_score",
@@ -96,6 +96,8 @@ def _test_columns(folder: Path) -> dict[str, Any]:
     return scores | {
         "test_score": test["scores"][test["metric"]],
         "test_loss": test["loss"],
+        # What choosing the epoch on test would have reported; the curve chooses nothing.
+        "best_epoch_score": max((score for score in test.get("curve", []) if score is not None), default=None),
         "collapsed": test["is_collapsed"],
         **{name: test[name] for name in TESTED},
     }

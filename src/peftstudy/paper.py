@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import answer, figures, findings, latex, tables, views
+from peftstudy import answer, evidence_tables, figures, latex, searching, tables, views
 from peftstudy.errors import StudyError
 from peftstudy.files import whole, write_text
+from peftstudy.intervals import MANY
 from peftstudy.study import Study
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-fonts-recommended lmodern"
@@ -44,6 +45,7 @@ def study_macros(study: Study) -> dict[str, str]:
         "MainSplit": latex.escape(study.splits[0]),
         "NumberOfMethods": latex.count(len(study.methods)),
         "NumberOfSeeds": latex.count(len(study.seeds)),
+        "ManySeeds": latex.count(MANY),
         "SeedWord": "seed" if len(study.seeds) == 1 else "seeds",
         "SelectionRule": tables.selection_rule(study),
         "SearchRule": tables.search_rule(study) if tables.searched(study) else "",
@@ -71,7 +73,9 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
         else f"{latex.amount(seconds / 60)} minutes",
         "Answer": answer.answer(data, study),
         "SamplingError": answer.sampling_error(data, study),
+        "SearchFairness": searching.fairness(data.searches, study),
         "Comparability": answer.comparability(data, study),
+        "RanksOverDatasets": evidence_tables.ranking(data, study),
         "Commit": latex.listed([rf"\texttt{{{latex.escape(commit[:10])}}}" for commit in commits]) or latex.NONE,
         "DirtyNote": " with changes that were not committed" if done.dirty.any() else "",
         "Headline": latex.escape(answer.headline(data, study)),
@@ -79,9 +83,9 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
     gain = answer.pretraining_gain(data, study)
     if gain:
         macros["PretrainingGain"] = gain
-    if study.replicates in findings.FINDINGS:
-        verdicts = findings.check(study.replicates, runs, data.epochs).verdict
-        macros["NumberOfFindings"] = latex.count(len(verdicts))
+    if len(data.claims):
+        verdicts = data.claims.verdict
+        macros["NumberOfClaims"] = latex.count(len(verdicts))
         macros |= {
             f"NumberThat{word}": latex.count((verdicts == verdict).sum())
             for word, verdict in [("Hold", "holds"), ("Fail", "fails"), ("StayOpen", "undecided")]

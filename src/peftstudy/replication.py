@@ -1,9 +1,9 @@
-"""Published figures beside the ones found here, and what became of the published findings."""
+"""Published figures beside the ones found here."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import errors, findings, statistics
+from peftstudy import errors, statistics
 from peftstudy.latex import absent, bounds, count, escape, floating, group, score, tabular
 from peftstudy.result_tables import over_seeds, rule
 from peftstudy.study import Study
@@ -65,20 +65,3 @@ def parameters(tables: SimpleNamespace, study: Study, methods) -> str:
     header = [["backbone", "trained", "published", "here", "the same"]]
     caption = "Trained parameters as published and as counted here, without the head."
     return floating(tabular("llrrl", header, rows), caption, "replication-parameters")
-
-
-def findings_table(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return each published finding in a sentence, with what the intervals say of it here."""
-    checked = findings.check(study.replicates, tables.runs, tables.epochs)
-    rows = [
-        [str(number), escape(row.sentence), rf"\textbf{{{row.verdict}}}", escape(row.evidence)]
-        for number, row in enumerate(checked.itertuples(), 1)
-    ]
-    columns = r"r>{\raggedright}p{2.1in}l>{\raggedright\arraybackslash}p{2.75in}"
-    header = [["", "finding", "here", "evidence"]]
-    caption = (
-        f"Published findings, tested here. {rule(study)} A finding holds when every interval that it rests on "
-        "excludes the contrary, fails when one of them excludes what it says, and is undecided otherwise. "
-        r"Differences are paired by seed, with 95\,\% intervals."
-    )
-    return floating(tabular(columns, header, rows), caption, "findings", size="scriptsize")

@@ -5,8 +5,9 @@ from types import MappingProxyType, SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics, tasks
-from peftstudy.answer import metric
+from peftstudy import bargains, statistics, tasks
+from peftstudy.answer import SEPARABLE, metric
+from peftstudy.intervals import MANY
 from peftstudy.latex import (
     absent,
     amount,
@@ -26,7 +27,6 @@ from peftstudy.views import METRICS, backbones, of, selection_rule
 
 ROWS = 46
 """So many rows of a table fit a page."""
-SEPARABLE = 0.05
 BASELINES = {
     "choices-alone": "tf-idf of the choices alone",
     "majority": "majority class",
@@ -47,7 +47,7 @@ def over_seeds(study: Study) -> str:
     number = len(study.seeds)
     if number == 1:
         return "There is one seed, so there are no intervals."
-    way = "Student's t" if number < 10 else "the bias-corrected and accelerated bootstrap"
+    way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
     return f"In brackets 95\\,\\% intervals over {number} seeds, by {way}."
 
 
@@ -243,14 +243,19 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             rows += [r"\addlinespace"] if rows else []
             rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 10))
-            for row in here[here.finished > 0].itertuples():
-                device = row.peak_device_memory_bytes
-                memory = row.peak_memory_bytes if absent(device) else device
+            here = bargains.costed(here)
+            unbeaten = {
+                column: bargains.on_front(here[column], here.test_score)
+                for column in ("trained", "training_seconds", "memory", "stored_bytes")
+            }
+            for index, row in here.iterrows():
+                star = {column: r"$^{\star}$" if front[index] else "" for column, front in unbeaten.items()}
                 rows.append([
-                    escape(row.method), count(row.method_parameters), count(row.head_parameters),
-                    share(row.method_parameters / row.backbone_parameters), amount(row.training_seconds),
-                    amount(row.evaluation_seconds), amount(row.setup_seconds), count(row.examples_per_second),
-                    count(memory / 1e6), amount(row.stored_bytes / 1e3),
+                    escape(row.method), count(row.method_parameters) + star["trained"], count(row.head_parameters),
+                    share(row.method_parameters / row.backbone_parameters),
+                    amount(row.training_seconds) + star["training_seconds"], amount(row.evaluation_seconds),
+                    amount(row.setup_seconds), count(row.examples_per_second),
+                    count(row.memory / 1e6) + star["memory"], amount(row.stored_bytes / 1e3) + star["stored_bytes"],
                 ])  # fmt: skip
     on_device = tables.scores.peak_device_memory_bytes.notna().any()
     header = [
@@ -260,7 +265,8 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     caption = (
         f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} Share: the method's parameters of the "
         f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
-        "must be kept for the task besides the backbone."
+        r"must be kept for the task besides the backbone. $^{\star}$: on the Pareto front; no other method scores "
+        "higher for as little of it, or as high for less."
     )
     lines = r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"
     return floating(tabular("lrrrrrrrrr", header, rows, lines), caption, "costs")

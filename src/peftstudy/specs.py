@@ -142,6 +142,17 @@ class MethodSpec:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A sentence and the statements that it means; see claims.py. Empty places are the study's own."""
+
+    sentence: str
+    means: tuple[str, ...]
+    datasets: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything that decides the outcome of one run, but for the bytes of its inputs."""
 

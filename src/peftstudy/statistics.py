@@ -1,27 +1,34 @@
 """From scores to what they say: means with intervals over seeds, and paired differences."""
 
 import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
+from peftstudy import power
+from peftstudy.aggregates import probability_of_improvement
 from peftstudy.errors import StudyError
 from peftstudy.files import whole
+from peftstudy.intervals import interval, rate
+from peftstudy.paired_tests import holm, paired_difference
 from peftstudy.study import Study
 
+STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "claims")
+REPORTED = Path("paper/reported")
+"""Where the figures and claims of publications lie that are replicated, a folder each."""
 CELL = ["dataset", "split", "backbone", "method"]
-MANY = 10
-"""From so many seeds on, intervals are bootstrapped: Student's t needs normal scores, a bootstrap needs many."""
-
 COSTS = [
     "learning_rate", "epochs", "train_examples", "test_examples", "method_parameters", "head_parameters",
     "backbone_parameters", "stored_bytes", "setup_seconds", "training_seconds", "evaluation_seconds",
     "examples_per_second", "peak_memory_bytes", "peak_device_memory_bytes",
 ]  # fmt: skip
+COUNTS = [
+    "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed", "lost_low", "lost_high",
+]  # fmt: skip
+SCORES = [
+    "test_score", "sd", "low", "high", "sound_score", "sound_low", "sound_high", "optimism", "validation_score",
+]  # fmt: skip
+COMPARED = ["pairs", "difference", "low", "high", "p", "improvement", "detectable", "seeds_needed"]
 MUST_AGREE: dict[str, list[str]] = {
     "device": [], "precision": [], "threads": [], "environment": [], "commit": [],
     "data_sha256": ["dataset", "backbone"], "backbone_sha256": ["backbone"],
@@ -30,95 +37,13 @@ MUST_AGREE: dict[str, list[str]] = {
 NAMES = [*CELL, "reference"]
 
 
-class Interval(NamedTuple):
-    """A mean and the bounds of its interval; the bounds are None where one value says nothing of spread."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-class Difference(NamedTuple):
-    """A mean paired difference, its interval, the p value of a paired t test, and the number of pairs."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    p: float | None
-    pairs: int
-
-
-def interval(scores: Sequence[float] | np.ndarray, level: float = 0.95, seed: int = 0) -> Interval:
-    """Return the mean of some scores and its interval: Student's t for few, the BCa bootstrap for many.
-
-    scores: shape (seeds,), finite. One score has no interval. `seed` fixes the bootstrap's draws.
-    Raises ValueError when there are no scores, or one is not finite.
-    Source: Efron and Tibshirani (1993), chapters 12 and 14.
-
-    >>> [round(float(x), 3) for x in interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
-    """
-    scores = np.asarray(scores, dtype=float)
-    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
-        raise ValueError("an interval needs one finite score or more")
-    mean = float(scores.mean())
-    if len(scores) == 1:
-        return Interval(mean, None, None)
-    if np.ptp(scores) == 0:
-        return Interval(mean, mean, mean)
-    low, high = stats.t.interval(level, len(scores) - 1, mean, stats.sem(scores))
-    if len(scores) >= MANY:
-        rng = np.random.default_rng(seed)
-        low, high = stats.bootstrap(
-            (scores,), np.mean, confidence_level=level, method="BCa", rng=rng
-        ).confidence_interval
-    return Interval(mean, float(low), float(high))
-
-
-def paired_difference(a: pd.Series, b: pd.Series, level: float = 0.95) -> Difference:
-    """Return mean(a - b), its interval and its p value, over the seeds that both have.
-
-    a, b: scores, indexed by seed, without gaps. Where all differences are alike and not zero, there are
-    no bounds and no p value: seeds that agree by chance are no evidence. Raises ValueError when no seed
-    is shared.
-
-    >>> paired_difference(pd.Series([0.7, 0.8], index=[0, 1]), pd.Series([0.5, 0.5], index=[1, 2])).pairs
-    1
-    """
-    seeds = a.index.intersection(b.index).sort_values()
-    if not len(seeds):
-        raise ValueError("no seed is shared")
-    differences = (a.loc[seeds] - b.loc[seeds]).to_numpy(dtype=float)
-    # Accuracies are fractions: 0.7 - 0.6 and 0.8 - 0.7 differ in the last bit, and must not.
-    differences = differences.round(12) + 0.0
-    if len(seeds) == 1 or (np.ptp(differences) == 0 and differences[0] != 0):
-        return Difference(float(differences[0]), None, None, None, len(seeds))
-    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if np.ptp(differences) > 0 else 1.0
-    return Difference(*interval(differences, level), p, len(seeds))
-
-
-def holm(p_values: Iterable[float]) -> np.ndarray:
-    """Return p values adjusted for their number by Holm's step-down procedure; NaN stays and is not counted.
-
-    Source: Holm (1979).
-
-    >>> [round(float(p), 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    p_values = np.asarray(list(p_values), dtype=float)
-    adjusted = np.full(len(p_values), np.nan)
-    known = np.flatnonzero(~np.isnan(p_values))
-    order = known[np.argsort(p_values[known], kind="stable")]
-    steps = p_values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
-    return adjusted
-
-
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each dataset, split, backbone and method: how its runs ended, score, interval, costs.
 
     Runs that failed or are missing are counted and leave the means; collapsed runs are counted and stay
-    in them, for a collapse is what the method gave.
+    in them, for a collapse is what the method gave. sound_score and its bounds are without those, too.
+    lost_low, lost_high: the interval of the rate of runs that came to nothing or collapsed. optimism: how
+    much higher the score were, had the epoch been chosen on test; known where every epoch was scored there.
     """
     rows = []
     for cell, group in runs.groupby(CELL, sort=False):
@@ -129,14 +54,18 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
             **{state: int((group.status == state).sum()) for state in ("finished", "diverged", "failed", "missing")},
             "collapsed": int(done.collapsed.sum()),
         }
+        _, row["lost_low"], row["lost_high"] = rate(len(group) - len(done) + row["collapsed"], len(group))
         if len(done):
             mean, low, high = interval(done.test_score)
             row |= {"test_score": mean, "low": low, "high": high}
             row |= {"sd": float(done.test_score.std(ddof=1)) if len(done) > 1 else None}
             row |= {column: done[column].mean() for column in ("validation_score", *COSTS)}
+            row["optimism"] = (done.best_epoch_score - done.test_score).mean()
+        sound = done[~done.collapsed.astype(bool)]
+        if len(sound):
+            row |= dict(zip(("sound_score", "sound_low", "sound_high"), interval(sound.test_score), strict=True))
         rows.append(row)
-    columns = [*CELL, "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed"]
-    return pd.DataFrame(rows, columns=[*columns, "test_score", "sd", "low", "high", "validation_score", *COSTS])
+    return pd.DataFrame(rows, columns=[*CELL, *COUNTS, *SCORES, *COSTS])
 
 
 def best(cells: pd.DataFrame) -> pd.Series | None:
@@ -178,7 +107,7 @@ def differences(runs: pd.DataFrame, reference: str | None, random: dict[str, str
             if values is not None and len(values.index.intersection(here[method].index))
         ]
     columns = ["dataset", "split", "backbone", "kind", "method", "reference"]
-    frame = pd.DataFrame(rows, columns=[*columns, "pairs", "difference", "low", "high", "p"])
+    frame = pd.DataFrame(rows, columns=[*columns, *COMPARED])
     families = frame.groupby(["dataset", "split", "backbone", "kind"], sort=False)["p"]
     frame["p_holm"] = families.transform(holm) if len(frame) else []
     return frame
@@ -191,8 +120,20 @@ def scores_by_seed(runs: pd.DataFrame, column: str = "test_score") -> pd.Series:
 
 
 def compare(a: pd.Series, b: pd.Series) -> dict[str, float | None]:
+    """Return what paired scores say: COMPARED, by name.
+
+    improvement: how probable it is that a run of a beats one of b. detectable: the difference that so many
+    pairs with this spread find in four studies of five; seeds_needed: how many pairs do so for this difference.
+    """
     found = paired_difference(a, b)
-    return {"pairs": found.pairs, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p}
+    spread = float((a - b).std(ddof=1))
+    known = found.pairs > 1 and spread > 1e-12
+    return {
+        "pairs": found.pairs, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p,
+        "improvement": float(probability_of_improvement([a.to_numpy()], [b.to_numpy()])),
+        "detectable": power.minimum_detectable(spread, found.pairs) if known else None,
+        "seeds_needed": power.seeds_to_separate(found.mean, spread) if known else None,
+    }  # fmt: skip
 
 
 def mixtures(runs: pd.DataFrame) -> dict[str, list[str]]:
@@ -218,7 +159,7 @@ def read(path: Path) -> pd.DataFrame:
         raise StudyError(f"{path}: not a whole CSV file ({error}); delete it to make it again.") from None
     for column in ("collapsed", "chosen", "dirty"):
         # In scores.csv `collapsed` is a count, and stays one.
-        words = frame[column].astype(str).str.lower() if column in frame else pd.Series(["1"])
+        words = frame[column].map(str).str.lower() if column in frame else pd.Series(["1"])
         if words.isin(["true", "false", "nan"]).all():
             frame[column] = words == "true"
     return frame
@@ -229,8 +170,10 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
 
 
-def write(metrics: Path, output: Path, study: Study) -> None:
-    """Write scores.csv and differences.csv into `output`, from the runs in `metrics`."""
+def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported: Path = REPORTED) -> None:
+    """Write the tables of STATISTICS into `output`, from the runs in `metrics` and the predictions they left."""
+    from peftstudy import overall, predictions, verdicts
+
     runs = read(metrics / "runs.csv")
     protocols = sorted(runs[runs.status == "finished"].protocol.dropna().astype(int).unique().tolist())
     if len(protocols) > 1:
@@ -238,8 +181,16 @@ def write(metrics: Path, output: Path, study: Study) -> None:
             f"{metrics / 'runs.csv'}: records of protocols {', '.join(map(str, protocols))} are not comparable; "
             f"delete the runs of the older ones to make them again."
         )
-    write_csv(output / "scores.csv", summarise(runs))
-    write_csv(output / "differences.csv", differences(runs, study.reference, random_twins(study)))
+    tables = {
+        "scores": summarise(runs),
+        "differences": differences(runs, study.reference, random_twins(study)),
+        "predictions": predictions.compare(runs, study, runs_folder),
+        "overall": overall.overall(runs, study),
+        "ranks": overall.ranked(runs, study),
+        "claims": verdicts.check(study, runs, read(metrics / "epochs.csv"), reported),
+    }
+    for name, table in tables.items():
+        write_csv(output / f"{name}.csv", table)
 
 
 def random_twins(study: Study) -> dict[str, str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from peftstudy.specs import Backbone, Dataset, MethodSpec, RunSpec, Search, Source, Training
+from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Study:
     seeds: tuple[int, ...]
     replicates: str | None = None
     reference: str | None = None
+    claims: tuple[Claim, ...] = ()
     data_seed: int = 0
     validation: float = 0.1
     training: Training = field(default_factory=Training)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import epoch_tables, findings, replication, result_tables, statistics
+from peftstudy import bargains, epoch_tables, evidence_tables, replication, result_tables, statistics
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -159,14 +159,19 @@ MADE = {
     "searches": epoch_tables.searches,
     "scores": result_tables.scores,
     "differences": result_tables.differences,
+    "overall": evidence_tables.overall,
+    "power": evidence_tables.power,
+    "predictions": evidence_tables.predictions,
+    "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
+    "best-under": bargains.table,
     "costs": result_tables.costs,
     "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
+    "losses": evidence_tables.losses,
     "epochs": epoch_tables.epochs,
     "replication-scores": replication.scores,
     "replication-parameters": replication.parameters,
-    "findings": replication.findings_table,
 }
 
 
@@ -178,11 +183,11 @@ def kinds(study: Study) -> list[str]:
     if not any(statistics.random_twins(study).values()):
         absent_ones.add("pretraining")
     if not study.reference:
-        absent_ones.add("differences")
+        absent_ones |= {"differences", "power", "predictions"}
     if not study.replicates:
-        absent_ones |= {"replication-scores", "replication-parameters", "findings"}
-    elif study.replicates not in findings.FINDINGS:
-        absent_ones.add("findings")
+        absent_ones |= {"replication-scores", "replication-parameters"}
+    if not study.claims and not study.replicates:
+        absent_ones.add("claims")
     return [kind for kind in MADE if kind not in absent_ones]
 
 
@@ -195,7 +200,7 @@ def load(metrics: Path, statistics_folder: Path, study: Study, reported: Path) -
     """Return every table that the report draws on, by name; `reported` holds the published figures' folders."""
     files = ("runs", "epochs", "baselines", "splits", "tokens", "backbones", "searches")
     loaded: dict[str, pd.DataFrame] = {name: statistics.read(metrics / f"{name}.csv") for name in files}
-    loaded |= {name: statistics.read(statistics_folder / f"{name}.csv") for name in ("scores", "differences")}
+    loaded |= {name: statistics.read(statistics_folder / f"{name}.csv") for name in statistics.STATISTICS}
     published = replication.read(reported, study.replicates) if study.replicates else None
     return SimpleNamespace(**loaded, published=published)
 

@@ -6,19 +6,28 @@ import re
 import sys
 from pathlib import Path
 
-from peftstudy import estimates, needs
+from peftstudy import archive, estimates, needs
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
 from peftstudy.specs import to_json
 
+# --config rebuild=STUDY makes a report from an archive alone, beside what was run here.
+REBUILDS = "rebuild" in config
 CONFIG = os.path.relpath((workflow.configfiles or ["config.yaml"])[-1])
 
 try:
-    load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
+    if REBUILDS:
+        ARCHIVE = archive.find(str(config["rebuild"]))
+        CONFIG, config = f"{ARCHIVE}/study.json", archive.configuration(ARCHIVE)
+    else:
+        load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
     study = check(config, CONFIG)
 except StudyError as error:
     sys.exit(str(error))
+
+FOLDER = f"results/rebuilt/{study.name}" if REBUILDS else f"results/{study.name}"
+RAW = expand(f"{FOLDER}/{{top}}", top=archive.UNPACKED) if REBUILDS else study.result_files()
 
 ENVIRONMENT = "../../envs/peftstudy.yaml"
 
@@ -31,13 +40,13 @@ if not workflow.deployment_settings.deployment_method:
 shell.prefix(f"set -euo pipefail; trap : TERM INT; export {' '.join(exports)}; ")
 
 TABLES = list(COLUMNS)
-STATISTICS = ["scores", "differences"]
+STATISTICS = ["scores", "differences", "predictions", "overall", "ranks", "claims"]
 PAPER = sorted(str(path) for name in ["*.tex", "*.bib", "sections/*.tex"] for path in Path("paper").glob(name))
-REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.csv"))
+REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.[cy]*"))
 
 
 wildcard_constraints:
-    study="[^/]+",
+    study="(rebuilt/)?[^/]+",
     source="[^/]+",
     dataset="[^/]+",
     split="[^/]+",

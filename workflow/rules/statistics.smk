@@ -1,13 +1,15 @@
-"""metrics -> statistics: means, intervals, differences to the reference.
+"""metrics, runs -> statistics: means, intervals, differences to the reference, tests on the predictions.
 
-in:  results/{study}/metrics/*.csv
-out: results/{study}/statistics/scores.csv, differences.csv
+in:  results/{study}/metrics/*.csv; the predictions of the runs that these name;
+     paper/reported/, the claims of a publication that is replicated
+out: results/{study}/statistics/{scores,differences,predictions,overall,ranks,claims}.csv
 """
 
 
 rule compare:
     input:
         expand("results/{{study}}/metrics/{table}.csv", table=TABLES),
+        reported=REPORTED,
         study="results/{study}/study.json",
     output:
         expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),

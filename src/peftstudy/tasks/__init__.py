@@ -107,6 +107,13 @@ class Task(ABC):
         labels: the names of the classes.
         """
 
+    def quality(self, predictions: pd.DataFrame) -> np.ndarray | None:
+        """Return how good each answer is, larger is better, where the main metric is the mean of that; else None.
+
+        predictions: a row a test example, as `predict` gave them.
+        """
+        return None
+
     def collapsed(self, predicted: Sequence, targets: Sequence) -> bool:
         """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN)."""
         return one_answer(predicted, targets)

@@ -9,6 +9,7 @@ from peftstudy.tasks import Task, register
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     import pyarrow as pa
     from torch import Tensor
 
@@ -58,6 +59,14 @@ class Classification(Task):
         if len(labels) == 2:
             scores["f1"] = f1_score(targets, predicted, labels=[1], average="macro", zero_division=0)
         return {name: float(value) for name, value in scores.items()}
+
+    def quality(self, predictions: pd.DataFrame) -> np.ndarray:
+        return right(predictions)
+
+
+def right(predictions: pd.DataFrame) -> np.ndarray:
+    """Return 1 for a right answer and 0 for a wrong one."""
+    return (predictions["label"] == predictions["predicted"]).to_numpy(dtype=float)
 
 
 def answers(logits: np.ndarray, labels: np.ndarray) -> pa.Table:

@@ -86,6 +86,11 @@ class MultipleChoice(Task):
 
         return answers(logits.reshape(len(index), -1), tokens.labels[index])
 
+    def quality(self, predictions: pd.DataFrame) -> np.ndarray:
+        from peftstudy.tasks.classification import right
+
+        return right(predictions)
+
     def score(self, predicted: Sequence[int], targets: Sequence[int], labels: Sequence[str]) -> dict[str, float]:
         from sklearn.metrics import accuracy_score
 

@@ -1,0 +1,119 @@
+"""What the intervals and tests of the report promise, and what they do where the truth is known.
+
+    python benchmarks/coverage.py --draws 2000
+
+Each row simulates studies: scores over seeds that are normal, skewed (a lognormal loss below a ceiling),
+or mostly good with a rare collapse; rates of collapse; answers to the same test examples of two methods that are
+equally good. An interval should hold the true value as often as it says, a test should find a difference
+that is not there in 5 % of studies, or fewer.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy import stats
+
+from peftstudy import aggregates, paired_tests, ranks
+from peftstudy.intervals import MANY, interval, rate
+from peftstudy.paired_tests import holm
+
+SHAPES: dict[str, tuple[Callable, float]] = {
+    "normal": (lambda rng, n: rng.normal(0.8, 0.02, n), 0.8),
+    "skewed": (lambda rng, n: 0.9 - rng.lognormal(-3, 0.8, n), 0.9 - float(np.exp(-3 + 0.8**2 / 2))),
+    "collapsing": (
+        lambda rng, n: np.where(rng.random(n) < 0.1, 0.5, rng.normal(0.8, 0.02, n)), 0.1 * 0.5 + 0.9 * 0.8,
+    ),
+}  # fmt: skip
+"""How scores are drawn, and their true mean."""
+
+
+def intervals(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, float, float]]:
+    """Yield interval, setting, promise and the share of intervals that hold the true value."""
+    for shape, (draw, truth) in SHAPES.items():
+        for seeds in (3, 5, 10, 20, 30):
+            name = f"mean over seeds, {'BCa' if seeds >= MANY else 't'}"
+            held = [holds(interval(draw(rng, seeds)), truth) for _ in range(draws)]
+            yield name, f"{shape}, {seeds} seeds", 0.95, float(np.mean(held))
+    for true in (0.02, 0.2):
+        for of in (3, 10, 60):
+            found = [rate(int(count), of) for count in rng.binomial(of, true, draws)]
+            yield (
+                "rate, Clopper-Pearson",
+                f"{true:g} of {of} runs",
+                0.95,
+                float(np.mean([holds(f, true) for f in found])),
+            )
+    for settings in (4, 12):
+        held = [
+            holds(aggregates.with_interval(aggregates.probability_of_improvement, *pair(rng, settings), seed=i), 0.5)
+            for i in range(max(draws // 6, 20))
+        ]
+        yield "probability of improvement", f"{settings} settings, 5 seeds", 0.95, float(np.mean(held))
+
+
+def tests(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, float, float]]:
+    """Yield test, setting, promise and the share of studies in which it finds what is not there."""
+    for seeds in (3, 5, 10):
+        p = stats.ttest_1samp(rng.normal(0, 0.02, (draws, seeds)), 0, axis=1).pvalue
+        yield "paired t", f"{seeds} seeds", 0.05, float(np.mean(p < 0.05))
+    p = stats.ttest_1samp(rng.normal(0, 0.02, (draws, 7, 3)), 0, axis=2).pvalue
+    yield "paired t, Holm, any of 7", "3 seeds", 0.05, float(np.mean([(holm(row) < 0.05).any() for row in p]))
+    for examples in (300, 2500):
+        both = [answers(rng, examples) for _ in range(draws)]
+        p = [paired_tests.mcnemar(int((a > b).sum()), int((b > a).sum())) for a, b in both]
+        yield "McNemar, exact", f"{examples} examples", 0.05, float(np.mean(np.array(p) < 0.05))
+        over_seeds = (sum(np.subtract(*answers(rng, examples)) for _ in range(3)) for _ in range(draws))
+        p = [paired_tests.paired_permutation(differences) for differences in over_seeds]
+        yield "permutation, exact", f"{examples} examples, 3 seeds", 0.05, float(np.mean(np.array(p) < 0.05))
+    for datasets in (5, 15):
+        scores = rng.normal(size=(draws, datasets, 6))
+        yield (
+            "Friedman",
+            f"6 methods, {datasets} datasets",
+            0.05,
+            float(np.mean([ranks.friedman(table) < 0.05 for table in scores])),
+        )
+        span = ranks.critical_difference(6, datasets)
+        mean = stats.rankdata(scores, axis=2).mean(axis=1)
+        yield (
+            "Nemenyi, any of 15",
+            f"6 methods, {datasets} datasets",
+            0.05,
+            float(np.mean(np.ptp(mean, axis=1) >= span)),
+        )
+
+
+def holds(found, truth: float) -> bool:
+    return found.low <= truth <= found.high
+
+
+def pair(rng: np.random.Generator, settings: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the scores of two methods that are alike, five seeds in each setting."""
+    return tuple([rng.normal(0.1 * i, 0.02, 5) for i in range(settings)] for _ in range(2))
+
+
+def answers(rng: np.random.Generator, examples: int) -> np.ndarray:
+    """Return right (1) and wrong (0) answers of two methods to the same examples, of which some are harder."""
+    right = rng.beta(4, 1.5, examples)
+    return (rng.random((2, examples)) < right).astype(int)
+
+
+def table(draws: int, seed: int) -> Iterator[tuple[str, str, float, float]]:
+    rng = np.random.default_rng(seed)
+    yield from intervals(rng, draws)
+    yield from tests(rng, draws)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=2000, help="simulated studies a row; a sixth for slow ones")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    print("| interval or test | where | promised | found |\n| --- | --- | --- | --- |")
+    for name, where, promised, found in table(given.draws, given.seed):
+        print(f"| {name} | {where} | {100 * promised:g} % | {100 * found:.1f} % |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""How sure a mean or a rate is."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+MANY = 30
+"""From so many scores on, intervals are bootstrapped. Below, Student's t is nearer to what it promises also where
+scores are skewed or some runs collapse (benchmarks/coverage.py)."""
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds of its interval; the bounds are None where one value says nothing of spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def interval(scores: Sequence[float] | np.ndarray, level: float = 0.95, seed: int = 0) -> Interval:
+    """Return the mean of some scores and its interval: Student's t for few, the BCa bootstrap for many.
+
+    scores: shape (seeds,), finite. One score has no interval. `seed` fixes the bootstrap's draws.
+    Raises ValueError when there are no scores, or one is not finite.
+    Source: Efron and Tibshirani (1993), chapters 12 and 14.
+
+    >>> [round(float(x), 3) for x in interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484, 4.484]
+    """
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
+        raise ValueError("an interval needs one finite score or more")
+    mean = float(scores.mean())
+    if len(scores) == 1:
+        return Interval(mean, None, None)
+    if np.ptp(scores) == 0:
+        return Interval(mean, mean, mean)
+    low, high = stats.t.interval(level, len(scores) - 1, mean, stats.sem(scores))
+    if len(scores) >= MANY:
+        rng = np.random.default_rng(seed)
+        low, high = stats.bootstrap(
+            (scores,), np.mean, confidence_level=level, method="BCa", rng=rng
+        ).confidence_interval
+    return Interval(mean, float(low), float(high))
+
+
+def rate(count: int, of: int, level: float = 0.95) -> Interval:
+    """Return a share and its exact interval, which covers the true share at least as often as it says.
+
+    Raises ValueError when there is nothing to count among. Source: Clopper and Pearson (1934).
+
+    >>> [round(float(x), 4) for x in rate(0, 3)]
+    [0.0, 0.0, 0.7076]
+    """
+    if of < 1:
+        raise ValueError("a rate needs one run or more")
+    low, high = stats.binomtest(count, of).proportion_ci(level, method="exact")
+    return Interval(count / of, float(low), float(high))

@@ -1,0 +1,237 @@
+"""Claims: how statements are read, what decides them, and the published ones held against their own figures."""
+
+import doctest
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import course_study, default_study, write_metrics
+
+from peftstudy import claims, measures, power, replication, statistics, verdicts
+from peftstudy.claims import Statement, expand, read
+from peftstudy.errors import StudyError
+from peftstudy.intervals import Interval
+from peftstudy.specs import Claim
+from peftstudy.verdicts import Finding, verdict
+
+REPORTED = Path(__file__).parents[1] / "paper" / "reported"
+
+
+def test_doctests():
+    assert doctest.testmod(claims).failed == 0
+
+
+def test_a_statement_is_a_sum_between_bounds():
+    found = read("bitfit@30-70 >= full@30-70 - 0.01", "c")
+    assert [(factor, term.method, term.split) for factor, term in found.terms] == [
+        (1.0, "bitfit", "30-70"), (-1.0, "full", "30-70"),
+    ]  # fmt: skip
+    assert (found.low, found.low_within, found.high) == (-0.01, True, float("inf"))
+    found = read("2 * memory(small/lora) < memory(bert-tiny/full) + 10 - 3", "c")
+    assert [(factor, *term) for factor, term in found.terms] == [
+        (2.0, "memory", "small", "lora", None), (-1.0, "memory", "bert-tiny", "full", None),
+    ]  # fmt: skip
+    assert (found.high, found.high_within) == (7, False)
+    found = read("-0.02 < full - bitfit <= 0.03", "c")
+    assert (found.low, found.low_within, found.high, found.high_within) == (-0.02, False, 0.03, True)
+    found = read("0.03 >= full - bitfit > -0.02", "c")
+    assert (found.low, found.low_within, found.high, found.high_within) == (-0.02, False, 0.03, True)
+
+
+def test_braces_within_braces():
+    assert expand("{a/{x,y},b} > c") == ["a/x > c", "a/y > c", "b > c"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["full", "full > ", "0.3 > 0.2", "full >= lora ~ 2", "memory(full > lora", "full > lora > head", "a < b > c"],
+)
+def test_what_is_no_statement_is_refused(text):
+    with pytest.raises(StudyError, match=r"^c: means: .* want measures of methods, such as"):
+        read(text, "c")
+
+
+def test_every_derived_measure_is_known_and_measured():
+    assert tuple(measures.MEASURES) == claims.DERIVED
+    assert {"accuracy", "method_parameters", "training_seconds"} <= set(claims.known_measures())
+
+
+@pytest.mark.parametrize(
+    "value, low, high, said",
+    [
+        ((0.2, 0.1, 0.3), 0, np.inf, "holds"),
+        ((0.2, -0.1, 0.5), 0, np.inf, "undecided"),
+        ((-0.2, -0.3, -0.1), 0, np.inf, "fails"),
+        ((0.01, -0.01, 0.03), -0.02, 0.02, "undecided"),
+        ((0.0, -0.01, 0.01), -0.02, 0.02, "holds"),
+        ((0.5, 0.4, 0.6), -0.02, 0.02, "fails"),
+        ((0.2, None, None), 0, np.inf, "undecided"),
+        (None, 0, np.inf, "undecided"),
+        ((0, 0, 0), 0, np.inf, "fails"),
+    ],
+)
+def test_intervals_decide(value, low, high, said):
+    found = Finding("x", Statement("", (), low, high), value and Interval(*value))
+    assert found.verdict == said
+
+
+def test_equal_counts_satisfy_at_least_and_not_more_than():
+    at_least = Statement("", (), low=0, low_within=True)
+    assert Finding("x", at_least, Interval(0, 0, 0)).verdict == "holds"
+    assert Finding("x", at_least, Interval(-1, -1, -1)).verdict == "fails"
+
+
+def test_one_that_fails_is_enough_and_all_must_hold():
+    good, bad = (Finding("a", Statement("", (), low=0), Interval(*[value] * 3)) for value in (1, -1))
+    assert verdict([good, bad]) == "fails" and verdict([good]) == "holds"
+    assert verdict([good, Finding("c", Statement("", (), low=0), None)]) == "undecided"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    study = default_study()
+    folder = write_metrics(tmp_path_factory.mktemp("metrics"), study)
+    return study, statistics.read(folder / "runs.csv"), statistics.read(folder / "epochs.csv")
+
+
+def judged(made, *means, **where):
+    study, runs, epochs = made
+    claim = Claim("s", means, **where)
+    return verdicts.check(replace(study, claims=(claim,)), runs, epochs, REPORTED).iloc[0]
+
+
+def test_a_claim_is_about_each_of_its_places(made):
+    _, runs, _ = made
+    row = judged(made, "lora >= full - 0.05", splits=("30-70",), backbones=("bert-tiny", "roberta-tiny"))
+    assert (row.origin, row.verdict) == ("default", "holds")
+    means = [
+        statistics.scores_by_seed(runs[(runs.split == "30-70") & (runs.backbone == b) & (runs.method == m)])
+        for b in ("bert-tiny", "roberta-tiny") for m in ("lora", "full")
+    ]  # fmt: skip
+    for value in ((means[0] - means[1]).mean(), (means[2] - means[3]).mean()):
+        assert f"{abs(value):.3f}" in row.evidence
+    assert judged(made, "lora > full").verdict == "fails"
+    assert judged(made, "head + 0.1 < lora", "memory(head) < memory(full)").verdict == "holds"
+
+
+def test_an_open_claim_says_how_many_seeds_would_decide(made):
+    _, runs, _ = made
+    row = judged(made, "roberta-tiny/lora > roberta-tiny/encoder")
+    assert row.verdict == "undecided"
+    main = runs[runs.split == "90-10"]
+    a, b = (
+        statistics.scores_by_seed(main[(main.backbone == "roberta-tiny") & (main.method == m)])
+        for m in ("lora", "encoder")
+    )
+    assert row.seeds_needed == power.seeds_to_separate((a - b).mean(), (a - b).std()) or np.isnan(row.seeds_needed)
+
+
+def test_counts_that_agree_over_seeds_decide_and_scores_that_do_not(made):
+    study, runs, epochs = made
+    assert judged(made, "method_parameters(bitfit) < method_parameters(full)").verdict == "holds"
+    alike = runs.assign(test_score=np.where(runs.method == "full", 0.9, 0.8))
+    row = judged((study, alike, epochs), "full > lora", backbones=("roberta-tiny",))
+    assert row.verdict == "undecided" and "(no interval)" in row.evidence
+
+
+CLAIM = {"sentence": "s", "means": "full > lora"}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"means": "full > lroa"}, "c: claims, item 1: means: unknown method 'lroa' (known: "),
+        ({"means": "acuracy(full) > 0.5"}, "c: claims, item 1: means: unknown measure 'acuracy' (known: "),
+        ({"means": "tiny/full > full"}, "c: claims, item 1: means: unknown backbone 'tiny' (known: "),
+        ({"means": "full@10-90 > 0.5"}, "c: claims, item 1: means: unknown split '10-90' (known: "),
+        ({"datasets": ["imbd"]}, "c: claims, item 1: datasets: unknown dataset 'imbd' (known: libraries)."),
+        ({"splits": ["10-90"]}, "c: claims, item 1: splits: unknown split '10-90' (known: "),
+        ({"backbones": ["tiny"]}, "c: claims, item 1: backbones: unknown backbone 'tiny' (known: "),
+        ({"means": "full is best"}, "c: claims, item 1: means: cannot read 'is' in 'full is best'; want measures"),
+    ],
+)
+def test_a_claim_about_what_the_study_has_not_is_refused(change, said):
+    with pytest.raises(StudyError) as error:
+        claims.check(default_study(claims=[CLAIM | change]), "c")
+    assert str(error.value).startswith(said)
+
+
+@pytest.fixture(scope="module")
+def published_runs():
+    """The published figures as if three seeds had given them, with a hair's breadth between seeds."""
+    published = replication.read(REPORTED, "course-report")
+    jitter = {0: -0.0005, 1: 0.0, 2: 0.0005}
+    runs, epochs = [], []
+    for seed, shift in jitter.items():
+        # Seeds differ by another hair in each row: differences that are all alike decide nothing.
+        columns = (published.splits.accuracy, published.epochs.held_out_accuracy, published.epochs.training_loss)
+        accuracy, held_out, loss = (values + shift * np.linspace(1, 1.4, len(values)) ** 2 for values in columns)
+        frame = published.splits.assign(dataset="imdb", seed=seed, status="finished", test_score=accuracy)
+        seconds = published.epochs.groupby(["backbone", "method"]).training_seconds.sum()
+        index = pd.MultiIndex.from_frame(frame[["backbone", "method"]])
+        frame["training_seconds"] = seconds.reindex(index).to_numpy() * (1 + shift)
+        runs.append(
+            frame.assign(epochs=10, peak_memory_bytes=1e8, peak_device_memory_bytes=None, method_parameters=None)
+        )
+        epochs.append(
+            published.epochs.assign(
+                dataset="imdb", seed=seed, test_score=held_out, training_loss=loss, validation_score=None
+            )
+        )
+    return pd.concat(runs, ignore_index=True), pd.concat(epochs, ignore_index=True)
+
+
+PUBLISHED = {
+    "full-is-best": "Training everything scores best", "losses-fall": "The training loss falls",
+    "full-overfits": "On TinyRoBERTa, training everything reaches", "bitfit-leads": "BitFit scores best",
+    "prompt-is-lowest": "Prompt tuning with 20 tokens", "time-ratio": "An epoch of TinyRoBERTa",
+    "selective-is-faster": "Training a part of the layers takes", "bitfit-is-fastest": "BitFit takes the least time",
+    "bitfit-trains-least": "BitFit trains the fewest", "best-choice": "TinyRoBERTa with BitFit is faster",
+    "encoder-overtakes": "On TinyBERT, training the encoder", "prompt-loses-little": "Prompt tuning loses",
+    "bitfit-depends": "BitFit depends",
+}  # fmt: skip
+
+
+def published_verdicts(runs, epochs):
+    found = verdicts.check(course_study(), runs, epochs, REPORTED).set_index("sentence").verdict
+    assert len(found) == 18
+    return {
+        name: next(found[text] for text in found.index if text.startswith(start)) for name, start in PUBLISHED.items()
+    }
+
+
+def test_published_claims_are_about_what_the_publication_has():
+    own = [claim for _, claim in verdicts.published(course_study(), REPORTED)]
+    claims.check(replace(course_study(), claims=tuple(own)), "claims.yaml")
+
+
+def test_claims_are_read_off_the_figures_that_they_came_from(published_runs):
+    """Fed with the published figures, the checks agree with the report, but where it disagrees with its own tables."""
+    found = published_verdicts(*published_runs)
+    for name in ("losses-fall", "full-overfits", "selective-is-faster", "prompt-loses-little"):
+        assert found[name] in ("holds", "undecided"), name
+    for name in ("full-is-best", "time-ratio", "bitfit-is-fastest", "best-choice", "encoder-overtakes",
+                 "bitfit-depends"):  # fmt: skip
+        assert found[name] == "holds", name
+    # Their table 11 has BitFit, and not prompt tuning, lowest on TinyBERT.
+    assert found["bitfit-leads"] == "fails" and found["prompt-is-lowest"] == "fails"
+    assert found["bitfit-trains-least"] == "undecided"
+
+
+def test_verdicts_turn_when_the_scores_do(published_runs):
+    runs, epochs = published_runs
+    runs = runs.copy()
+    runs.loc[runs.method == "full", "test_score"] -= 0.3
+    assert published_verdicts(runs, epochs)["full-is-best"] == "fails"
+
+
+def test_claims_about_nothing_are_undecided():
+    empty = verdicts.check(course_study(), *(
+        pd.DataFrame(columns=columns) for columns in (
+            [*statistics.CELL, "seed", "status", "test_score"],
+            [*statistics.CELL, "seed", "epoch", "training_loss", "test_score", "validation_score"],
+        )
+    ), REPORTED)  # fmt: skip
+    assert set(empty.verdict) == {"undecided"} and set(empty.evidence.str[-12:]) == {"not measured"}
