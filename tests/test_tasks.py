@@ -9,7 +9,7 @@ import torch
 
 from peftstudy import baselines, tasks, tokens
 from peftstudy.errors import StudyError
-from peftstudy.tasks import extractive_qa, multiple_choice
+from peftstudy.tasks import extractive_qa, multiple_choice, token_classification
 
 CLASSIFICATION = tasks.create("classification")
 
@@ -288,3 +288,9 @@ def test_a_loss_is_a_mean_over_what_the_field_counts(name, count, make_task_toke
         assert count > 3
     assert task.items(data, index) == count
     assert len(task.targets(data, index)) == count
+
+
+def test_a_piece_may_begin_with_the_blank_before_its_word():
+    """As byte-level tokenizers have it that do not trim offsets."""
+    offsets = [(0, 0), (0, 2), (2, 3), (3, 6), (6, 9), (0, 0)]
+    assert token_classification.first_pieces(["red", "stone"], offsets).tolist() == [-1, 0, -1, 1, -1, -1]
