@@ -48,7 +48,7 @@ def test_most_pairs_are_possible():
     """The families of today's users are no exceptions, and impossible is not said lightly."""
     impossible = [pair for pair in CASES if case(*pair).impossible]
     assert not [pair for pair in impossible if pair[1] in ("bert", "bert-with-pooler", "roberta", "electra")]
-    assert len(impossible) < 0.05 * len(CASES)
+    assert len(impossible) < 0.06 * len(CASES)
 
 
 @every_method
