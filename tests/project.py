@@ -44,7 +44,7 @@ CONFIG = {
     "reference": "full",
     "seeds": [0, 1],
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
-    "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0},
+    "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0.2},
 }  # fmt: skip
 METRICS = "results/tiny/metrics/runs.csv"
 
