@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-PROGRAMS = ("slurmctld", "slurmd", "squeue", "srun", "munged")
+PROGRAMS = ("slurmctld", "slurmd", "squeue", "srun", "munged", "setpriv")
 PACKAGES = "slurmctld slurmd slurm-client munge"
 SYSTEM = os.pathsep.join(["/usr/sbin", "/sbin"])  # where the daemons are, and an ordinary user's PATH is not
 
@@ -193,8 +193,10 @@ class Cluster:
 
     def _daemon(self, name: str, program: str, *arguments: str | Path) -> None:
         log = (self.folder / f"{name}.out.log").open("a")
+        # setpriv: a daemon ends with the process that started it, also where that is killed.
+        command = ["setpriv", "--pdeathsig", "TERM", program, *map(str, arguments)]
         self.daemons[name] = subprocess.Popen(
-            [program, *map(str, arguments)], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            command, env=self.environment, stdout=log, stderr=log, start_new_session=True
         )
 
     def ask(self, *command: str) -> str:

@@ -48,3 +48,10 @@ def test_the_whole_study(made):
     words = ("--output", made / "study", "--backbones", "tiny", "--methods", "full", "--seeds", 1, "--epochs", 1)
     [row] = table(made, "study.py", *words, "--length", 16, "--examples", 100)
     assert float(row[2].strip("* ")) > 0
+
+
+def test_scale():
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "scale.py", "50"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    cells = done.stdout.splitlines()[-1].strip("| ").split(" | ")
+    assert cells[:2] == ["50", "3"] and all(cell.endswith(" MB") for cell in cells[2:]) and len(cells) == 6

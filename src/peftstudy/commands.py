@@ -97,7 +97,10 @@ def tokenize(examples: Path, backbone: Path, max_length: int, output: Path) -> s
 def backbone(spec: str, output: Path, **inputs: Any) -> str:
     from peftstudy import making
 
-    manifest = making.make(specs.parse(specs.Backbone, spec), output, **inputs)
+    asked = specs.parse(specs.Backbone, spec)
+    if asked.pretrain:
+        stopping.listen()
+    manifest = making.make(asked, output, **inputs)
     return f"{output}, {manifest['parameters']:,} parameters"
 
 

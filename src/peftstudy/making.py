@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from peftstudy import files, locks, stopping
+from peftstudy import files, locks
 from peftstudy.sources import expand
 from peftstudy.specs import Backbone, to_json
 
@@ -75,7 +75,6 @@ def _pretrain(
     from peftstudy import corpora, pretraining
     from peftstudy.commands import process_device
 
-    stopping.listen()
     settings = backbone.pretrain
     columns = [column for _, column in settings.corpus]
     texts, left_out = corpora.read_corpus(tables, columns, [(Path(path), *rest) for path, *rest in exclude])

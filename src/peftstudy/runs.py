@@ -114,7 +114,10 @@ def _train(
         message = " ".join(str(error).split())[:500]
         record = began | {"status": "failed", "reason": f"{type(error).__name__}: {message}", "measured": {}}
     write_rows(place.folder / "history.csv", rows, HISTORY)
-    return place.seal("record.json", record, "history.csv")
+    record = place.seal("record.json", record, "history.csv")
+    if record["status"] != "failed":
+        place.checkpoint.unlink(missing_ok=True)
+    return record
 
 
 def _fit_in_memory(
@@ -153,7 +156,6 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     after = _keep_epoch(place) if spec.training.test_curve else None
     progress = run.fit(data, *parts, checkpoints, after)
     save_weights(progress.best, place.weights)
-    place.checkpoint.unlink(missing_ok=True)
     return _measured(spec, inputs, adapted, run, setup, parts), [asdict(row) for row in progress.history]
 
 
