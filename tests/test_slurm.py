@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slurm
 PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
 # Two runs of one job, each some seconds long.
 LONG = changed(
-    splits=["90-10"], methods={"full": {}}, backbones={"small": CONFIG["backbones"]["small"]},
+    splits=["90-10"], methods={"full": {}}, claims=[], backbones={"small": CONFIG["backbones"]["small"]},
     training={**CONFIG["training"], "epochs": 40}, workflow={"methods_per_job": 1, "checkpoint_seconds": 0.2},
 )  # fmt: skip
 RULE = "rule_train_made_90-10_small_1"
