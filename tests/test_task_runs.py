@@ -11,7 +11,7 @@ import torch
 from peftstudy import archive, baselines, evaluation, files, metrics, runs, tasks, tokens
 from peftstudy.records import write_rows
 from peftstudy.specs import RunSpec, Search, Training
-from peftstudy.splits import PARTS, cut
+from peftstudy.splits import PARTS, cut, write_split
 
 BUDGET = Training(epochs=6, batch_size=16, learning_rate=1e-2)
 
@@ -28,8 +28,7 @@ def finished(bert, make_task_tokens, tmp_path_factory):
         data = make_task_tokens(task, "bert")
         examples = pd.read_parquet(data.parent / "examples.parquet")
         split, folder = cut(examples, "50-50", 0.1, 0), tmp_path_factory.mktemp(task)
-        for part in PARTS:
-            np.save(folder / f"{part}.npy", getattr(split, part))
+        write_split(split, folder, data.parent / "examples.parquet")
         inputs = runs.Inputs(data, bert, folder / "state", folder / "runs", torch.device("cpu"))
         [record] = runs.train_pack([spec(task)], inputs, folder / "train.npy", folder / "validation.npy")
         assert record["status"] == "finished", record["reason"]

@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from conftest import ROOT
 from project import CONFIG, METRICS, Project, changed
@@ -176,6 +178,16 @@ def whole(finished, tmp_path_factory) -> Project:
     return project
 
 
+def resume_when_waited_for(processes: list[psutil.Process], logs: Path) -> None:
+    deadline = time.monotonic() + 60
+    while processes and not any("waiting for its end" in path.read_text() for path in logs.rglob("*.log")):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    for process in processes:
+        process.resume()
+
+
 @pytest.mark.parametrize("how", ["all killed", "Snakemake killed", "interrupted"])
 def test_a_study_that_is_stopped_ends_with_the_same_numbers(copied, whole, how):
     """Also when what a killed Snakemake had started goes on beside the next one."""
@@ -189,7 +201,10 @@ def test_a_study_that_is_stopped_ends_with_the_same_numbers(copied, whole, how):
     while not (written(before, copied.records()) and list(state.rglob("checkpoint.pt"))):
         assert time.monotonic() < deadline and process.poll() is None, "no run was under way to be killed"
         time.sleep(0.02)
-    if how == "Snakemake killed":
+    left = psutil.Process(process.pid).children(recursive=True) if how == "Snakemake killed" else []
+    for child in left:
+        child.suspend()  # so that it is not at its end before the next one comes
+    if left:
         os.kill(process.pid, signal.SIGKILL)
     else:
         os.killpg(process.pid, signal.SIGKILL if how == "all killed" else signal.SIGINT)
@@ -197,6 +212,7 @@ def test_a_study_that_is_stopped_ends_with_the_same_numbers(copied, whole, how):
     done = written(before, copied.records())
     between = copied.records()
     copied.run("--unlock", config=LONG)
+    threading.Thread(target=resume_when_waited_for, args=(left, copied.folder / "results/tiny/logs")).start()
     said = copied.run("--rerun-incomplete", METRICS, config=LONG)
     assert not done & written(between, copied.records()), "a finished run was repeated"
     pd.testing.assert_frame_equal(copied.scores(), whole.scores())

@@ -12,9 +12,9 @@ from peftstudy.methods import register
 class AdaLoRA(Injected):
     """Updates in the form of a singular value decomposition, the least important values pruned (Zhang et al., 2023).
 
-    rank: the mean one at the end. first_rank: of each matrix at the start; the paper takes 1.5 times the rank.
+    rank: the mean one at the end. first_rank: of each matrix at the start; the authors' code has 12 for 8.
     begin, end: the shares of the steps before the pruning and after it; every: steps between its rounds.
-    orthogonality: the weight of the term that keeps the factors orthogonal; the paper takes 0.1 to 0.5.
+    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' scripts have 0.1 and 0.3.
     Counted is what is trained from the start; what is pruned is stored as zeros.
     """
 

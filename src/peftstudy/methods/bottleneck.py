@@ -78,7 +78,7 @@ class Pfeiffer(Bottleneck):
 class AdapterDrop(Pfeiffer):
     """Pfeiffer's modules, but none in the first layers, which then need no backward pass (Rücklé et al., 2021).
 
-    dropped: how many layers go without; the paper drops up to 11 of 12, and finds little loss at five.
+    dropped: how many layers go without; the paper's example is five.
     """
 
     dropped: int = 1

@@ -12,8 +12,8 @@ class DSEE(Injected):
     """Add a low-rank product and a few single entries to weight matrices (Chen et al., 2023).
 
     rank: of the product. entries: how many single ones a matrix has, where a decomposition of the
-    pre-trained matrix into a low-rank and a sparse part puts the sparse one. The paper takes ranks
-    8 and 16, and 64 entries. What the paper prunes of the backbone for faster inference stays here.
+    pre-trained matrix into a low-rank and a sparse part puts the sparse one. The authors' example
+    has rank 16 and 64 entries. What the paper prunes of the backbone for faster inference stays here.
     """
 
     rank: int = 8

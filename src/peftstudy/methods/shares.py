@@ -76,7 +76,7 @@ class GradientShare(RandomShare):
     """Train the parameters that matter most by the Fisher information of some training examples (Sung et al., 2021).
 
     examples: how many; the mean of their squared gradients, each by its own label, is the information.
-    The paper takes 0.5 % of the parameters and about a thousand examples.
+    On GLUE the paper takes 0.5 % of the parameters and 1,024 examples.
     """
 
     examples: int = 256

@@ -44,7 +44,7 @@ class SHiRA(Injected):
 @register("c3a")
 @dataclass(frozen=True)
 class C3A(Injected):
-    """Add circular convolutions, block by block, to weight matrices (Chen et al., 2024).
+    """Add circular convolutions, block by block, to weight matrices (Chen et al., 2025).
 
     block: the length of a trained kernel; it divides all inputs and outputs.
     """
@@ -74,7 +74,7 @@ class C3A(Injected):
 @register("miss")
 @dataclass(frozen=True)
 class MiSS(Injected):
-    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2024)."""
+    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2026)."""
 
     rank: int = 8
 
