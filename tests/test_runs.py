@@ -66,6 +66,17 @@ def test_a_run_leaves_what_was_asked_measured_and_where_from(inputs):
     assert len(pd.read_csv(folder / "history.csv")) == 2
 
 
+def test_an_older_record_that_snakemake_put_back_gives_way_to_the_new_one(inputs):
+    older, asked = spec(epochs=1), spec(epochs=2)
+    train([older], inputs)
+    path = inputs.output / asked.path / "record.json"
+    put_back = path.read_bytes()
+    train([asked], inputs)
+    path.write_bytes(put_back)
+    evaluate([asked], inputs)
+    assert files.read_json(path)["asked"] == asked.as_dict()
+
+
 def test_evaluation_scores_the_kept_weights_on_test_alone(inputs):
     train([spec("full", learning_rate=5e-3, epochs=8)], inputs)
     [result] = evaluate([spec("full", learning_rate=5e-3, epochs=8)], inputs)

@@ -34,7 +34,8 @@ def lines(study, results):
     return status.report(status.look(study, results), results).splitlines()
 
 
-def test_before_the_start_it_goes_by_the_guess(study, tmp_path):
+def test_before_the_start_it_goes_by_the_guess(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no study has left its backbones
     assert lines(study, tmp_path) == [
         "default: 38 runs in 5 packs",
         "       0  done",

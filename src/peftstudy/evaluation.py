@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from peftstudy import files, methods, splits, tokens, training
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
-from peftstudy.records import EVALUATED, Place, finite, read_whole
+from peftstudy.records import EVALUATED, Place, finite
 from peftstudy.runs import Inputs, build
 from peftstudy.specs import RunSpec
 
@@ -30,7 +30,7 @@ def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[M
     results = []
     for spec in runs:
         place = Place(inputs.state / spec.path)
-        record = read_whole(inputs.output / spec.path, "record.json")
+        record = place.trained(spec, inputs.output / spec.path)
         key = files.sha256_json([record["key"], record["status"], files.sha256(test)])
         with place.lock():
             result = place.holds("test.json", key)

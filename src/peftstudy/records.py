@@ -74,6 +74,17 @@ class Place:
                 with files.whole(output / name) as temporary:
                     shutil.copyfile(self.folder / name, temporary)
 
+    def trained(self, spec: RunSpec, output: Path) -> dict[str, Any]:
+        """Return the record of a trained run; publish it again where an older request's stands in its place.
+
+        Snakemake puts the previous outputs of a job back that ends while it is interrupted, and counts the job as done.
+        """
+        kept, published = (files.read_sealed(path) if path.exists() else {}
+                           for path in (self.folder / "record.json", output / "record.json"))  # fmt: skip
+        if kept.get("asked") == spec.as_dict() != published.get("asked"):
+            self.publish(TRAINED, output)
+        return read_whole(output, "record.json")
+
     def forget_weights(self) -> None:
         """Remove weights and checkpoints: what is left is small and is kept."""
         self.weights.unlink(missing_ok=True)
