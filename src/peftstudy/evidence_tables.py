@@ -23,7 +23,7 @@ from peftstudy.power import MOST_SEEDS, POWER
 from peftstudy.ranks import FEWEST_DATASETS
 from peftstudy.result_tables import grid, over_seeds, pieces, rule
 from peftstudy.study import Study
-from peftstudy.views import of
+from peftstudy.views import of, one
 
 CLAIMS_A_PAGE = 20
 
@@ -33,10 +33,9 @@ def power(tables: SimpleNamespace, study: Study, methods) -> str:
     found = of(tables.differences, kind="reference")
 
     def cell(dataset, split, backbone, method):
-        rows = of(found, dataset=dataset, split=split, backbone=backbone, method=method)
-        if not len(rows):
+        row = one(found, dataset=dataset, split=split, backbone=backbone, method=method)
+        if row is None:
             return None
-        row = rows.iloc[0]
         return [share(row.improvement), score(row.detectable), needed(row)]
 
     def caption(dataset):
@@ -65,10 +64,9 @@ def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
         return floating(why, f"Answers beside those of {escape(study.reference)}.", "predictions")
 
     def cell(dataset, split, backbone, method):
-        rows = of(tables.predictions, dataset=dataset, split=split, backbone=backbone, method=method)
-        if not len(rows):
+        row = one(tables.predictions, dataset=dataset, split=split, backbone=backbone, method=method)
+        if row is None:
             return None
-        row = rows.iloc[0]
         mcnemar = NONE if absent(row.mcnemar_found) else f"{round(row.mcnemar_found)} of {row.seeds}"
         return [amount(row.only_method), amount(row.only_reference), mcnemar, p_value(row.p_holm)]
 

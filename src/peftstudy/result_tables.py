@@ -23,7 +23,7 @@ from peftstudy.latex import (
     tabular,
 )
 from peftstudy.study import Study
-from peftstudy.views import METRICS, backbones, of, selection_rule
+from peftstudy.views import METRICS, backbones, of, one, selection_rule
 
 ROWS = 46
 """So many rows of a table fit a page."""
@@ -122,10 +122,9 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
     def cell(dataset, split, backbone, method):
         where = {"dataset": dataset, "split": split, "backbone": backbone}
         here = of(tables.scores, **where)
-        rows = of(here, method=method)
-        if not len(rows):
+        row = one(here, method=method)
+        if row is None:
             return None
-        row = rows.iloc[0]
         text = score(row.test_score)
         if not absent(row.test_score) and method == statistics.best(here).method:
             text = rf"\textbf{{{text}}}"
@@ -164,10 +163,9 @@ def differences(tables: SimpleNamespace, study: Study, methods) -> str:
     found = of(tables.differences, kind="reference")
 
     def cell(dataset, split, backbone, method):
-        rows = of(found, dataset=dataset, split=split, backbone=backbone, method=method)
-        if not len(rows):
+        row = one(found, dataset=dataset, split=split, backbone=backbone, method=method)
+        if row is None:
             return None
-        row = rows.iloc[0]
         return [score(row.difference), bounds(row.low, row.high), p_value(row.p_holm)]
 
     def caption(dataset):

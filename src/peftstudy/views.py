@@ -24,6 +24,12 @@ def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame
 
 
+def one(frame: pd.DataFrame, **wanted: str) -> pd.Series | None:
+    """Return the first row whose columns have the wanted values; None when there is none."""
+    rows = of(frame, **wanted)
+    return rows.iloc[0] if len(rows) else None
+
+
 def sized(study: Study) -> list[str]:
     """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
     return [split for split in study.splits if split.startswith("size-") or split == "90-10"]

@@ -8,9 +8,25 @@ from peftstudy.methods.bottleneck import Parallel, Pfeiffer
 from peftstudy.methods.prefix import Prefix
 
 
+class Hybrid(Added):
+    """Modules of several methods in every layer; a subclass says which (`parts`)."""
+
+    start = "the prefix is attended to from the start"
+    plain_attention = False
+
+    def problem(self):
+        return next((problem for part in self.parts() if (problem := part.problem())), None)
+
+    def skip(self, shape):
+        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
+
+    def count(self, shape):
+        return sum(part.count(shape) for part in self.parts())
+
+
 @register("mam")
 @dataclass(frozen=True)
-class MAM(Added):
+class MAM(Hybrid):
     """Prefix tuning in attention and parallel bottlenecks beside the feed-forward blocks (He et al., 2022).
 
     tokens, inner: of the prefix, as in `prefix`; the paper has 30 and 800.
@@ -25,30 +41,19 @@ class MAM(Added):
     citation = "he2022unified"
     trains = "a prefix and parallel bottlenecks"
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
-    start = "the prefix is attended to from the start"
-    plain_attention = False
 
     def parts(self):
         return Prefix(self.tokens, self.inner), Parallel(self.size, self.reduction)
-
-    def problem(self):
-        return next((problem for part in self.parts() if (problem := part.problem())), None)
-
-    def skip(self, shape):
-        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
 
     def config(self, shape):
         from adapters import ConfigUnion
 
         return ConfigUnion(*(part.config(shape) for part in self.parts()))
 
-    def count(self, shape):
-        return sum(part.count(shape) for part in self.parts())
-
 
 @register("unipelt")
 @dataclass(frozen=True)
-class UniPELT(Added):
+class UniPELT(Hybrid):
     """A prefix, LoRA on queries and values, and a bottleneck in every layer, each behind a gate (Mao et al., 2022).
 
     A gate is a mean over the tokens of a text. The library takes padding for tokens, so that a text's
@@ -65,8 +70,6 @@ class UniPELT(Added):
     citation = "mao2022unipelt"
     trains = "gated prefix, LoRA and bottlenecks"
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
-    start = "the prefix is attended to from the start"
-    plain_attention = False
 
     def parts(self):
         return Prefix(self.tokens, self.inner), Pfeiffer(self.size, self.reduction)
@@ -74,12 +77,12 @@ class UniPELT(Added):
     def problem(self):
         if self.rank < 1 or self.alpha <= 0:
             return f"rank {self.rank}, alpha {self.alpha}: want 1 or more, and above 0"
-        return next((problem for part in self.parts() if (problem := part.problem())), None)
+        return super().problem()
 
     def skip(self, shape):
         if shape.relative:
             return "its matrices for queries are applied to relative positions, too, of which a gate can make no mean"
-        return next((reason for part in self.parts() if (reason := part.skip(shape))), None)
+        return super().skip(shape)
 
     def config(self, shape):
         from adapters import LoRAConfig, UniPELTConfig
@@ -95,4 +98,4 @@ class UniPELT(Added):
     def count(self, shape):
         gates = 4 * (shape.hidden + 1)  # of the prefix, of queries, of values, and of the bottleneck
         low_rank = 2 * self.rank * 2 * shape.hidden
-        return sum(part.count(shape) for part in self.parts()) + shape.layers * (low_rank + gates)
+        return super().count(shape) + shape.layers * (low_rank + gates)
