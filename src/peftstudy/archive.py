@@ -54,7 +54,9 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
         files.write_json(folder / "about.json", _about(study, results))
         config = files.read_json(results / "study.json")
-        files.write_json(folder / "study.json", config | ({"folder": None} if "folder" in config else {}))
+        files.write_json(
+            folder / "study.json", config | ({"folder": None} if "folder" in config else {}), sort_keys=False
+        )
         manifest = {
             "study": study.name,
             "runs": len(runs),
@@ -123,7 +125,7 @@ def unpack(folder: Path, study: Study, output: Path) -> int:
             if top == "runs":
                 for name, row in records.items():
                     _unpack_run(place / name, row, histories.get(name), answers.get(name))
-    files.write_json(output / "study.json", configuration(folder))
+    files.write_json(output / "study.json", configuration(folder), sort_keys=False)
     return len(records)
 
 
