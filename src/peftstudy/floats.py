@@ -87,7 +87,8 @@ def placed(found: Float, study: Study) -> Float:
     where it is the name of a dataset, a split, a backbone, a method or a seed of the study; of two methods, the
     nearer one is meant (the method `head` is a word for parameters, too).
     """
-    kinds = {name: kind for kind in ("methods", "backbones", "splits", "datasets") for name in getattr(study, kind)}
+    order = ("datasets", "splits", "backbones", "methods")
+    kinds = {name: kind for kind in reversed(order) for name in getattr(study, kind)}
     above: list[list[str]] = [[] for cell in (found.head or [[]])[0] for _ in range(cell.span)]
     for row in found.head:
         for cell, column in _columns(row):
@@ -103,7 +104,7 @@ def placed(found: Float, study: Study) -> Float:
         for cell, column in _columns(row):
             of_cell = [name for name in cell.latex.split()[:1] if name in study.methods]  # lora 0.51 [0.49, 0.53]
             near = {kinds[name]: name for name in [*whole, *above[column], *here, *own, *of_cell]}
-            yield cell._replace(places=(*near.values(), *own_seed))
+            yield cell._replace(places=(*(near[kind] for kind in order if kind in near), *own_seed))
 
     groups = [Rows(name, [list(at(row, _named(name, kinds))) for row in rows]) for name, rows in found.groups]
     return found._replace(groups=groups)

@@ -142,7 +142,7 @@ def card(choice: Choice, data: SimpleNamespace, study: Study, links: Links) -> C
         cost=(
             f"{latex.count(best.trained)} trained parameters ({latex.share(best.trained / best.backbone_parameters)} "
             f"of the backbone's), {latex.amount(best.training_seconds)} s of training, "
-            f"{latex.amount(bargains.costed(best.to_frame().T).memory.iloc[0] / 1e6)} MB of memory, "
+            f"{latex.amount(bargains.costed(best.to_frame().T.infer_objects()).memory.iloc[0] / 1e6)} MB of memory, "
             f"{latex.amount(best.stored_bytes / 1e6)} MB to store"
         ),
         sure=" ".join(sure(choice, data)),

@@ -13,7 +13,6 @@ from peftstudy.answer import SEPARABLE
 from peftstudy.floats import Cell, Float
 from peftstudy.links import Link, Links, ordered
 from peftstudy.study import Study
-from peftstudy.views import of, one
 
 NAMES = ("dataset", "split", "backbone", "method")
 NUMBER = re.compile(r"(\S+ )?(\$-\$|\\textbf\{|\+)?\d")
@@ -61,16 +60,20 @@ def cells(data: SimpleNamespace, study: Study, links: Links) -> Explorer:
     columns += [Column("trained"), Column("training s"), Column("memory MB"), Column("stored kB")]
     scores = ordered(data.scores, study)
     cost_of = bargains.costed(scores)
+    marks = dict(marked(data))
+    differences = {(row.kind, *(getattr(row, name) for name in NAMES)): row for row in data.differences.itertuples()}
+    runs = dict(iter(links.runs.groupby(list(NAMES), sort=False)))
     rows = []
     for index, row in scores.iterrows():
         place = tuple(row[name] for name in NAMES)
         cost = cost_of.loc[index] if index in cost_of.index else pd.Series(dtype=float)
-        found = [Item(latex.escape(row[name])) for name in names]
-        own = seeds(place, links)
+        own = seeds(place, runs[place], links)
+        text = latex.score(row.test_score)
         link = links.to("", *place)._replace(href=own.links[0].href)
-        found += [scored(row, data, link), Item(latex.bounds(row.low, row.high)), own]
+        found = [Item(latex.escape(row[name])) for name in names]
+        found += [Item(marks.get(place, "{}").format(text), (link,)), Item(latex.bounds(row.low, row.high)), own]
         if study.reference:
-            found += against(row, data)
+            found += against(differences.get(("reference", *place)))
         found += [
             Item(latex.count(cost.get("trained"))), Item(latex.amount(cost.get("training_seconds"))),
             Item(latex.amount(_divided(cost.get("memory"), 1e6))),
@@ -80,34 +83,31 @@ def cells(data: SimpleNamespace, study: Study, links: Links) -> Explorer:
     return Explorer("cells", columns, rows, len(names) - 1)
 
 
+def marked(data: SimpleNamespace) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the cells whose score is marked, with the mark around it: the best of a setting, and what is like it."""
+    close = data.differences[(data.differences.kind == "best") & ~(data.differences.p_holm < SEPARABLE)]
+    for row in close.itertuples():
+        yield tuple(getattr(row, name) for name in NAMES), "{}$^{{=}}$"
+    for where, group in data.scores.groupby(list(NAMES[:3]), sort=False):
+        best = statistics.best(group)
+        if best is not None:
+            yield (*where, best.method), r"\textbf{{{}}}"
+
+
 def shown_names(study: Study) -> list[str]:
     """Return the columns that name a cell: one dataset need not be told from others."""
     return [name for name in NAMES if name != "dataset" or len(study.datasets) > 1]
 
 
-def scored(row: pd.Series, data: SimpleNamespace, link: Link) -> Item:
-    """Return a cell's score: bold where it is the best of its setting, marked where it is not told apart from that."""
-    text = latex.score(row.test_score)
-    where = {name: row[name] for name in NAMES[:3]}
-    if row.finished and row.method == statistics.best(of(data.scores, **where)).method:
-        text = rf"\textbf{{{text}}}"
-    elif row.finished:
-        to_best = one(data.differences, **where, kind="best", method=row.method)
-        text += "" if to_best is not None and to_best.p_holm < SEPARABLE else "$^{=}$"
-    return Item(text, (link,))
-
-
-def seeds(place: tuple[str, ...], links: Links) -> Item:
+def seeds(place: tuple[str, ...], runs: pd.DataFrame, links: Links) -> Item:
     """Return the seeds of a cell, each with a link to its run; c: collapsed, ×: without a score."""
-    runs = of(links.runs, **dict(zip(NAMES, place, strict=True)))
     marks = ["×" if row.status != "finished" else "c" if row.collapsed else "" for row in runs.itertuples()]
     words = [f"{seed}{mark}" for seed, mark in zip(runs.seed, marks, strict=True)]
     return Item(" ".join(words), tuple(links.to("", *place, f"seed-{seed}") for seed in runs.seed))
 
 
-def against(row: pd.Series, data: SimpleNamespace) -> list[Item]:
-    """Return a cell's paired difference to the reference, its interval and its adjusted p value."""
-    found = one(data.differences, **{name: row[name] for name in NAMES}, kind="reference")
+def against(found) -> list[Item]:
+    """Return a cell's paired difference to the reference, its interval and its adjusted p value; empty where none."""
     if found is None:
         return [Item("")] * 3
     texts = latex.score(found.difference), latex.bounds(found.low, found.high), latex.p_value(found.p_holm)
@@ -118,8 +118,10 @@ def runs(study: Study, links: Links) -> Explorer:
     """Return a row for each run, in the order of metrics/runs.csv: how it ended, its scores, what it took."""
     names = shown_names(study)
     columns = [*(Column(name, "l", True) for name in names), Column("seed"), Column("ended", "l", True)]
-    columns += [Column("score on test"), Column("on validation"), Column("epoch taken"), Column("learning rate")]
-    columns += [Column("training s"), Column("memory MB"), Column("why it has no score", "l")]
+    columns += [Column("test"), Column("validation"), Column("epoch"), Column("rate"), Column("training s")]
+    columns += [Column("memory MB")]
+    failed = links.runs.reason.notna().any()
+    columns += [Column("why it has no score", "l")] if failed else []
     rows = []
     for row in links.runs.itertuples():
         ended = "collapsed" if row.status == "finished" and row.collapsed else row.status
@@ -129,8 +131,8 @@ def runs(study: Study, links: Links) -> Explorer:
             latex.score(row.test_score, 4), latex.score(row.validation_score, 4), latex.count(row.chosen_epoch),
             latex.NONE if latex.absent(row.learning_rate) else latex.escape(f"{row.learning_rate:g}"),
             latex.amount(row.training_seconds), latex.amount(_divided(memory, 1e6)),
-            "" if latex.absent(row.reason) else latex.shortened(row.reason, 120),
         ]  # fmt: skip
+        texts += ["" if latex.absent(row.reason) else latex.shortened(row.reason, 120)] if failed else []
         place = "/".join([*(getattr(row, name) for name in NAMES), f"seed-{row.seed}"])
         rows.append(Row(place, [Item(text) for text in texts]))
     return Explorer("runs", columns, rows, len(names))
