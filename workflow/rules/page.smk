@@ -16,7 +16,7 @@ rule write_page:
         reported=REPORTED,
         study="results/{study}/study.json",
     output:
-        "results/{study}/report.html",
+        report("results/{study}/report.html", caption="../report/page.rst", category="Report"),
     params:
         results=results_folder,
     log:
