@@ -268,7 +268,7 @@ AWKWARD = {
     "two-datasets": default_study(datasets={"first": BLOCK, "second": BLOCK}, splits=["90-10"], methods=FEW),
     "one-seed": default_study(seeds=[5], splits=["size-300"], reference=None, training={"epochs": 1}, methods=FEW),
     "no-validation": course_study(validation=0.0, replicates=None, training={"steps": 50, "select": "last"}),
-    "nasty": default_study(title=NASTY, splits=["90-10"], methods=FEW),
+    "nasty": default_study(title=NASTY, splits=["90-10"], methods=FEW | {"bitfit": {}}),
     "lost": course_study(splits=["90-10"]),
 }
 
@@ -325,6 +325,18 @@ def test_what_latex_escapes_comes_back():
     every = " ".join(latex.SPECIAL) + " plain, words – and — dashes"
     assert Text().words(latex.escape(every)) == every
     assert Text().html(latex.escape('<a href="x">')) == '&lt;a href="x"&gt;'
+
+
+def test_citations_and_references_are_links():
+    text = Text({}, WORKS, {"tab:costs": "costs"})
+    holm = '<a href="#work-holm1979">Holm 1979</a>'
+    assert text.html(r"\citep{holm1979}; \citep[after][]{holm1979}") == f"({holm}); (after {holm})"
+    assert text.html(r"\citet{holm1979,hu2022lora}") == (
+        '<a href="#work-holm1979">Holm (1979)</a>, <a href="#work-hu2022lora">Hu et al. (2022)</a>'
+    )
+    assert text.html(r"Tables~\ref{tab:costs} and~\ref{tab:best-under}") == (
+        'Tables\N{NO-BREAK SPACE}<a href="#costs">costs</a> and\N{NO-BREAK SPACE}best under'
+    )
 
 
 @pytest.mark.parametrize("text", [r"\nosuch{a}", r"$x", r"\textbf x"])

@@ -106,7 +106,10 @@ def placed(found: Float, study: Study) -> Float:
             near = {kinds[name]: name for name in [*whole, *above[column], *here, *own, *of_cell]}
             yield cell._replace(places=(*(near[kind] for kind in order if kind in near), *own_seed))
 
-    groups = [Rows(name, [list(at(row, _named(name, kinds))) for row in rows]) for name, rows in found.groups]
+    groups = [
+        Rows(name, [list(at(row, _named(name.partition(": ")[0], kinds))) for row in rows])
+        for name, rows in found.groups
+    ]
     return found._replace(groups=groups)
 
 
@@ -119,7 +122,7 @@ def _columns(row: list[Cell]) -> Iterator[tuple[Cell, int]]:
 
 
 def _named(latex: str, known: Mapping[str, str]) -> list[str]:
-    words = latex.replace(r"\_", "_").split(", ")
+    words = latex.replace(r"\_", "_").removesuffix(" (m)").split(", ")  # (m): of mixed runs
     return words if all(word in known for word in words) else []
 
 

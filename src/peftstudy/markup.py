@@ -18,14 +18,19 @@ SYMBOLS = {
 }  # fmt: skip
 STYLES = {"textbf": "strong", "emph": "em", "texttt": "code"}
 LIGATURES = {"---": "—", "--": "–", "~": "\N{NO-BREAK SPACE}"}
-TOKEN = re.compile(r"\\[A-Za-z]+ ?|\\.|---?|[{}$~^]|[^\\{}$~^-]+|-", flags=re.DOTALL)
+TOKEN = re.compile(r"\\cite[tp](?:\[[^]]*\])*|\\[A-Za-z]+ ?|\\.|---?|[{}$~^]|[^\\{}$~^-]+|-", flags=re.DOTALL)
 
 
 class Text(NamedTuple):
-    """What LaTeX is turned into HTML with: the macros of numbers.tex, the works that are cited by their keys."""
+    """What LaTeX is turned into HTML with.
+
+    macros: those of numbers.tex. works: what is cited, by its keys. anchors: labels, as tab:scores, and the ids of what
+    they are on the page; what is not there is named without a link.
+    """
 
     macros: Mapping[str, str] = {}
     works: Mapping[str, Work] = {}
+    anchors: Mapping[str, str] = {}
 
     def html(self, latex: str) -> str:
         r"""Return inline LaTeX as HTML.
@@ -72,19 +77,25 @@ class Text(NamedTuple):
             return self.html(self.macros[name])
         if name == "textcolor":
             return f'<span class="{self._argument(tokens)}">{self._argument(tokens)}</span>'
-        if name in ("citet", "citep"):
-            return self._cited([key.strip() for key in self._argument(tokens).split(",")], name == "citep")
+        if name == "ref":
+            label = self._argument(tokens)
+            words = escape(label.partition(":")[2].replace("-", " "), quote=False)
+            return f'<a href="#{self.anchors[label]}">{words}</a>' if label in self.anchors else words
+        if name.startswith("cite"):
+            before = f"{name[6:].partition(']')[0]} " if "[" in name else ""  # \citep[before][after]{key}
+            keys = [key.strip() for key in self._argument(tokens).split(",")]
+            return self._cited(keys, name.startswith("citep"), before)
         if not name.isalpha():
             return escape(name, quote=False)
         raise ValueError(f"no HTML for \\{name}")
 
-    def _cited(self, keys: list[str], in_brackets: bool) -> str:
+    def _cited(self, keys: list[str], in_brackets: bool, before: str) -> str:
         links = [
             f'<a href="#work-{key}">{self.works[key].authors} '
             + (f"{self.works[key].year}</a>" if in_brackets else f"({self.works[key].year})</a>")
             for key in keys
         ]
-        return f"({'; '.join(links)})" if in_brackets else ", ".join(links)
+        return f"({before}{'; '.join(links)})" if in_brackets else before + ", ".join(links)
 
 
 def _until_dollar(tokens: Iterator[str]) -> list[str]:

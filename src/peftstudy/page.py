@@ -84,9 +84,9 @@ def render(results: Path, study: Study, text: Path, reported: Path) -> str:
         loader=jinja2.FileSystemLoader(text / "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    latex_text = Text(macros, works)
-    environment.filters |= {"tex": lambda value: Markup(latex_text.html(value)), "words": latex_text.words}
     tables = list(page_tables.report_tables(results / "tables", study, links))
+    latex_text = Text(macros, works, anchors(tables, study))
+    environment.filters |= {"tex": lambda value: Markup(latex_text.html(value)), "words": latex_text.words}
     page = environment.get_template("report.html").render(
         study=study,
         macros=macros,
@@ -106,6 +106,12 @@ def render(results: Path, study: Study, text: Path, reported: Path) -> str:
         script=Markup((text / "page" / "page.js").read_text(encoding="utf-8")),
     )
     return page.rstrip() + "\n"
+
+
+def anchors(tables: list[Linked], study: Study) -> dict[str, str]:
+    """Return the labels of the report's tables and figures, and the ids that these have on the page."""
+    shown = {f"tab:{table.found.label}": table.found.label for table in tables if table.found.groups}
+    return shown | {"tab:scores": "cells"} | {f"fig:{kind}": kind for kind in figures.kinds(study)}
 
 
 def short(choices: list[Choice]) -> str:

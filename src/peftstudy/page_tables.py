@@ -15,7 +15,7 @@ from peftstudy.links import Link, Links, ordered
 from peftstudy.study import Study
 
 NAMES = ("dataset", "split", "backbone", "method")
-NUMBER = re.compile(r"(\S+ )?(\$-\$|\\textbf\{|\+)?\d")
+NUMBER = re.compile(r"(\S+ ){0,2}(\$-\$|\\textbf\{|\+)?\d")
 """A cell with a number of its own, or a method's; an interval has the link of what it is around."""
 
 
