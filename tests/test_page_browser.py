@@ -220,6 +220,14 @@ def test_every_text_has_contrast(browser, report, dark):
     assert browser.run(CONTRASTS) == []
 
 
+def test_no_mark_is_black_on_black(browser, report):
+    browser.open(report, dark=True)
+    marks = "[...document.querySelectorAll('.drawing use, .drawing path')].map((mark) => getComputedStyle(mark))"
+    filled = browser.run(f"{marks}.filter((s) => s.fillOpacity !== '0').map((style) => style.fill)")
+    assert len(set(filled)) > 8 and "rgb(0, 0, 0)" not in filled
+    assert "rgb(0, 0, 0)" not in browser.run(f"{marks}.map((style) => style.stroke)")
+
+
 def test_what_a_script_throws_is_noticed(browser, report, tmp_path):
     broken = tmp_path / "broken.html"
     broken.write_text(report.read_text().replace('"use strict";', '"use strict"; missing();'))
