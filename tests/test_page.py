@@ -13,6 +13,7 @@ import pytest
 from synthetic import course_study, default_study, write_metrics, write_results
 
 from peftstudy import bibliography, floats, latex, links, markup, page, statistics, tables, why
+from peftstudy.errors import StudyError
 from peftstudy.links import Links
 from peftstudy.markup import Text
 
@@ -260,6 +261,14 @@ def test_the_page_is_the_same_bytes_twice_wherever_it_is_made(made, tmp_path):
     elsewhere = shutil.copytree(made["imdb"], tmp_path / "a folder")
     page.write(elsewhere, course_study(), elsewhere / "report.html", PAPER, REPORTED)
     assert (elsewhere / "report.html").read_bytes() == (made["imdb"] / "report.html").read_bytes()
+
+
+def test_a_missing_piece_is_named(made, tmp_path):
+    results = shutil.copytree(made["imdb"], tmp_path / "imdb")
+    (results / "tables" / "costs.tex").unlink()
+    with pytest.raises(StudyError, match=r"costs\.tex: no such file; the stage before this one makes it\."):
+        page.write(results, course_study(), tmp_path / "report.html", PAPER, REPORTED)
+    assert not (tmp_path / "report.html").exists()
 
 
 FEW = {"full": {}, "lora": {}, "head": {}}

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +11,13 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from peftstudy import answer, bargains, bibliography, drawings, figures, files, latex, markup, page_tables, paper
-from peftstudy.answer import SEPARABLE, Choice
+from peftstudy import answer, bibliography, drawings, figures, files, latex, markup, page_answer, page_tables, paper
 from peftstudy.links import Link, Links, ordered
 from peftstudy.markup import Text
 from peftstudy.page_tables import NAMES, Linked
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
-from peftstudy.views import measure, of
+from peftstudy.views import measure
 
 SECTIONS = {
     "Results": ("overall", "differences", "power", "predictions", "failures", "losses"),
@@ -36,21 +34,6 @@ CURVES = {
     "validation_score": "{} on validation", "test_score": "{} on test", "training_loss": "training loss",
     "validation_loss": "validation loss",
 }  # fmt: skip
-
-
-class Card(NamedTuple):
-    """The answer for one dataset and backbone, in LaTeX: which method, what it costs, how sure that is."""
-
-    where: str
-    take: str
-    score: str
-    unit: str
-    baseline: str
-    cost: str
-    sure: str
-    saving: str
-    link: Link
-    saving_link: Link | None
 
 
 class Figure(NamedTuple):
@@ -76,10 +59,10 @@ def render(results: Path, study: Study, text: Path, reported: Path) -> str:
     """Return the page as HTML."""
     data = paper.load(results, study, reported)
     links = Links(data.runs, study, reported)
-    macros = markup.macros((results / "paper" / "numbers.tex").read_text(encoding="utf-8"))
-    works = bibliography.read((text / "references.bib").read_text(encoding="utf-8"))
-    sections = re.findall(r"\\input\{(sections/\w+)\}", (text / "report.tex").read_text(encoding="utf-8"))
-    prose = "\n".join((text / f"{name}.tex").read_text(encoding="utf-8") for name in sections)
+    macros = markup.macros(files.read_text(results / "paper" / "numbers.tex"))
+    works = bibliography.read(files.read_text(text / "references.bib"))
+    sections = re.findall(r"\\input\{(sections/\w+)\}", files.read_text(text / "report.tex"))
+    prose = "\n".join(files.read_text(text / f"{name}.tex") for name in sections)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(text / "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -87,11 +70,12 @@ def render(results: Path, study: Study, text: Path, reported: Path) -> str:
     tables = list(page_tables.report_tables(results / "tables", study, links))
     latex_text = Text(macros, works, anchors(tables, study))
     environment.filters |= {"tex": lambda value: Markup(latex_text.html(value)), "words": latex_text.words}
+    choices = answer.choices(data, study)
     page = environment.get_template("report.html").render(
         study=study,
         macros=macros,
-        short=short(answer.choices(data, study)),
-        cards=cards(data, study, links),
+        short=page_answer.short(choices),
+        cards=[page_answer.card(choice, data, links) for choice in choices],
         figures=list(drawn(data, study, links, markup.captions(prose))),
         cells=page_tables.cells(data, study, links),
         runs=page_tables.runs(study, links),
@@ -102,8 +86,8 @@ def render(results: Path, study: Study, text: Path, reported: Path) -> str:
         machines=list(machines(data, results)),
         inputs=inputs(data),
         works=works,
-        style=Markup((text / "page" / "page.css").read_text(encoding="utf-8")),
-        script=Markup((text / "page" / "page.js").read_text(encoding="utf-8")),
+        style=Markup(files.read_text(text / "page" / "page.css")),
+        script=Markup(files.read_text(text / "page" / "page.js")),
     )
     return page.rstrip() + "\n"
 
@@ -112,84 +96,6 @@ def anchors(tables: list[Linked], study: Study) -> dict[str, str]:
     """Return the labels of the report's tables and figures, and the ids that these have on the page."""
     shown = {f"tab:{table.found.label}": table.found.label for table in tables if table.found.groups}
     return shown | {"tab:scores": "cells"} | {f"fig:{kind}": kind for kind in figures.kinds(study)}
-
-
-def short(choices: list[Choice]) -> str:
-    """Return in a sentence which methods score best, and where, if the study has several places to compare."""
-    wins = Counter(choice.best.method for choice in choices)
-    if not choices:
-        return "No run has finished, so there is no answer."
-    method, number = wins.most_common(1)[0]
-    name = rf"\textbf{{{latex.escape(method)}}}"
-    if len(choices) == 1:
-        return f"{name} scores best."
-    if len(wins) == 1:
-        return f"{name} scores best in {'both' if number == 2 else f'all {number}'} settings."
-    others = latex.listed([f"{latex.escape(other)} in {count}" for other, count in wins.most_common()[1:]])
-    return f"{name} scores best in {number} of {len(choices)} settings, {others}."
-
-
-def cards(data: SimpleNamespace, study: Study, links: Links) -> list[Card]:
-    """Return the answer for each dataset and backbone on the first split."""
-    return [card(choice, data, study, links) for choice in answer.choices(data, study)]
-
-
-def card(choice: Choice, data: SimpleNamespace, study: Study, links: Links) -> Card:
-    best, lean = choice.best, choice.lean
-    name = rf"\textbf{{{latex.escape(best.method)}}}"
-    other = rf"\textbf{{{latex.escape(lean.method)}}}" if lean is not None else ""
-    place = (choice.dataset, choice.split, choice.backbone)
-    return Card(
-        where=f"{latex.escape(choice.backbone)} on {latex.escape(choice.dataset)}, {latex.escape(choice.split)}",
-        take=f"Take {name}" + (f", or {other} where costs count" if choice.is_near else ""),
-        score=answer.estimate(best),
-        unit=f"{answer.metric(data, choice.dataset)}{answer.seeds(best)}",
-        baseline=baseline(choice, data),
-        cost=(
-            f"{latex.count(best.trained)} trained parameters ({latex.share(best.trained / best.backbone_parameters)} "
-            f"of the backbone's), {latex.amount(best.training_seconds)} s of training, "
-            f"{latex.amount(bargains.costed(best.to_frame().T.infer_objects()).memory.iloc[0] / 1e6)} MB of memory, "
-            f"{latex.amount(best.stored_bytes / 1e6)} MB to store"
-        ),
-        sure=" ".join(sure(choice, data)),
-        saving=saving(choice, other),
-        link=links.to("", *place, best.method),
-        saving_link=links.to("", *place, lean.method) if lean is not None else None,
-    )
-
-
-def baseline(choice: Choice, data: SimpleNamespace) -> str:
-    """Return what a baseline without a backbone scores, and whether that is more, in a sentence."""
-    found = of(data.baselines, dataset=choice.dataset, split=choice.split).test_score
-    more = ", which is \\textbf{more}" if found.max() > choice.best.test_score else ""
-    return answer.baseline(choice, data).removeprefix("; ").capitalize() + more
-
-
-def saving(choice: Choice, name: str) -> str:
-    """Return what the method that trains less gives up and saves, in a sentence."""
-    best, lean, gap = choice.best, choice.lean, choice.difference
-    if choice.is_leanest:
-        return "It also trains the fewest parameters of all."
-    if lean is None:
-        return "No method that trains fewer parameters finished every run without collapse."
-    costs = {"trained": "trained parameters", "training_seconds": "training time", "stored_bytes": "storage"}
-    parts = [f"{answer.ratio(lean, best, column)} of the {what}" for column, what in costs.items()]
-    difference = latex.estimate(gap.difference, gap.low, gap.high)
-    return f"{name}, {answer.estimate(lean)}, takes {latex.listed(parts)}; difference {difference}"
-
-
-def sure(choice: Choice, data: SimpleNamespace) -> Iterator[str]:
-    """Yield sentences on which methods the best one is told apart from, and on the one that trains less."""
-    place = {"dataset": choice.dataset, "split": choice.split, "backbone": choice.backbone}
-    found = of(data.differences, kind="best", **place)
-    apart = set(found[found.p_holm < SEPARABLE].method)
-    alike = [rf"\textbf{{{latex.escape(name)}}}" for name in choice.others.method if name not in apart]
-    if alike:
-        yield f"Not told apart from {latex.listed(alike)}" + (", but from all others." if apart else ".")
-    elif len(choice.others):
-        yield "Told apart from every other method."
-    if choice.difference is not None:
-        yield f"Beside {latex.escape(choice.lean.method)}: {answer.sureness(choice).removeprefix('How sure: ')}"
 
 
 def drawn(data: SimpleNamespace, study: Study, links: Links, captions: dict[str, str]) -> Iterator[Figure]:

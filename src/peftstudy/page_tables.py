@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from peftstudy import bargains, floats, latex, statistics, tables, why
+from peftstudy import bargains, files, floats, latex, statistics, tables, why
 from peftstudy.answer import SEPARABLE
 from peftstudy.floats import Cell, Float
 from peftstudy.links import Link, Links, ordered
@@ -153,7 +153,7 @@ class Linked(NamedTuple):
 def report_tables(folder: Path, study: Study, links: Links) -> Iterator[Linked]:
     """Yield the study's tables as the report has them, each float of a kind by itself."""
     for kind in tables.kinds(study):
-        for found in floats.read((folder / f"{kind}.tex").read_text(encoding="utf-8")):
+        for found in floats.read(files.read_text(folder / f"{kind}.tex")):
             placed = floats.placed(found, study)
             yield Linked(kind, placed, dict(_cell_links(kind, placed, links)))
 
