@@ -19,17 +19,18 @@ STUDY ?=
 UV := uv==0.13.8
 TORCH := $(shell sed -nE 's/^ *"(torch==[^"]+)",?$$/\1/p' pyproject.toml)
 SLURM := slurmctld slurmd slurm-client munge
+CHROMIUM := chromium
 LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
 
 # A command in the environment: its programs come first, and it is no other environment's.
 INSIDE := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"; unset PYTHONPATH PYTHONHOME;
 
-.PHONY: help report rebuild test test-slurm lint clean lock latex slurm
+.PHONY: help report rebuild test test-page test-slurm lint clean lock latex slurm chromium
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
 
-report: .venv/ready latex  ## make the study's report: results/<study>/paper/report.pdf
+report: .venv/ready latex  ## make the study's report: results/<study>/paper/report.pdf and report.html
 	@$(INSIDE)
 	mkdir -p .snakemake
 	exec 9> .snakemake/report.lock
@@ -40,19 +41,23 @@ report: .venv/ready latex  ## make the study's report: results/<study>/paper/rep
 	study --rerun-incomplete --quiet rules
 	study=$$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["study"])' "$(or $(CONFIG),config.yaml)")
 	echo
-	echo "The report: results/$$study/paper/report.pdf"
+	echo "The report: results/$$study/paper/report.pdf, and results/$$study/report.html to look around in"
 	cat "results/$$study/paper/headline.txt"
 
 rebuild: .venv/ready latex  ## make the report of STUDY=name again, from results/archive/ alone
 	@$(INSIDE)
 	snakemake --cores all --config "rebuild=$(STUDY)" --rerun-incomplete --quiet rules
 	echo
-	echo "The report: results/rebuilt/$(STUDY)/paper/report.pdf"
+	echo "The report: results/rebuilt/$(STUDY)/paper/report.pdf, and results/rebuilt/$(STUDY)/report.html to look around in"
 	cat "results/rebuilt/$(STUDY)/paper/headline.txt"
 
 test: .venv/ready latex  ## run all checks and tests, without a network
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slurm"
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slurm and not browser"
+
+test-page: .venv/ready chromium  ## run the tests of the report's page in a real browser
+	@$(INSIDE)
+	OMP_NUM_THREADS=1 pytest -m browser tests/test_page_browser.py
 
 test-slurm: .venv/ready slurm  ## run the tests on a real Slurm, started for them on this machine
 	@$(INSIDE)
@@ -134,6 +139,17 @@ latex:
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(LATEX) > /dev/null || true
 	fi
 	complete || echo "LaTeX is missing, and the report needs it: install the packages $(LATEX) (on Debian or Ubuntu: sudo apt-get install $(LATEX))." >&2
+
+# Where it is missing and cannot be installed, a sentence says so and the tests are skipped.
+chromium:
+	@complete() { for program in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$program > /dev/null && return; done; return 1; }
+	complete && exit
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+		echo "Installing Chromium ($(CHROMIUM)): half a minute."
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(CHROMIUM) > /dev/null || true
+	fi
+	complete || echo "Chromium is missing, and its tests are skipped: install the package $(CHROMIUM) (on Debian or Ubuntu: sudo apt-get install $(CHROMIUM))." >&2
 
 # Root is wanted for the packages alone: the tests start daemons of their own, as whoever runs them. Where the
 # packages are missing and cannot be installed, a sentence says so and the tests are skipped.

@@ -29,6 +29,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/page.smk"
 
 
 # What takes seconds, or a network, runs where Snakemake itself runs.
@@ -44,6 +45,7 @@ localrules:
     tabulate,
     typeset,
     write_numbers,
+    write_page,
 
 
 rule all:
@@ -51,3 +53,4 @@ rule all:
     input:
         RAW,  # by name, so that a run whose record is deleted is run again
         f"{FOLDER}/paper/report.pdf",
+        f"{FOLDER}/report.html",

@@ -244,3 +244,27 @@ def write_statistics(folder: Path, study: Study) -> Path:
     runs = write_predictions(folder / "runs", folder / "metrics")
     statistics.write(folder / "metrics", folder / "statistics", study, runs)
     return folder / "statistics"
+
+
+def write_results(folder: Path, study: Study, published: Path, runs: pd.DataFrame | None = None) -> Path:
+    """Write what the report's page is made from: metrics, statistics, tables, numbers, configuration, records.
+
+    runs: instead of the invented ones, as metrics/runs.csv has them.
+    """
+    from peftstudy import files, paper, tables
+
+    metrics = write_metrics(folder / "metrics", study)
+    if runs is not None:
+        runs.to_csv(metrics / "runs.csv", index=False)
+    write_statistics(folder, study)
+    tables.write(metrics, folder / "statistics", folder / "tables", study, METHODS, published)
+    paper.write(folder, study, published)
+    files.write_json(
+        folder / "study.json", {"study": study.name, "folder": "/home/somebody/data", "seeds": study.seeds}
+    )
+    made = {"python": "3.11.2", "packages": {"torch": "2.13.0+cpu"}, "machine": {"processor": "A processor"}}
+    for row in pd.read_csv(metrics / "runs.csv").itertuples():
+        place = folder / "runs" / row.dataset / row.split / row.backbone / row.method / f"seed-{row.seed}"
+        if place.is_dir():
+            files.write_sealed(place / "record.json", {"provenance": made})
+    return folder

@@ -56,7 +56,8 @@ def test_shell_commands_parse(name):
     text = (ROOT / name).read_text()
     if name == "Makefile":
         text = "\n".join(
-            run("make", "-n", "-B", goal).stdout for goal in ("report", "test", "test-slurm", "lint", "clean")
+            run("make", "-n", "-B", goal).stdout
+            for goal in ("report", "test", "test-page", "test-slurm", "lint", "clean")
         )
         assert "snakemake --cores all" in text
     done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)

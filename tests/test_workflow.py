@@ -119,7 +119,7 @@ def test_the_report_is_rebuilt_from_the_archive_alone_to_the_same_bytes(archived
     first, again = archived.folder / "results/tiny", tmp_path / "results/rebuilt/tiny"
     made = [path.relative_to(first) for kind in ("metrics", "statistics", "tables", "figures")
             for path in (first / kind).rglob("*") if path.is_file() and not path.name.startswith(".")]  # fmt: skip
-    for name in [*made, Path("paper/numbers.tex"), Path("paper/report.pdf")]:
+    for name in [*made, Path("paper/numbers.tex"), Path("paper/report.pdf"), Path("report.html")]:
         assert (again / name).read_bytes() == (first / name).read_bytes(), name
 
 

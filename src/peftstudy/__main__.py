@@ -123,6 +123,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         "write the numbers that the report's text names, and its headline",
         STUDY | {"--output": PATH, "--headline": PATH},
     ),
+    "page": (commands.page, "write the report as a page", STUDY | {"--output": PATH}),
     "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
     "unpack": (
         commands.unpack,

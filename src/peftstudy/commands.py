@@ -214,6 +214,13 @@ def number(study: Path, results: Path, output: Path, headline: Path) -> str:
     return str(output)
 
 
+def page(study: Path, results: Path, output: Path) -> str:
+    from peftstudy import page
+
+    page.write(results, load_study(study), output)
+    return f"{output}, {output.stat().st_size / 1e6:.1f} MB"
+
+
 def typeset(study: Path, results: Path, output: Path) -> str:
     from peftstudy import paper
 

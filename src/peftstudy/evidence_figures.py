@@ -78,7 +78,7 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
             if len(scores):
                 curve = expected_best(scores)
                 here.plot(np.arange(1, len(curve) + 1), curve, color=look[method].colour, ls=look[method].dashes,
-                          marker=look[method].shape, ms=3)  # fmt: skip
+                          marker=look[method].shape, ms=3, url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip
                 ends.setdefault(here, []).append((len(curve), curve[-1], method, look[method].ink))
         here.set_title(f"{backbone}, {split}", loc="left")
         here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

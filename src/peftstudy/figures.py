@@ -1,6 +1,6 @@
 """Tables in, figures out: each shows one thing, and its name says what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,7 +60,7 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
             for method, seeds, row in cells(data, study, dataset, split, backbone):
                 y = order.index(method)
                 seeds_and_mean(here, seeds, [y] * len(seeds), (row.test_score, y), look[method],
-                               (row.low, row.high), across=True)  # fmt: skip
+                               place(row), seeds.index, (row.low, row.high), across=True)  # fmt: skip
             here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left", pad=10 if i == 0 else 4)
             here.grid(axis="y", visible=False)
     fit(axes, "x", shown(data, dataset, splits, columns))
@@ -88,7 +88,8 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
             curves = of(epochs, backbone=backbone).groupby(["method", "epoch"])[column].mean().dropna()
             for method in [m for m in study.methods if m in curves.index.get_level_values(0)]:
                 curve = curves[method]
-                here.plot(curve.index, curve, ls=look[method].dashes, color=look[method].colour)
+                here.plot(curve.index, curve, ls=look[method].dashes, color=look[method].colour,
+                          url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip
                 end = (curve.index[-1], curve.iloc[-1], method, look[method].ink)
                 ends.setdefault((i, j), []).append(end)
             here.set_title(named(study, dataset, f"{backbone}, {split}: {name}"), loc="left")
@@ -113,7 +114,8 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
             for method, seeds, row in cells(data, study, dataset, split, backbone):
                 runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method, status="finished")
                 costs = column(runs)
-                seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method], (row.low, row.high))
+                seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method],
+                               place(row), seeds.index, (row.low, row.high))  # fmt: skip
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
             front_line(here, [place[:2] for place in points.get(here, [])])
             here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
@@ -150,7 +152,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             if not len(curve):
                 continue
             here.plot(curve.train_examples, curve.test_score, ls=look[method].dashes, color=look[method].colour,
-                      marker=look[method].shape, ms=3.2)  # fmt: skip
+                      marker=look[method].shape, ms=3.2, url=" ".join(map(place, curve.itertuples())))  # fmt: skip
             here.vlines(curve.train_examples, curve.low, curve.high, color=look[method].colour, lw=0.5, alpha=0.7)
             end = (curve.train_examples.iloc[-1], curve.test_score.iloc[-1], method, look[method].ink)
             ends.setdefault(here, []).append(end)
@@ -197,7 +199,7 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
             seeds = (a - b).dropna()
             y = order.index(row.method)
             seeds_and_mean(here, seeds, [y] * len(seeds), (row.difference, y), look[row.method],
-                           (row.low, row.high), across=True)  # fmt: skip
+                           place(row), seeds.index, (row.low, row.high), across=True)  # fmt: skip
         here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
         here.grid(axis="y", visible=False)
     name_rows(axes, order)
@@ -271,13 +273,24 @@ def write(metrics: Path, tables: Path, output: Path, study: Study) -> None:
     if not (data.runs.status == "finished").any():
         raise StudyError(f"{metrics / 'runs.csv'}: no run has finished, so there is nothing to draw; see its reasons.")
     for kind in kinds(study):
-        for dataset, file in zip(study.datasets, files(study, kind), strict=False):
-            with style():
-                try:
-                    figure = DRAWN[kind](data, study, dataset)
-                except NothingToDraw as reason:
-                    figure = note(f"{kind}: {reason}.")
+        for file, figure in drawn(kind, data, study):
             save(figure, output / file)
+
+
+def drawn(kind: str, data: SimpleNamespace, study: Study, **changes) -> Iterator[tuple[str, Figure]]:
+    """Yield the files of one kind of figure with what is drawn there; `changes` are those of `style`."""
+    for dataset, file in zip(study.datasets, files(study, kind), strict=False):
+        with style(**changes):
+            try:
+                figure = DRAWN[kind](data, study, dataset)
+            except NothingToDraw as reason:
+                figure = note(f"{kind}: {reason}.")
+        yield file, figure
+
+
+def place(row) -> str:
+    """Return what a row of the statistics is about, as runs are named."""
+    return f"{row.dataset}/{row.split}/{row.backbone}/{row.method}"
 
 
 def note(text: str) -> Figure:

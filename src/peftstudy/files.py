@@ -52,6 +52,14 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_text(path: Path | str) -> str:
+    """Return the text in `path`, in UTF-8; a missing file is a StudyError that names it."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such file; the stage before this one makes it.") from None
+
+
 def write_json(path: Path | str, value: Any, sort_keys: bool = True) -> None:
     """Write `value` to `path` as indented JSON; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")

@@ -51,8 +51,9 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    with mpl.rc_context(), mpl.rc_context(STYLE):
+def style(**changes) -> Iterator[None]:
+    """Draw in the report's style; `changes` are settings of matplotlib that are to be otherwise."""
+    with mpl.rc_context(), mpl.rc_context(STYLE | changes):
         yield
 
 
@@ -71,14 +72,19 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def seeds_and_mean(
-    axes: Axes, xs, ys, mean: tuple[float, float], look: Look, bounds=None, across: bool = False
-) -> None:
-    """Draw each seed as an open dot and the mean filled, with its interval along y (along x if `across`)."""
-    axes.plot(xs, ys, "o", mfc="none", mec=look.colour, mew=0.5, ms=3.2, ls="none", zorder=4, gid="seeds")
+    axes: Axes, xs, ys, mean: tuple[float, float], look: Look, place: str, seeds: Sequence[int], bounds=None,
+    across: bool = False,
+) -> None:  # fmt: skip
+    """Draw each seed as an open dot and the mean filled, with its interval along y (along x if `across`).
+
+    place: dataset/split/backbone/method. seeds: one for each dot. By these a drawing for the screen links its marks.
+    """
+    runs = " ".join(f"{place}/seed-{seed}" for seed in seeds)
+    axes.plot(xs, ys, "o", mfc="none", mec=look.colour, mew=0.5, ms=3.2, ls="none", zorder=4, gid="seeds", url=runs)
     if bounds is not None and not np.isnan(bounds).any():
         ends = ([bounds[0], bounds[1]], [mean[1]] * 2) if across else ([mean[0]] * 2, [bounds[0], bounds[1]])
         axes.plot(*ends, "-", color=look.colour, lw=1, solid_capstyle="butt", zorder=3)
-    axes.plot(*mean, look.shape, color=look.colour, ms=4.5, mec="white", mew=0.4, zorder=5, gid="mean")
+    axes.plot(*mean, look.shape, color=look.colour, ms=4.5, mec="white", mew=0.4, zorder=5, gid="mean", url=place)
 
 
 def fit(axes: np.ndarray, axis: str, values: Sequence[float]) -> None:

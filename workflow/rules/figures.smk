@@ -11,7 +11,12 @@ rule draw:
         expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
         study="results/{study}/study.json",
     output:
-        directory("results/{study}/figures"),
+        report(
+            directory("results/{study}/figures"),
+            patterns=["{figure}.pdf"],
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
     params:
         results=results_folder,
     log:

@@ -32,7 +32,7 @@ rule typeset:
         text=PAPER,
         study="results/{study}/study.json",
     output:
-        "results/{study}/paper/report.pdf",
+        report("results/{study}/paper/report.pdf", caption="../report/paper.rst", category="Report"),
     params:
         results=results_folder,
     log:

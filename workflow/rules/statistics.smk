@@ -12,7 +12,11 @@ rule compare:
         reported=REPORTED,
         study="results/{study}/study.json",
     output:
-        expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
+        report(
+            expand("results/{{study}}/statistics/{table}.csv", table=STATISTICS),
+            caption="../report/statistics.rst",
+            category="Tables",
+        ),
     params:
         results=results_folder,
     log:
