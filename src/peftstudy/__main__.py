@@ -37,7 +37,15 @@ OVERVIEW: Arguments = {
 
 COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "check": (commands.check, "check a configuration and count its runs", {"config": {"type": Path}}),
-    "plan": (commands.status, "say what a study will take, before it starts", OVERVIEW),
+    "plan": (
+        commands.plan,
+        "say what a study will take, before it starts, or how many seeds would tell two methods apart",
+        OVERVIEW
+        | {
+            "--separate": {"nargs": 2, "metavar": "METHOD", "help": "two methods of the study that has some runs"},
+            "--results": {"type": Path, "help": "where these runs are, if not in results/ under the study's name"},
+        },
+    ),
     "status": (commands.status, "say what is done, under way, failed and left", OVERVIEW),
     "methods": (
         commands.methods,

@@ -22,13 +22,27 @@ def check(config: Path) -> str | None:
 
 
 def status(config: Path, folder: str | None) -> None:
-    from peftstudy import checking
     from peftstudy import status as stage
 
-    asked = checking.load(config)
-    study = checking.check(asked | ({"folder": folder} if folder else {}), str(config))
+    study = _checked(config, folder)
     results = Path("results") / study.name
     print(stage.report(stage.look(study, results), results))
+
+
+def plan(config: Path, folder: str | None, separate: list[str] | None, results: Path | None) -> None:
+    if separate is None:
+        return status(config, folder)
+    from peftstudy import separating
+
+    study = _checked(config, folder)
+    pairs = separating.pairs(study, results or Path("results") / study.name, *separate)
+    print(separating.report(pairs, study, *separate))
+
+
+def _checked(config: Path, folder: str | None) -> Study:
+    from peftstudy import checking
+
+    return checking.check(checking.load(config) | ({"folder": folder} if folder else {}), str(config))
 
 
 def methods(backbone: Path | None) -> None:
