@@ -132,6 +132,11 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         STUDY | {"--output": PATH, "--headline": PATH},
     ),
     "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
+    "merge": (
+        commands.merge,
+        "make one archive of those that several machines made of one study, with seeds of their own",
+        {"archives": {"type": Path, "nargs": "+", "metavar": "archive"}, "--output": PATH},
+    ),
     "unpack": (
         commands.unpack,
         "check an archive, and lay out its raw results as the runs left them",

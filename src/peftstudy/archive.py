@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,20 @@ WHOLE_NUMBERS = ("epoch", "step")
 """Columns of a history that older archives hold as floats."""
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What an archive holds: each run's JSON files as text, its history and its answers, by the run's name.
+
+    config: the resolved configuration. about: the JSON files of what the runs were made from.
+    """
+
+    config: dict[str, Any]
+    about: dict[str, Any]
+    records: dict[str, dict[str, str]]
+    histories: dict[str, pa.Table]
+    answers: dict[str, pa.Table]
+
+
 def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     """Write the raw results of every run that the study asks for; return the manifest.
 
@@ -36,7 +51,6 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     runs = {spec.path: results / "runs" / spec.path for spec in study.runs()}
     missing = [name for name, folder in runs.items() if not all((folder / file).exists() for file in JSON_FILES)]
@@ -49,15 +63,23 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
         "histories": pa.Table.from_pylist([row for name, folder in runs.items() for row in _history(name, folder)]),
         **predictions(study.runs(), results),
     }
+    return store(files.read_json(results / "study.json"), _about(study, results), tables, output)
+
+
+def store(
+    config: Mapping[str, Any], about: Mapping[str, Any], tables: Mapping[str, pa.Table], output: Path
+) -> dict[str, Any]:
+    """Write an archive's files and its manifest into `output`, all or none; return the manifest."""
+    from pyarrow import parquet
+
     with files.whole_folder(output) as folder:
         for name, table in tables.items():
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
-        files.write_json(folder / "about.json", _about(study, results))
-        config = files.read_json(results / "study.json")
-        files.write_json(folder / "study.json", config | ({"folder": None} if "folder" in config else {}))
+        files.write_json(folder / "about.json", about)
+        files.write_json(folder / "study.json", {**config} | ({"folder": None} if "folder" in config else {}))
         manifest = {
-            "study": study.name,
-            "runs": len(runs),
+            "study": config["study"],
+            "runs": len(tables["records"]),
             "files": [files.file_entry(path) for path in sorted(folder.iterdir())],
         }
         files.write_json(folder / "manifest.json", manifest)
@@ -98,23 +120,31 @@ def configuration(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read(folder: Path) -> Contents:
+    """Return what an archive holds that `check` has passed."""
+    from pyarrow import parquet
+
+    rows = parquet.read_table(folder / "records.parquet").to_pylist()
+    answers: dict[str, pa.Table] = {}
+    for path in sorted(folder.glob("predictions*.parquet")):
+        answers |= _by_run(parquet.read_table(path))
+    return Contents(
+        files.read_json(folder / "study.json"), files.read_json(folder / "about.json"),
+        {row["run"]: row for row in rows}, _by_run(parquet.read_table(folder / "histories.parquet")), answers,
+    )  # fmt: skip
+
+
 def unpack(folder: Path, study: Study, output: Path) -> int:
     """Write an archive's raw results as the runs left them, each of UNPACKED whole; return the number of runs.
 
     folder: an archive that `check` has passed. Raises StudyError when it holds other runs than its study
     asks for, or lacks what the later stages read.
     """
-    from pyarrow import parquet
-
-    records = {row["run"]: row for row in parquet.read_table(folder / "records.parquet").to_pylist()}
-    about = files.read_json(folder / "about.json")
+    found = read(folder)
+    about, records = found.about, found.records
     _refuse_others(folder / "records.parquet", "run", records, [spec.path for spec in study.runs()])
     needed = dict.fromkeys(_about_names(study))
     _refuse_others(folder / "about.json", "file", about, [n for n in needed if n in about or not _is_optional(n)])
-    histories = _by_run(parquet.read_table(folder / "histories.parquet"))
-    answers: dict[str, pa.Table] = {}
-    for path in sorted(folder.glob("predictions*.parquet")):
-        answers |= _by_run(parquet.read_table(path))
     for top in UNPACKED:
         with files.whole_folder(output / top) as place:
             for name, value in about.items():
@@ -122,7 +152,7 @@ def unpack(folder: Path, study: Study, output: Path) -> int:
                     files.write_json(place / name.removeprefix(f"{top}/"), value)
             if top == "runs":
                 for name, row in records.items():
-                    _unpack_run(place / name, row, histories.get(name), answers.get(name))
+                    _unpack_run(place / name, row, found.histories.get(name), found.answers.get(name))
     files.write_json(output / "study.json", configuration(folder))
     return len(records)
 
@@ -180,12 +210,17 @@ def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
 
 def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
     """Return the tables of predictions by the names of their files: what an answer is depends on the task."""
-    import pyarrow as pa
     from pyarrow import parquet
 
+    return by_task((spec, parquet.read_table(results / "runs" / spec.path / "predictions.parquet")) for spec in runs)
+
+
+def by_task(answers: Iterable[tuple[RunSpec, pa.Table]]) -> dict[str, pa.Table]:
+    """Return the runs' answers as the tables of an archive, the runs' names in front."""
+    import pyarrow as pa
+
     by_task: dict[str, list[pa.Table]] = {}
-    for spec in runs:
-        table = parquet.read_table(results / "runs" / spec.path / "predictions.parquet")
+    for spec, table in answers:
         names = pa.array([spec.path] * len(table)).dictionary_encode()
         table = table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
         by_task.setdefault(spec.task, []).append(table)

@@ -243,6 +243,13 @@ def archive(study: Path, results: Path, output: Path) -> str:
     return f"{output}, {manifest['runs']} runs, {size / 1e6:.1f} MB"
 
 
+def merge(archives: list[Path], output: Path) -> str:
+    from peftstudy import merging
+
+    manifest = merging.merge(archives, output)
+    return f"{output}, {manifest['runs']} runs of {len(archives)} archives"
+
+
 def unpack(archive: Path, output: Path) -> str:
     from peftstudy import archive as stage
 

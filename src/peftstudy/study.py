@@ -56,6 +56,7 @@ class Study:
     replicates: str | None = None
     reference: str | None = None
     claims: tuple[Claim, ...] = ()
+    strict: bool = False
     data_seed: int = 0
     validation: float = 0.1
     training: Training = field(default_factory=Training)
