@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import bargains, epoch_tables, evidence_tables, replication, result_tables, statistics
+from peftstudy import bargains, efficiency, epoch_tables, evidence_tables, replication, result_tables, statistics
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -24,7 +24,7 @@ from peftstudy.latex import (
 )
 from peftstudy.specs import MethodSpec
 from peftstudy.study import Study
-from peftstudy.views import selection_rule
+from peftstudy.views import selection_rule, sized
 
 Citations = Mapping[str, tuple[str, str]]
 """Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""
@@ -160,6 +160,7 @@ MADE = {
     "scores": result_tables.scores,
     "differences": result_tables.differences,
     "overall": evidence_tables.overall,
+    "efficiency": efficiency.table,
     "power": evidence_tables.power,
     "predictions": evidence_tables.predictions,
     "claims": evidence_tables.claims,
@@ -182,6 +183,8 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("searches")
     if not any(statistics.random_twins(study).values()):
         absent_ones.add("pretraining")
+    if not study.reference or len(sized(study)) < 2:
+        absent_ones.add("efficiency")
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
     if not study.replicates:
