@@ -61,6 +61,7 @@ class Dataset:
     choices: tuple[str, ...] = ()
     blank: str | None = None
     group: str | None = None
+    data_seed: int | None = None
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""

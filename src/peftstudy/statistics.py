@@ -14,7 +14,7 @@ from peftstudy.intervals import interval, rate
 from peftstudy.paired_tests import holm, paired_difference
 from peftstudy.study import Study
 
-STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "efficiency", "claims")
+STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims")
 REPORTED = Path("paper/reported")
 """Where the figures and claims of publications lie that are replicated, a folder each."""
 CELL = ["dataset", "split", "backbone", "method"]
@@ -193,7 +193,7 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported: Path = REPORTED) -> None:
     """Write the tables of STATISTICS into `output`, from the runs in `metrics` and the predictions they left."""
-    from peftstudy import efficiency, overall, predictions, verdicts
+    from peftstudy import efficiency, overall, predictions, spread, verdicts
 
     runs = read(metrics / "runs.csv")
     protocols = sorted(runs[runs.status == "finished"].protocol.dropna().astype(int).unique().tolist())
@@ -210,6 +210,7 @@ def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported
         "overall": overall.overall(runs, study),
         "ranks": overall.ranked(runs, study),
         "efficiency": efficiency.efficiency(runs, study),
+        "spread": spread.spread(runs, study),
         "claims": verdicts.check(study, runs, read(metrics / "epochs.csv"), reported),
     }
     for name, table in tables.items():

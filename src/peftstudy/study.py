@@ -76,6 +76,11 @@ class Study:
                     chosen = [m for m in self.methods.values() if not backbone.methods or m.name in backbone.methods]
                     yield dataset, split, backbone, chosen
 
+    def data_seed_of(self, dataset: str) -> int:
+        """Return the seed of a dataset's draw and splits: its own, or the study's."""
+        own = self.datasets[dataset].data_seed
+        return self.data_seed if own is None else own
+
     def max_length(self, dataset: str, backbone: str) -> int:
         """Return how many tokens of an example a backbone is given at most."""
         return self.backbones[backbone].max_length or self.datasets[dataset].max_length

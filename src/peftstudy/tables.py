@@ -6,7 +6,16 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import bargains, efficiency, epoch_tables, evidence_tables, replication, result_tables, statistics
+from peftstudy import (
+    bargains,
+    efficiency,
+    epoch_tables,
+    evidence_tables,
+    replication,
+    result_tables,
+    spread,
+    statistics,
+)
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -162,6 +171,7 @@ MADE = {
     "overall": evidence_tables.overall,
     "efficiency": efficiency.table,
     "power": evidence_tables.power,
+    "spread": spread.table,
     "predictions": evidence_tables.predictions,
     "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
@@ -185,6 +195,8 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("pretraining")
     if not study.reference or len(sized(study)) < 2:
         absent_ones.add("efficiency")
+    if len(study.seeds) < 2:
+        absent_ones.add("spread")
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
     if not study.replicates:

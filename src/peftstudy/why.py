@@ -62,7 +62,7 @@ def none(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 TABLES: dict[str, Chosen] = {
     "data": none, "tokens": none, "backbones": none, "settings": none, "methods": every, "searches": searched,
     "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes, "power": shown,
-    "predictions": shown, "claims": every,
+    "spread": on_main_splits, "predictions": shown, "claims": every,
     "pretraining": trained_and_random, "costs": on_first_split, "best-under": on_first_split, "failures": troubled,
     "losses": troubled, "epochs": on_first_split, "metrics": on_first_split,
     "replication-scores": shown, "replication-parameters": shown,
