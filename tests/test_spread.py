@@ -94,6 +94,8 @@ def test_a_single_draw_has_the_spread_over_seeds_alone(runs):
     assert row.sd == pytest.approx(here.test_score.std())
     p = here.test_score
     assert row.test_part == pytest.approx(((p * (1 - p)).mean() / 600) ** 0.5)
+    alike = spread.spread(runs.assign(test_score=0.5), drawn("first"))
+    assert (alike.sd == 0).all() and alike.low.isna().all()
     assert spread.spread(runs.assign(metric="f1"), drawn("first")).test_part.isna().all()
 
 

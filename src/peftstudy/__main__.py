@@ -137,6 +137,23 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         "make one archive of those that several machines made of one study, with seeds of their own",
         {"archives": {"type": Path, "nargs": "+", "metavar": "archive"}, "--output": PATH},
     ),
+    "export": (
+        commands.export,
+        "write a study's results as tables, or in the form of Hugging Face PEFT's method comparison",
+        {
+            "--results": {"type": Path, "default": Path("results/default"), "help": "the study's folder"},
+            "--form": {"choices": ["csv", "parquet", "peft"], "default": "csv"},
+            "--output": PATH | {"help": "a folder, made anew"},
+        },
+    ),
+    "import": (
+        commands.read_results,
+        "read results of Hugging Face PEFT's method comparison into a table",
+        {
+            "folder": {"type": Path, "help": "a folder of its JSON files"},
+            "--output": PATH | {"help": "a table, .csv or .parquet"},
+        },
+    ),
     "unpack": (
         commands.unpack,
         "check an archive, and lay out its raw results as the runs left them",

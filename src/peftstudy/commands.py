@@ -250,6 +250,27 @@ def merge(archives: list[Path], output: Path) -> str:
     return f"{output}, {manifest['runs']} runs of {len(archives)} archives"
 
 
+def export(results: Path, form: str, output: Path) -> str:
+    from peftstudy import exchange
+
+    study = load_study(results / "study.json")
+    if form == "peft":
+        return f"{output}, {exchange.export(study, results, output)} experiments"
+    found = exchange.tables(study, results)
+    with files.whole_folder(output) as folder:
+        for name, table in found.items():
+            exchange.write_table(table, folder / f"{name}.{form}")
+    return f"{output}, {', '.join(f'{name} {len(table)}' for name, table in found.items())}"
+
+
+def read_results(folder: Path, output: Path) -> str:
+    from peftstudy import exchange
+
+    found = exchange.read(folder)
+    exchange.write_table(found, output)
+    return f"{output}, {len(found)} experiments"
+
+
 def unpack(archive: Path, output: Path) -> str:
     from peftstudy import archive as stage
 

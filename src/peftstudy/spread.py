@@ -85,9 +85,10 @@ def _of_methods(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
         if not freedom:
             continue
         squares = float((within**2).sum())
-        low, high = np.sqrt(squares / stats.chi2.ppf([0.975, 0.025], freedom))
+        # Scores that are all alike say nothing of how far others would spread.
+        bound = np.sqrt(squares / stats.chi2.ppf([0.975, 0.025], freedom)) if squares > 1e-18 else (None, None)
         row = {"method": method, "draws": len(table), "seeds": table.shape[1], "sd": (squares / freedom) ** 0.5,
-               "low": low, "high": high, "test_part": test_part(found)}  # fmt: skip
+               "low": bound[0], "high": bound[1], "test_part": test_part(found)}  # fmt: skip
         whole = table.dropna(axis=1)
         if min(whole.shape) > 1:
             row |= dict(zip(("draw", "seed", "rest"), np.sqrt(two_way(whole.to_numpy())), strict=True))
