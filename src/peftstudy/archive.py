@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftstudy import files
+from peftstudy import crates, files
 from peftstudy.errors import StudyError, unknown
 from peftstudy.metrics import read_rows
+from peftstudy.provenance import ROOT
 from peftstudy.records import read_whole, write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
@@ -48,7 +49,8 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     predictions.parquet: the runs' rows, with the name in front; predictions have a file for each task,
     predictions-regression.parquet, where there are several. about.json: what the runs were made
     from (sizes, labels, checksums of sources, splits, tokens, backbones; baselines; searches). study.json: the
-    resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
+    resolved configuration, without the folder of this machine's files. Snakefile and ro-crate-metadata.json
+    describe it as a Workflow Run RO-Crate. Raises StudyError when a run is missing.
     """
     import pyarrow as pa
 
@@ -77,14 +79,17 @@ def store(
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
         files.write_json(folder / "about.json", about)
         files.write_json(folder / "study.json", {**config} | ({"folder": None} if "folder" in config else {}))
+        if (output / "README.md").exists():
+            shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
+        shutil.copyfile(ROOT / crates.WORKFLOW, folder / crates.WORKFLOW)
+        found = crates.metadata(folder, config, tables["records"]["record"].to_pylist())
+        files.write_json(folder / crates.METADATA, found)
         manifest = {
             "study": config["study"],
             "runs": len(tables["records"]),
-            "files": [files.file_entry(path) for path in sorted(folder.iterdir())],
+            "files": [files.file_entry(path) for path in sorted(folder.iterdir()) if path.name != "README.md"],
         }
         files.write_json(folder / "manifest.json", manifest)
-        if (output / "README.md").exists():
-            shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
     return manifest
 
 
