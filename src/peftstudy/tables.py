@@ -8,6 +8,7 @@ import pandas as pd
 
 from peftstudy import (
     bargains,
+    checklists,
     efficiency,
     epoch_tables,
     evidence_tables,
@@ -181,6 +182,7 @@ MADE = {
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,
     "epochs": epoch_tables.epochs,
+    "checklist": checklists.table,
     "replication-scores": replication.scores,
     "replication-parameters": replication.parameters,
 }

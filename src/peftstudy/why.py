@@ -64,7 +64,7 @@ TABLES: dict[str, Chosen] = {
     "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes, "power": shown,
     "spread": on_main_splits, "predictions": shown, "claims": every,
     "pretraining": trained_and_random, "costs": on_first_split, "best-under": on_first_split, "failures": troubled,
-    "losses": troubled, "epochs": on_first_split, "metrics": on_first_split,
+    "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split,
     "replication-scores": shown, "replication-parameters": shown,
 }  # fmt: skip
 FIGURES: dict[str, Chosen] = {
