@@ -121,6 +121,8 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     """Return the table of the budget, which is one for all methods."""
     shape = study.training
     length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
+    if shape.seconds:
+        length = f"as many steps as fit {shape.seconds:g} seconds of training, by a trial of each method"
     if shape.minimum_steps:
         length += f", at least {shape.minimum_steps} steps"
     limits = sorted({study.max_length(dataset.name, backbone.name) for dataset, _, backbone, _ in study.cells()})
