@@ -59,6 +59,8 @@ def test_a_run_leaves_what_was_asked_measured_and_where_from(inputs):
     measured = record["measured"]
     assert measured["steps"] == 12 and measured["train_examples"] == 96
     assert 0 < measured["training_seconds"] < 60
+    phases = [measured[f"{phase}_seconds"] for phase in ("forward", "backward", "optimizer")]
+    assert min(phases) > 0 and sum(phases) <= measured["training_seconds"]
     assert measured["method_parameters"] > 0 and measured["head_parameters"] > 0
     assert measured["stored_bytes"] == 4 * (measured["method_parameters"] + measured["head_parameters"])
     assert measured["peak_memory_bytes"] > 10**8

@@ -190,6 +190,14 @@ def test_cells_of_mixed_runs_are_marked_and_the_mixture_is_named(made, tmp_path)
     assert "lora (m) &" in result_tables.costs(found, study, METHODS)
 
 
+def test_where_the_seconds_go_is_said_or_that_it_was_not_measured(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    assert r"lora & " in result_tables.seconds(found, study, METHODS)
+    found.scores = found.scores.assign(forward_seconds=None)
+    assert result_tables.seconds(found, study, METHODS).startswith("What the seconds of training went to was not")
+
+
 def test_the_best_under_a_limit_is_sound_and_within_it(made):
     study = default_study()
     found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)

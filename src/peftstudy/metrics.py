@@ -17,7 +17,8 @@ KEYS = ("dataset", "split", "backbone", "method", "seed")
 MEASURED = (
     "validation_score", "validation_loss", "learning_rate", "epochs", "chosen_epoch", "steps", "train_examples",
     "validation_examples", "method_parameters", "head_parameters", "backbone_parameters", "stored_bytes",
-    "setup_seconds", "training_seconds", "evaluation_seconds", "examples_per_second", "tokens_per_second",
+    "setup_seconds", "training_seconds", "evaluation_seconds", "forward_seconds", "backward_seconds",
+    "optimizer_seconds", "examples_per_second", "tokens_per_second",
     "peak_memory_bytes", "peak_device_memory_bytes", "device", "threads", "engine",
 )  # fmt: skip
 TESTED = ("test_examples", "test_seconds")

@@ -280,6 +280,35 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     return floating(tabular("lrrrrrrrrr", header, rows, lines), caption, "costs")
 
 
+def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return what the seconds of a run went to on the first split, where that was measured."""
+    split, parts = study.splits[0], ["forward_seconds", "backward_seconds", "optimizer_seconds"]
+    rows: list[list[str] | str] = []
+    for dataset in study.datasets:
+        for backbone in backbones(study, split):
+            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=parts)
+            if len(here):
+                rows += [r"\addlinespace"] if rows else []
+                rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 7))
+            for _, row in here.iterrows():
+                rest = max(0.0, row.training_seconds - row[parts].sum())
+                columns = [*row[parts], rest, row.evaluation_seconds, row.setup_seconds]
+                rows.append([escape(row.method), *map(amount, columns)])
+    if not rows:
+        return (
+            "What the seconds of training went to was not measured: older runs kept no record of it, and on a GPU it "
+            "would take waiting for the device.\n"
+        )
+    caption = (
+        f"Where the seconds of a run go on {escape(split)}, means over seeds. Forward: batches and the model up to the "
+        "loss; backward: gradients; optimizer: cutting them, the update, and what the method does after it; other: the "
+        "rest of training, such as checkpoints. What trains little saves in the optimizer and in the gradients of "
+        "weights, and pays the forward pass and the way back through the layers all the same."
+    )
+    header = [["method", "forward", "backward", "optimizer", "other", "evaluation", "set-up"]]
+    return floating(tabular("lrrrrrr", header, rows), caption, "seconds")
+
+
 def failures(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return the runs that did not finish, or collapsed; a sentence when there are none."""
     runs = tables.runs

@@ -202,6 +202,11 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         "setup_seconds": setup,
         "training_seconds": seconds,
         "evaluation_seconds": sum(row.evaluation_seconds for row in history),
+        # A GPU works behind the clock of its process, and waiting for it would cost time.
+        **{
+            f"{phase}_seconds": value if inputs.device.type == "cpu" else None
+            for phase, value in progress.phase_seconds.items()
+        },
         "examples_per_second": progress.examples_seen / seconds,
         "tokens_per_second": progress.tokens_seen / seconds,
         "peak_memory_bytes": peak_memory_bytes(),

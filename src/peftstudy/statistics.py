@@ -21,7 +21,8 @@ CELL = ["dataset", "split", "backbone", "method"]
 COSTS = [
     "learning_rate", "epochs", "train_examples", "test_examples", "method_parameters", "head_parameters",
     "backbone_parameters", "stored_bytes", "setup_seconds", "training_seconds", "evaluation_seconds",
-    "examples_per_second", "peak_memory_bytes", "peak_device_memory_bytes",
+    "forward_seconds", "backward_seconds", "optimizer_seconds", "examples_per_second",
+    "peak_memory_bytes", "peak_device_memory_bytes",
 ]  # fmt: skip
 COUNTS = [
     "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed", "mixed", "lost_low",

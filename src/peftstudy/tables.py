@@ -180,6 +180,7 @@ MADE = {
     "pretraining": result_tables.pretraining,
     "best-under": bargains.table,
     "costs": result_tables.costs,
+    "seconds": result_tables.seconds,
     "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,
