@@ -40,7 +40,7 @@ CONFIG = {
         },
         "small-random": {"random": "small", "methods": ["full"], "splits": ["90-10"]},
     },
-    "methods": {"full": {"learning_rate": [1e-4, 5e-3]}, "lora": {"rank": 2}},
+    "methods": {"lora": {"rank": 2}, "full": {"learning_rate": [1e-4, 5e-3]}},
     "reference": "full",
     "claims": [{"sentence": "LoRA trains less.", "means": "method_parameters(lora) < method_parameters(full)"}],
     "seeds": [0, 1],
@@ -74,7 +74,7 @@ class Project:
 
     def command(self, *arguments: str, config: dict = CONFIG, where: Sequence[str] = ("--cores", "2")) -> list[str]:
         """Return the command that runs the study; where: on this machine, or by which profile."""
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         return [sys.executable, "-m", "snakemake", *where, "--configfile", "study.yaml", "--nocolor", *arguments]
 
     def run(self, *arguments: str, config: dict = CONFIG) -> str:

@@ -47,10 +47,11 @@ def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_pat
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("tricks", ["fast", "plain"])
-def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks, monkeypatch):
+@pytest.mark.parametrize("bag_of_words", [0.0, 0.5])
+def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, bag_of_words, monkeypatch):
     """The library scores every position and passes over those that are not hidden."""
     monkeypatch.setattr(embedding_gradients, "LARGE", 1)
-    settings = dataclasses.replace(SETTINGS, steps=1, family=family)
+    settings = dataclasses.replace(SETTINGS, steps=1, family=family, bag_of_words=bag_of_words)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
     library = AutoModelForMaskedLM.from_config(trained.model.config).eval()
     run = pretraining.MaskedRun(copy.deepcopy(library), trained.tokenizer, settings)
@@ -66,7 +67,9 @@ def test_scoring_hidden_tokens_alone_changes_no_gradient(corpus, family, tricks,
     rng = np.random.default_rng([SETTINGS.seed, 1, 0])
     hidden, chosen = pretraining.corpora.mask_tokens(ids, rng, special, 280)
     labels = torch.from_numpy(np.where(chosen, ids, -100))
-    library(input_ids=torch.from_numpy(hidden), labels=labels).loss.backward()
+    out = library(input_ids=torch.from_numpy(hidden), labels=labels)
+    bags = pretraining.bag_of_words_loss(out.logits[:, 0], ids, special.values())
+    (out.loss + bag_of_words * bags).backward()
     theirs = torch.cat([p.grad.ravel() for p in library.parameters()])
     assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 1e-2
 
@@ -77,6 +80,17 @@ def test_a_batch_without_a_hidden_token_has_no_loss(corpus, monkeypatch):
     monkeypatch.setattr(pretraining.corpora, "mask_tokens", lambda ids, *rest: (ids, np.zeros(ids.shape, bool)))
     assert pretraining.add_gradients(run, np.full((2, 8), 9)) == 0.0
     assert all(p.grad is None or p.grad.isfinite().all() for p in run.model.parameters())
+
+
+def test_the_loss_of_a_bag_of_words():
+    """Against its definition, block by block: the mean over the distinct words, special tokens left out."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 10, generator=generator)
+    ids = np.array([[1, 7, 5, 7, 2], [1, 9, 2, 8, 2]])
+    bags = [[5, 7], [8, 9]]
+    expected = np.mean([-logits[row].log_softmax(-1)[bag].mean().item() for row, bag in enumerate(bags)])
+    assert pretraining.bag_of_words_loss(logits, ids, [1, 2]).item() == pytest.approx(expected, rel=1e-6)
+    assert pretraining.bag_of_words_loss(logits[:1], np.array([[1, 2]]), [1, 2]).item() == 0.0
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(corpus, tmp_path, monkeypatch):

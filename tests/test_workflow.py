@@ -43,6 +43,7 @@ def test_every_run_asked_for_is_in_the_metrics(finished):
     runs = pd.read_csv(finished.folder / METRICS)
     assert len(runs) == 2 * (2 * 2 + 1)
     assert set(runs["status"]) == {"finished"}
+    assert runs["method"].drop_duplicates().tolist() == ["lora", "full"], "the configuration's order"
     assert runs["test_score"].between(0.2, 1).all()
     assert runs.groupby("backbone")["seed"].count().to_dict() == {"small": 8, "small-random": 2}
     searches = pd.read_csv(finished.folder / "results/tiny/metrics/searches.csv")

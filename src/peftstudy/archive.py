@@ -78,7 +78,8 @@ def store(
         for name, table in tables.items():
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
         files.write_json(folder / "about.json", about)
-        files.write_json(folder / "study.json", {**config} | ({"folder": None} if "folder" in config else {}))
+        kept = {**config} | ({"folder": None} if "folder" in config else {})
+        files.write_json(folder / "study.json", kept, sort_keys=False)
         if (output / "README.md").exists():
             shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
         shutil.copyfile(ROOT / crates.WORKFLOW, folder / crates.WORKFLOW)
@@ -158,7 +159,7 @@ def unpack(folder: Path, study: Study, output: Path) -> int:
             if top == "runs":
                 for name, row in records.items():
                     _unpack_run(place / name, row, found.histories.get(name), found.answers.get(name))
-    files.write_json(output / "study.json", configuration(folder))
+    files.write_json(output / "study.json", configuration(folder), sort_keys=False)
     return len(records)
 
 

@@ -72,7 +72,7 @@ def aclimdb(archive: Path, output: Path) -> str:
 
 
 def resolve(config: str, output: Path) -> None:
-    files.write_json(output, json.loads(config))
+    files.write_json(output, json.loads(config), sort_keys=False)  # the order in which reports name things
 
 
 def source(spec: str, output: Path, manifest: Path) -> str:

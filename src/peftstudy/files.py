@@ -52,9 +52,9 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` to `path` as indented JSON with sorted keys; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path | str, value: Any, sort_keys: bool = True) -> None:
+    """Write `value` to `path` as indented JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
 
 
 def read_json(path: Path | str) -> Any:

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,18 +171,34 @@ def _block_batch(blocks: np.ndarray, settings: Pretraining, step: int) -> np.nda
 
 
 def add_gradients(run: MaskedRun, ids: np.ndarray) -> float:
-    """Add the gradients of a batch of blocks; return its loss.
+    """Add the gradients of a batch of blocks; return its loss at the hidden tokens.
 
-    Vocabulary and last layer are computed at the hidden tokens alone, where the loss is.
+    Vocabulary and last layer are computed where there is a loss alone: at the hidden tokens, and at the
+    first token of each block where that has its words to predict.
     """
-    rng, model = np.random.default_rng([run.settings.seed, 1, run.step]), run.model
+    rng, model, weight = np.random.default_rng([run.settings.seed, 1, run.step]), run.model, run.settings.bag_of_words
     hidden, chosen = corpora.mask_tokens(ids, rng, run.special, model.config.vocab_size)
-    targets = torch.from_numpy(ids[chosen]).to(run.device, torch.long)
+    read = chosen.copy()
+    read[:, 0] = weight > 0
     with autocast(run.device, run.settings.precision):
-        logits = vocabulary_logits(model, run.engine.states(hidden.astype(np.int64), chosen))
-    loss = F.cross_entropy(logits.float(), targets, reduction="sum") / max(1, len(targets))
-    loss.backward()
+        logits = vocabulary_logits(model, run.engine.states(hidden.astype(np.int64), read)).float()
+    of_hidden = torch.from_numpy(chosen[read]).to(run.device)
+    targets = torch.from_numpy(ids[chosen]).to(run.device, torch.long)
+    loss = F.cross_entropy(logits[of_hidden], targets, reduction="sum") / max(1, len(targets))
+    bags = bag_of_words_loss(logits[~of_hidden], ids, run.special.values()) if weight else 0.0
+    (loss + weight * bags).backward()
     return float(loss.detach())
+
+
+def bag_of_words_loss(logits: torch.Tensor, ids: np.ndarray, special: Iterable[int]) -> torch.Tensor:
+    """Return the mean over blocks of the loss of naming a block's distinct tokens, in any order, in nats a token.
+
+    logits: one row a block, shape (blocks, vocabulary). ids: shape (blocks, length); special ones are not asked for.
+    Source: Ma et al. (2024), bag-of-word prediction.
+    """
+    named = torch.from_numpy(np.where(np.isin(ids, list(special)), -1, ids)).to(logits.device, torch.long)
+    bag = torch.zeros(len(logits), logits.shape[1] + 1, device=logits.device).scatter_(1, named + 1, 1.0)[:, 1:]
+    return -((bag * logits.log_softmax(-1)).sum(1) / bag.sum(1).clamp(min=1)).mean()
 
 
 def vocabulary_logits(model: Any, states: torch.Tensor) -> torch.Tensor:

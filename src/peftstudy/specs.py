@@ -76,7 +76,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a backbone is trained from random weights by masked-language modelling."""
+    """How a backbone is trained from random weights by masked-language modelling.
+
+    bag_of_words: the weight of a second loss, by which the first token foretells the words of its block.
+    """
 
     family: str
     shape: Options
@@ -88,6 +91,7 @@ class Pretraining:
     batch_size: int = 64
     block_length: int = 64
     learning_rate: float = 1e-3
+    bag_of_words: float = 0.0
     precision: str = "float32"
     seed: int = 0
 

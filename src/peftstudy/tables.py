@@ -95,6 +95,11 @@ def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         "stands where it was done elsewhere or not at all. Loss: the mean over the last 100 steps on the training "
         "text, in nats a hidden token."
     )
+    if foretelling := [name for name, spec in study.backbones.items() if spec.pretrain and spec.pretrain.bag_of_words]:
+        caption += (
+            f" {listed(foretelling)}: in pre-training the first token, which the head reads, also foretells the words "
+            r"of its block \citep{ma2024drop}."
+        )
     return floating(tabular("llrlrrrr", header, rows, r"\cmidrule(l){5-8}"), caption, "backbones")
 
 

@@ -9,7 +9,7 @@ rule resolve_study:
     output:
         "results/{study}/study.json",
     params:
-        config=json.dumps(config, sort_keys=True),
+        config=json.dumps(config),
     log:
         "results/{study}/logs/metrics/study.log",
     conda:
