@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from peftstudy import aggregates, paired_tests, ranks
+from peftstudy import aggregates, efficiency, paired_tests, ranks
 from peftstudy.intervals import MANY, interval, rate
 from peftstudy.paired_tests import holm
 
@@ -84,6 +84,16 @@ def tests(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, floa
         )
 
 
+def crossings(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, float, float]]:
+    """Yield the same for the size at which one method overtakes another, 200, of a sweep over three."""
+    sizes = np.array([100.0, 300.0, 1000.0])
+    for seeds in (3, 5, 10):
+        gaps = np.log(sizes / 200) * 0.02 + rng.normal(0, 0.02, (draws, seeds, len(sizes)))
+        found = [efficiency.crossing(sizes, values) for values in gaps]
+        held = [f.low is not None and f.low <= 200 <= f.high for f in found]
+        yield "size at which methods cross, t inverted", f"normal, {seeds} seeds", 0.95, float(np.mean(held))
+
+
 def holds(found, truth: float) -> bool:
     return found.low <= truth <= found.high
 
@@ -103,6 +113,7 @@ def table(draws: int, seed: int) -> Iterator[tuple[str, str, float, float]]:
     rng = np.random.default_rng(seed)
     yield from intervals(rng, draws)
     yield from tests(rng, draws)
+    yield from crossings(rng, draws)
 
 
 def main() -> None:

@@ -94,6 +94,19 @@ def test_what_is_wrong_is_said(case):
     assert sentence(changed(change)) == known(case["says"])
 
 
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"seconds": 5, "steps": 3}, "found steps and seconds; want one of them."),
+        ({"epochs": 5, "seconds": 3}, "found epochs and seconds; want one of them."),
+        ({"seconds": 5, "minimum_steps": 3}, "a budget in seconds has no floor of steps; leave it out."),
+    ],
+)
+def test_a_run_has_one_budget(training, said):
+    assert sentence(changed(("training", training))).endswith(said)
+    assert check(changed(("training", {"seconds": 2.5})), "c.yaml").training.seconds == 2.5
+
+
 def test_a_list_of_rates_needs_a_validation_part():
     without = [("validation", 0), ("training.select", "last")]
     assert check(changed(*without), "c.yaml").validation == 0

@@ -59,6 +59,8 @@ def test_a_run_leaves_what_was_asked_measured_and_where_from(inputs):
     measured = record["measured"]
     assert measured["steps"] == 12 and measured["train_examples"] == 96
     assert 0 < measured["training_seconds"] < 60
+    phases = [measured[f"{phase}_seconds"] for phase in ("forward", "backward", "optimizer")]
+    assert min(phases) > 0 and sum(phases) <= measured["training_seconds"]
     assert measured["method_parameters"] > 0 and measured["head_parameters"] > 0
     assert measured["stored_bytes"] == 4 * (measured["method_parameters"] + measured["head_parameters"])
     assert measured["peak_memory_bytes"] > 10**8
@@ -184,6 +186,27 @@ def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch
     assert [trial["learning_rate"] for trial in found["trials"]] == [1e-7, 5e-3]
     assert found["learning_rate"] == 5e-3
     assert records[0]["asked"]["training"]["learning_rate"] == [1e-7, 5e-3]
+
+
+def test_a_budget_in_seconds_is_as_many_steps_for_all_seeds(inputs, monkeypatch):
+    monkeypatch.setattr(runs, "_step_seconds", lambda spec, *rest: 0.05 if spec.adaptation == "head" else 0.1)
+    asked = [spec(method, seed, seconds=1.0) for method in ("head", "full") for seed in (0, 1)]
+    assert [record["measured"]["steps"] for record in train(asked, inputs)] == [20, 20, 10, 10]
+    kept = inputs.state / "made/90-10/bert/full/budget.json"
+    assert files.read_json(kept)["steps"] == 10
+    monkeypatch.setattr(runs, "_step_seconds", lambda *rest: pytest.fail("timed again"))
+    assert train([spec("full", 2, seconds=1.0)], inputs)[0]["measured"]["steps"] == 10
+
+
+def test_the_seconds_of_training_are_about_those_asked_for(inputs):
+    [record] = train([spec("full", seconds=1.5)], inputs)
+    assert 0.3 < record["measured"]["training_seconds"] < 10
+    assert record["measured"]["steps"] > 12 and record["asked"]["training"]["seconds"] == 1.5
+
+
+def test_a_request_that_goes_without_seconds_is_the_one_it_was():
+    assert "seconds" not in spec().as_dict()["training"]
+    assert RunSpec.from_dict(spec(seconds=2.0).as_dict()) == spec(seconds=2.0)
 
 
 def test_a_prompt_longer_than_the_positions_left_is_refused(inputs):

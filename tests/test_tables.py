@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import answer, bargains, latex, replication, result_tables, tables, views
+from peftstudy import answer, bargains, latex, replication, result_tables, statistics, tables, views
 from peftstudy.errors import StudyError
 
 ROOT = Path(__file__).parents[1]
@@ -173,6 +173,29 @@ def test_mixed_runs_are_marked(made):
     assert answer.comparability(found, study) == "All runs were made on cpu with 2 threads, in float32."
     found.runs.loc[0, "device"] = "cuda"
     assert "mix what ought to be the same" in answer.comparability(found, study)
+
+
+def test_cells_of_mixed_runs_are_marked_and_the_mixture_is_named(made, tmp_path):
+    study = default_study()
+    for kind in ("scores", "costs"):
+        assert "mixed" not in (made["default"] / "tables" / f"{kind}.tex").read_text()
+    metrics = write_metrics(tmp_path / "metrics", study)
+    runs = statistics.read(metrics / "runs.csv")
+    runs.loc[(runs.method == "lora") & (runs.seed == 1), "device"] = "A-GPU"
+    runs.to_csv(metrics / "runs.csv", index=False)
+    found = tables.load(metrics, write_statistics(tmp_path, study), study, REPORTED)
+    text = result_tables.scores(found, study, METHODS)
+    assert r"m: \textbf{mixed} runs, device (A-GPU, cpu)." in text
+    assert text.count("3, m") == 7 and re.search(r"lora & [^\n]*& 3, m", text)
+    assert "lora (m) &" in result_tables.costs(found, study, METHODS)
+
+
+def test_where_the_seconds_go_is_said_or_that_it_was_not_measured(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    assert r"lora & " in result_tables.seconds(found, study, METHODS)
+    found.scores = found.scores.assign(forward_seconds=None)
+    assert result_tables.seconds(found, study, METHODS).startswith("What the seconds of training went to was not")
 
 
 def test_the_best_under_a_limit_is_sound_and_within_it(made):

@@ -37,7 +37,15 @@ OVERVIEW: Arguments = {
 
 COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "check": (commands.check, "check a configuration and count its runs", {"config": {"type": Path}}),
-    "plan": (commands.status, "say what a study will take, before it starts", OVERVIEW),
+    "plan": (
+        commands.plan,
+        "say what a study will take, before it starts, or how many seeds would tell two methods apart",
+        OVERVIEW
+        | {
+            "--separate": {"nargs": 2, "metavar": "METHOD", "help": "two methods of the study that has some runs"},
+            "--results": {"type": Path, "help": "where these runs are, if not in results/ under the study's name"},
+        },
+    ),
     "status": (commands.status, "say what is done, under way, failed and left", OVERVIEW),
     "methods": (
         commands.methods,
@@ -125,6 +133,28 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     ),
     "page": (commands.page, "write the report as a page", STUDY | {"--output": PATH}),
     "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
+    "merge": (
+        commands.merge,
+        "make one archive of those that several machines made of one study, with seeds of their own",
+        {"archives": {"type": Path, "nargs": "+", "metavar": "archive"}, "--output": PATH},
+    ),
+    "export": (
+        commands.export,
+        "write a study's results as tables, or in the form of Hugging Face PEFT's method comparison",
+        {
+            "--results": {"type": Path, "default": Path("results/default"), "help": "the study's folder"},
+            "--form": {"choices": ["csv", "parquet", "peft"], "default": "csv"},
+            "--output": PATH | {"help": "a folder, made anew"},
+        },
+    ),
+    "import": (
+        commands.read_results,
+        "read results of Hugging Face PEFT's method comparison into a table",
+        {
+            "folder": {"type": Path, "help": "a folder of its JSON files"},
+            "--output": PATH | {"help": "a table, .csv or .parquet"},
+        },
+    ),
     "unpack": (
         commands.unpack,
         "check an archive, and lay out its raw results as the runs left them",

@@ -199,11 +199,8 @@ def comparability(tables: SimpleNamespace, study: Study) -> str:
     """Return what the runs were made with, or what they wrongly mix."""
     mixed = statistics.mixtures(tables.runs)
     if mixed:
-        kinds = "; ".join(
-            f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})"
-            for column, values in mixed.items()
-        )
-        return rf"\textbf{{The runs mix what ought to be the same}}: {latex.escape(kinds)}. Compare costs with care."
+        kinds = latex.escape(statistics.described(mixed))
+        return rf"\textbf{{The runs mix what ought to be the same}}: {kinds}. Compare costs with care."
     done = tables.runs[tables.runs.status == "finished"]
     if not len(done):
         return "No run has finished."

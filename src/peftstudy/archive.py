@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftstudy import files
+from peftstudy import crates, files
 from peftstudy.errors import StudyError, unknown
 from peftstudy.metrics import read_rows
+from peftstudy.provenance import ROOT
 from peftstudy.records import read_whole, write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
@@ -26,6 +28,20 @@ WHOLE_NUMBERS = ("epoch", "step")
 """Columns of a history that older archives hold as floats."""
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What an archive holds: each run's JSON files as text, its history and its answers, by the run's name.
+
+    config: the resolved configuration. about: the JSON files of what the runs were made from.
+    """
+
+    config: dict[str, Any]
+    about: dict[str, Any]
+    records: dict[str, dict[str, str]]
+    histories: dict[str, pa.Table]
+    answers: dict[str, pa.Table]
+
+
 def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     """Write the raw results of every run that the study asks for; return the manifest.
 
@@ -33,10 +49,10 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
     predictions.parquet: the runs' rows, with the name in front; predictions have a file for each task,
     predictions-regression.parquet, where there are several. about.json: what the runs were made
     from (sizes, labels, checksums of sources, splits, tokens, backbones; baselines; searches). study.json: the
-    resolved configuration, without the folder of this machine's files. Raises StudyError when a run is missing.
+    resolved configuration, without the folder of this machine's files. Snakefile and ro-crate-metadata.json
+    describe it as a Workflow Run RO-Crate. Raises StudyError when a run is missing.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     runs = {spec.path: results / "runs" / spec.path for spec in study.runs()}
     missing = [name for name, folder in runs.items() if not all((folder / file).exists() for file in JSON_FILES)]
@@ -49,22 +65,32 @@ def write(study: Study, results: Path, output: Path) -> dict[str, Any]:
         "histories": pa.Table.from_pylist([row for name, folder in runs.items() for row in _history(name, folder)]),
         **predictions(study.runs(), results),
     }
+    return store(files.read_json(results / "study.json"), _about(study, results), tables, output)
+
+
+def store(
+    config: Mapping[str, Any], about: Mapping[str, Any], tables: Mapping[str, pa.Table], output: Path
+) -> dict[str, Any]:
+    """Write an archive's files and its manifest into `output`, all or none; return the manifest."""
+    from pyarrow import parquet
+
     with files.whole_folder(output) as folder:
         for name, table in tables.items():
             parquet.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
-        files.write_json(folder / "about.json", _about(study, results))
-        config = files.read_json(results / "study.json")
-        files.write_json(
-            folder / "study.json", config | ({"folder": None} if "folder" in config else {}), sort_keys=False
-        )
-        manifest = {
-            "study": study.name,
-            "runs": len(runs),
-            "files": [files.file_entry(path) for path in sorted(folder.iterdir())],
-        }
-        files.write_json(folder / "manifest.json", manifest)
+        files.write_json(folder / "about.json", about)
+        kept = {**config} | ({"folder": None} if "folder" in config else {})
+        files.write_json(folder / "study.json", kept, sort_keys=False)
         if (output / "README.md").exists():
             shutil.copyfile(output / "README.md", folder / "README.md")  # written by hand
+        shutil.copyfile(ROOT / crates.WORKFLOW, folder / crates.WORKFLOW)
+        found = crates.metadata(folder, config, tables["records"]["record"].to_pylist())
+        files.write_json(folder / crates.METADATA, found)
+        manifest = {
+            "study": config["study"],
+            "runs": len(tables["records"]),
+            "files": [files.file_entry(path) for path in sorted(folder.iterdir()) if path.name != "README.md"],
+        }
+        files.write_json(folder / "manifest.json", manifest)
     return manifest
 
 
@@ -100,23 +126,31 @@ def configuration(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read(folder: Path) -> Contents:
+    """Return what an archive holds that `check` has passed."""
+    from pyarrow import parquet
+
+    rows = parquet.read_table(folder / "records.parquet").to_pylist()
+    answers: dict[str, pa.Table] = {}
+    for path in sorted(folder.glob("predictions*.parquet")):
+        answers |= _by_run(parquet.read_table(path))
+    return Contents(
+        files.read_json(folder / "study.json"), files.read_json(folder / "about.json"),
+        {row["run"]: row for row in rows}, _by_run(parquet.read_table(folder / "histories.parquet")), answers,
+    )  # fmt: skip
+
+
 def unpack(folder: Path, study: Study, output: Path) -> int:
     """Write an archive's raw results as the runs left them, each of UNPACKED whole; return the number of runs.
 
     folder: an archive that `check` has passed. Raises StudyError when it holds other runs than its study
     asks for, or lacks what the later stages read.
     """
-    from pyarrow import parquet
-
-    records = {row["run"]: row for row in parquet.read_table(folder / "records.parquet").to_pylist()}
-    about = files.read_json(folder / "about.json")
+    found = read(folder)
+    about, records = found.about, found.records
     _refuse_others(folder / "records.parquet", "run", records, [spec.path for spec in study.runs()])
     needed = dict.fromkeys(_about_names(study))
     _refuse_others(folder / "about.json", "file", about, [n for n in needed if n in about or not _is_optional(n)])
-    histories = _by_run(parquet.read_table(folder / "histories.parquet"))
-    answers: dict[str, pa.Table] = {}
-    for path in sorted(folder.glob("predictions*.parquet")):
-        answers |= _by_run(parquet.read_table(path))
     for top in UNPACKED:
         with files.whole_folder(output / top) as place:
             for name, value in about.items():
@@ -124,7 +158,7 @@ def unpack(folder: Path, study: Study, output: Path) -> int:
                     files.write_json(place / name.removeprefix(f"{top}/"), value)
             if top == "runs":
                 for name, row in records.items():
-                    _unpack_run(place / name, row, histories.get(name), answers.get(name))
+                    _unpack_run(place / name, row, found.histories.get(name), found.answers.get(name))
     files.write_json(output / "study.json", configuration(folder), sort_keys=False)
     return len(records)
 
@@ -182,12 +216,17 @@ def _history(name: str, folder: Path) -> Iterator[dict[str, Any]]:
 
 def predictions(runs: Iterable[RunSpec], results: Path) -> dict[str, pa.Table]:
     """Return the tables of predictions by the names of their files: what an answer is depends on the task."""
-    import pyarrow as pa
     from pyarrow import parquet
 
+    return by_task((spec, parquet.read_table(results / "runs" / spec.path / "predictions.parquet")) for spec in runs)
+
+
+def by_task(answers: Iterable[tuple[RunSpec, pa.Table]]) -> dict[str, pa.Table]:
+    """Return the runs' answers as the tables of an archive, the runs' names in front."""
+    import pyarrow as pa
+
     by_task: dict[str, list[pa.Table]] = {}
-    for spec in runs:
-        table = parquet.read_table(results / "runs" / spec.path / "predictions.parquet")
+    for spec, table in answers:
         names = pa.array([spec.path] * len(table)).dictionary_encode()
         table = table.add_column(0, "run", names.cast(pa.dictionary(pa.int32(), pa.string()))).unify_dictionaries()
         by_task.setdefault(spec.task, []).append(table)

@@ -228,8 +228,11 @@ def _check_possible(study: Study, where: str) -> None:
 
 def _check_budget(config: Mapping[str, Any], study: Study, where: str) -> None:
     asked = config.get("training", {})
-    if "epochs" in asked and "steps" in asked:
-        raise StudyError(f"{where}: training: found epochs and steps; want one of them.")
+    given = [key for key in ("epochs", "steps", "seconds") if key in asked]
+    if len(given) > 1:
+        raise StudyError(f"{where}: training: found {' and '.join(given)}; want one of them.")
+    if "seconds" in asked and "minimum_steps" in asked:
+        raise StudyError(f"{where}: training.minimum_steps: a budget in seconds has no floor of steps; leave it out.")
     if study.validation > 0:
         return
     if study.training.select == "best":

@@ -22,13 +22,27 @@ def check(config: Path) -> str | None:
 
 
 def status(config: Path, folder: str | None) -> None:
-    from peftstudy import checking
     from peftstudy import status as stage
 
-    asked = checking.load(config)
-    study = checking.check(asked | ({"folder": folder} if folder else {}), str(config))
+    study = _checked(config, folder)
     results = Path("results") / study.name
     print(stage.report(stage.look(study, results), results))
+
+
+def plan(config: Path, folder: str | None, separate: list[str] | None, results: Path | None) -> None:
+    if separate is None:
+        return status(config, folder)
+    from peftstudy import separating
+
+    study = _checked(config, folder)
+    pairs = separating.pairs(study, results or Path("results") / study.name, *separate)
+    print(separating.report(pairs, study, *separate))
+
+
+def _checked(config: Path, folder: str | None) -> Study:
+    from peftstudy import checking
+
+    return checking.check(checking.load(config) | ({"folder": folder} if folder else {}), str(config))
 
 
 def methods(backbone: Path | None) -> None:
@@ -234,6 +248,34 @@ def archive(study: Path, results: Path, output: Path) -> str:
     manifest = archive.write(load_study(study), results, output)
     size = sum(entry["bytes"] for entry in manifest["files"])
     return f"{output}, {manifest['runs']} runs, {size / 1e6:.1f} MB"
+
+
+def merge(archives: list[Path], output: Path) -> str:
+    from peftstudy import merging
+
+    manifest = merging.merge(archives, output)
+    return f"{output}, {manifest['runs']} runs of {len(archives)} archives"
+
+
+def export(results: Path, form: str, output: Path) -> str:
+    from peftstudy import exchange
+
+    study = load_study(results / "study.json")
+    if form == "peft":
+        return f"{output}, {exchange.export(study, results, output)} experiments"
+    found = exchange.tables(study, results)
+    with files.whole_folder(output) as folder:
+        for name, table in found.items():
+            exchange.write_table(table, folder / f"{name}.{form}")
+    return f"{output}, {', '.join(f'{name} {len(table)}' for name, table in found.items())}"
+
+
+def read_results(folder: Path, output: Path) -> str:
+    from peftstudy import exchange
+
+    found = exchange.read(folder)
+    exchange.write_table(found, output)
+    return f"{output}, {len(found)} experiments"
 
 
 def unpack(archive: Path, output: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
 from peftstudy.study import Study
 
-PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "data_seed", "validation")
+PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "strict", "data_seed", "validation")
 
 
 def from_config(config: Mapping[str, Any]) -> Study:

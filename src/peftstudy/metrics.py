@@ -2,10 +2,12 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from peftstudy import files, tasks
+from peftstudy.errors import StudyError
 from peftstudy.records import read_whole, write_rows
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
@@ -15,7 +17,8 @@ KEYS = ("dataset", "split", "backbone", "method", "seed")
 MEASURED = (
     "validation_score", "validation_loss", "learning_rate", "epochs", "chosen_epoch", "steps", "train_examples",
     "validation_examples", "method_parameters", "head_parameters", "backbone_parameters", "stored_bytes",
-    "setup_seconds", "training_seconds", "evaluation_seconds", "examples_per_second", "tokens_per_second",
+    "setup_seconds", "training_seconds", "evaluation_seconds", "forward_seconds", "backward_seconds",
+    "optimizer_seconds", "examples_per_second", "tokens_per_second",
     "peak_memory_bytes", "peak_device_memory_bytes", "device", "threads", "engine",
 )  # fmt: skip
 TESTED = ("test_examples", "test_seconds")
@@ -67,17 +70,31 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     row |= {"select": spec.training.select, "protocol": spec.protocol}
     if not (folder / "record.json").exists():
         return row | {"status": "missing", "reason": "no record"}
-    record = read_whole(folder, "record.json")
-    if asked_of(record) != spec:
-        return row | {"status": "missing", "reason": "the record is of another request"}
-    provenance = record["provenance"]
-    row |= {name: record["measured"].get(name) for name in MEASURED}
-    row |= {"status": record["status"], "reason": record["reason"], "precision": spec.training.precision}
-    row |= {name: provenance.get(name) for name in ("commit", "dirty", "environment")}
-    row |= {"data_sha256": provenance["inputs"]["tokens"], "backbone_sha256": provenance["inputs"]["backbone"]}
+    with _fields(folder / "record.json"):
+        record = read_whole(folder, "record.json")
+        if asked_of(record) != spec:
+            return row | {"status": "missing", "reason": "the record is of another request"}
+        provenance = record["provenance"]
+        row |= {name: record["measured"].get(name) for name in MEASURED}
+        row |= {"status": record["status"], "reason": record["reason"], "precision": spec.training.precision}
+        row |= {name: provenance.get(name) for name in ("commit", "dirty", "environment")}
+        row |= {"data_sha256": provenance["inputs"]["tokens"], "backbone_sha256": provenance["inputs"]["backbone"]}
     if record["status"] != "finished":
         return row
-    return row | _test_columns(folder)
+    with _fields(folder / "test.json"):
+        return row | _test_columns(folder)
+
+
+@contextmanager
+def _fields(path: Path) -> Iterator[None]:
+    """Turn a field that the block misses in a record into a sentence."""
+    try:
+        yield
+    except KeyError as error:
+        raise StudyError(
+            f"{path}: the field {error} is missing; delete the folder to make the run again, "
+            "or fetch the archive again where it is from one."
+        ) from None
 
 
 def asked_of(record: Mapping[str, Any]) -> RunSpec | None:

@@ -5,6 +5,7 @@ import pandas as pd
 
 from peftstudy import aggregates
 from peftstudy.ranks import FEWEST_DATASETS, ranks
+from peftstudy.spread import draws
 from peftstudy.study import Study
 
 SETTING = ["dataset", "split", "backbone"]
@@ -51,11 +52,14 @@ def overall(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 def ranked(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the methods' mean ranks over datasets, best first; none where there are fewer than FEWEST_DATASETS.
 
-    A dataset's score is the mean over its first split and the backbones that all methods share.
+    A dataset's score is the mean over its first split and the backbones that all methods share. Draws of one
+    dataset are one: they are not independent.
     """
     done = runs[(runs.status == "finished") & (runs.split == study.splits[0])]
     cells = done.groupby(["dataset", "backbone", "method"]).test_score.mean().unstack()
-    scores = cells.reindex(columns=list(study.methods)).dropna().groupby("dataset").mean()
+    origin = {name: first for first, names in draws(study).items() for name in names}
+    scores = cells.reindex(columns=list(study.methods)).dropna().rename(index=origin, level="dataset")
+    scores = scores.groupby("dataset").mean()
     if len(scores) < FEWEST_DATASETS or len(study.methods) < 2:
         return pd.DataFrame(columns=RANKS)
     found = ranks(scores)

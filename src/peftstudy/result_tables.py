@@ -51,6 +51,12 @@ def over_seeds(study: Study) -> str:
     return f"In brackets 95\\,\\% intervals over {number} seeds, by {way}."
 
 
+def mixed(tables: SimpleNamespace) -> str:
+    """Return what the marks of mixtures mean and what is mixed; nothing where nothing is."""
+    found = statistics.mixtures(tables.runs)
+    return rf"m: \textbf{{mixed}} runs, {escape(statistics.described(found))}. " if found else ""
+
+
 def pieces(rows: Sequence, most: int) -> list[list]:
     return [list(rows[start : start + most]) for start in range(0, len(rows), most)]
 
@@ -134,6 +140,7 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
             text += "" if apart else r"$^{=}$"
         number = str(row.finished) if row.finished == row.asked else f"{row.finished} of {row.asked}"
         number += f", {row.collapsed}c" if row.collapsed else ""
+        number += "" if absent(row.mixed) else ", m"
         return [text, bounds(row.low, row.high), number]
 
     def below(dataset, split):
@@ -151,7 +158,8 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
     def caption(dataset):
         return (
             f"Scores: {metric(tables, dataset)} on test. {rule(study)} {over_seeds(study)} $n$: runs that finished; "
-            "c: collapsed, which count. Bold: the best mean, of methods that finished every run where there are any; "
+            f"c: collapsed, which count. {mixed(tables)}"
+            "Bold: the best mean, of methods that finished every run where there are any; "
             "$^{=}$: not told apart from it (paired $t$ test, Holm-adjusted, 0.05). Grey: baselines without a backbone."
         )
 
@@ -249,7 +257,8 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
             for index, row in here.iterrows():
                 star = {column: r"$^{\star}$" if front[index] else "" for column, front in unbeaten.items()}
                 rows.append([
-                    escape(row.method), count(row.method_parameters) + star["trained"], count(row.head_parameters),
+                    escape(row.method) + ("" if absent(row.mixed) else " (m)"),
+                    count(row.method_parameters) + star["trained"], count(row.head_parameters),
                     share(row.method_parameters / row.backbone_parameters),
                     amount(row.training_seconds) + star["training_seconds"], amount(row.evaluation_seconds),
                     amount(row.setup_seconds), count(row.examples_per_second),
@@ -261,13 +270,43 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
         ["method", "method", "head", "share", "training", "evaluation", "set-up", "a second", "MB", "kB"],
     ]
     caption = (
-        f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} Share: the method's parameters of the "
+        f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} {mixed(tables)}"
+        "Share: the method's parameters of the "
         f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
         r"must be kept for the task besides the backbone. $^{\star}$: on the Pareto front; no other method scores "
         "higher for as little of it, or as high for less."
     )
     lines = r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"
     return floating(tabular("lrrrrrrrrr", header, rows, lines), caption, "costs")
+
+
+def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return what the seconds of a run went to on the first split, where that was measured."""
+    split, parts = study.splits[0], ["forward_seconds", "backward_seconds", "optimizer_seconds"]
+    rows: list[list[str] | str] = []
+    for dataset in study.datasets:
+        for backbone in backbones(study, split):
+            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=parts)
+            if len(here):
+                rows += [r"\addlinespace"] if rows else []
+                rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 7))
+            for _, row in here.iterrows():
+                rest = max(0.0, row.training_seconds - row[parts].sum())
+                columns = [*row[parts], rest, row.evaluation_seconds, row.setup_seconds]
+                rows.append([escape(row.method), *map(amount, columns)])
+    if not rows:
+        return (
+            "What the seconds of training went to was not measured: older runs kept no record of it, and on a GPU it "
+            "would take waiting for the device.\n"
+        )
+    caption = (
+        f"Where the seconds of a run go on {escape(split)}, means over seeds. Forward: batches and the model up to the "
+        "loss; backward: gradients; optimizer: cutting them, the update, and what the method does after it; other: the "
+        "rest of training, such as checkpoints. What trains little saves in the optimizer and in the gradients of "
+        "weights, and pays the forward pass and the way back through the layers all the same."
+    )
+    header = [["method", "forward", "backward", "optimizer", "other", "evaluation", "set-up"]]
+    return floating(tabular("lrrrrrr", header, rows), caption, "seconds")
 
 
 def failures(tables: SimpleNamespace, study: Study, methods) -> str:

@@ -38,6 +38,8 @@ HISTORY = (
 )
 FAILURES = (RuntimeError, ArithmeticError, MemoryError)
 """What sinks one run and not its neighbours: torch's errors (memory among them) and arithmetic ones."""
+TRIAL_STEPS = (3, 20)
+"""Steps of the trials that time a step: the first warms up."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ def _train(
     rows: list[dict[str, Any]] = []
     try:
         spec = replace(spec, training=replace(spec.training, learning_rate=_rate(spec, inputs, data, parts, checksums)))
+        if spec.training.seconds:
+            steps = _steps_within(spec, inputs, data, parts, checksums)
+            spec = replace(spec, training=replace(spec.training, steps=steps))
         measured, rows = _fit_in_memory(spec, inputs, data, parts, place, key)
         diverged = finite(rows[-1]["training_loss"]) is None
         record = began | {"status": "diverged" if diverged else "finished", "reason": None, "measured": measured}
@@ -197,6 +202,11 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         "setup_seconds": setup,
         "training_seconds": seconds,
         "evaluation_seconds": sum(row.evaluation_seconds for row in history),
+        # A GPU works behind the clock of its process, and waiting for it would cost time.
+        **{
+            f"{phase}_seconds": value if inputs.device.type == "cpu" else None
+            for phase, value in progress.phase_seconds.items()
+        },
         "examples_per_second": progress.examples_seen / seconds,
         "tokens_per_second": progress.tokens_seen / seconds,
         "peak_memory_bytes": peak_memory_bytes(),
@@ -262,6 +272,34 @@ def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, part
         "validation_score": finite(last.validation_score),
         "validation_loss": finite(last.validation_loss),
     }
+
+
+def _steps_within(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> int:
+    """Return how many steps fit the run's seconds, by a short trial on this machine; one number for all seeds.
+
+    With a number of steps, and not a clock, a run has a schedule, and goes on as it would have where it was stopped.
+    """
+    place = Place((inputs.state / spec.path).parent)
+    key = run_key(replace(spec, seed=spec.search.seed), checksums)
+    with place.lock():
+        found = place.holds("budget.json", key)
+        if found is None:
+            seconds = [_step_seconds(spec, inputs, data, parts, steps) for steps in TRIAL_STEPS][-1]
+            steps = max(1, round(spec.training.seconds / seconds))
+            found = place.seal("budget.json", {"key": key, "step_seconds": seconds, "steps": steps})
+            log.info("%s: %d steps in %g seconds", place.folder.name, steps, spec.training.seconds)
+    return found["steps"]
+
+
+def _step_seconds(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, steps: int) -> float:
+    adapted, method, task = build(replace(spec, seed=spec.search.seed), inputs, data)
+    settings = replace(spec.training, steps=steps, select="last")
+    run = training.Run(adapted.model, method, task, settings, spec.search.seed)
+    begin = time.perf_counter()
+    run.fit(data, parts[0], parts[1][:0], Checkpoints())
+    if inputs.device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begin) / steps
 
 
 def _publish_search(spec: RunSpec, inputs: Inputs) -> None:

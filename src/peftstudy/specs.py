@@ -33,6 +33,12 @@ class Training:
     dropout_in_frozen_body: bool = True
     activation_checkpointing: bool = False
     engine: str | tuple[str, ...] = "fast"
+    seconds: float | None = None
+
+
+LATER = ("seconds",)
+"""Settings of Training that came after the first records: requests that go without them do not name them, and so
+are those that they were."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Dataset:
     choices: tuple[str, ...] = ()
     blank: str | None = None
     group: str | None = None
+    data_seed: int | None = None
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""
@@ -179,7 +186,11 @@ class RunSpec:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the specification in plain JSON values, as records keep it."""
-        return json.loads(json.dumps(asdict(self) | {"options": dict(self.options)}))
+        value = json.loads(json.dumps(asdict(self) | {"options": dict(self.options)}))
+        for name in LATER:
+            if getattr(self.training, name) == getattr(Training, name):
+                del value["training"][name]
+        return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "RunSpec":

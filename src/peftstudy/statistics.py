@@ -1,6 +1,7 @@
 """From scores to what they say: means with intervals over seeds, and paired differences."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -13,17 +14,19 @@ from peftstudy.intervals import interval, rate
 from peftstudy.paired_tests import holm, paired_difference
 from peftstudy.study import Study
 
-STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "claims")
+STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims")
 REPORTED = Path("paper/reported")
 """Where the figures and claims of publications lie that are replicated, a folder each."""
 CELL = ["dataset", "split", "backbone", "method"]
 COSTS = [
     "learning_rate", "epochs", "train_examples", "test_examples", "method_parameters", "head_parameters",
     "backbone_parameters", "stored_bytes", "setup_seconds", "training_seconds", "evaluation_seconds",
-    "examples_per_second", "peak_memory_bytes", "peak_device_memory_bytes",
+    "forward_seconds", "backward_seconds", "optimizer_seconds", "examples_per_second",
+    "peak_memory_bytes", "peak_device_memory_bytes",
 ]  # fmt: skip
 COUNTS = [
-    "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed", "lost_low", "lost_high",
+    "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed", "mixed", "lost_low",
+    "lost_high",
 ]  # fmt: skip
 SCORES = [
     "test_score", "sd", "low", "high", "sound_score", "sound_low", "sound_high", "optimism", "validation_score",
@@ -42,8 +45,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
     Runs that failed or are missing are counted and leave the means; collapsed runs are counted and stay
     in them, for a collapse is what the method gave. sound_score and its bounds are without those, too.
-    lost_low, lost_high: the interval of the rate of runs that came to nothing or collapsed. optimism: how
-    much higher the score were, had the epoch been chosen on test; known where every epoch was scored there.
+    mixed: which of MUST_AGREE differ among its runs. lost_low, lost_high: the interval of the rate of runs
+    that came to nothing or collapsed. optimism: how much higher the score were, had the epoch been chosen on
+    test; known where every epoch was scored there.
     """
     rows = []
     for cell, group in runs.groupby(CELL, sort=False):
@@ -53,6 +57,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
             "asked": len(group),
             **{state: int((group.status == state).sum()) for state in ("finished", "diverged", "failed", "missing")},
             "collapsed": int(done.collapsed.sum()),
+            "mixed": ", ".join(mixtures(group)) or None,
         }
         _, row["lost_low"], row["lost_high"] = rate(len(group) - len(done) + row["collapsed"], len(group))
         if len(done):
@@ -149,6 +154,23 @@ def mixtures(runs: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+def described(mixed: Mapping[str, list[str]]) -> str:
+    """Return mixtures in words, checksums and commits by their first digits."""
+    return "; ".join(
+        f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})" for column, values in mixed.items()
+    )
+
+
+def refuse_mixtures(runs: pd.DataFrame, study: Study, where: str) -> None:
+    """Raise a StudyError where the study is strict and its runs mix what ought to be the same."""
+    mixed = mixtures(runs)
+    if study.strict and mixed:
+        raise StudyError(
+            f"{where}: the runs mix {described(mixed)}, and the study is strict; make the odd ones again, "
+            "or leave 'strict' out to have them marked."
+        )
+
+
 def read(path: Path) -> pd.DataFrame:
     """Return a CSV of the workflow: names stay text (one may be null, or 2024), gaps become NaN."""
     try:
@@ -172,7 +194,7 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported: Path = REPORTED) -> None:
     """Write the tables of STATISTICS into `output`, from the runs in `metrics` and the predictions they left."""
-    from peftstudy import overall, predictions, verdicts
+    from peftstudy import efficiency, overall, predictions, spread, verdicts
 
     runs = read(metrics / "runs.csv")
     protocols = sorted(runs[runs.status == "finished"].protocol.dropna().astype(int).unique().tolist())
@@ -181,12 +203,15 @@ def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported
             f"{metrics / 'runs.csv'}: records of protocols {', '.join(map(str, protocols))} are not comparable; "
             f"delete the runs of the older ones to make them again."
         )
+    refuse_mixtures(runs, study, str(metrics / "runs.csv"))
     tables = {
         "scores": summarise(runs),
         "differences": differences(runs, study.reference, random_twins(study)),
         "predictions": predictions.compare(runs, study, runs_folder),
         "overall": overall.overall(runs, study),
         "ranks": overall.ranked(runs, study),
+        "efficiency": efficiency.efficiency(runs, study),
+        "spread": spread.spread(runs, study),
         "claims": verdicts.check(study, runs, read(metrics / "epochs.csv"), reported),
     }
     for name, table in tables.items():

@@ -56,6 +56,7 @@ class Study:
     replicates: str | None = None
     reference: str | None = None
     claims: tuple[Claim, ...] = ()
+    strict: bool = False
     data_seed: int = 0
     validation: float = 0.1
     training: Training = field(default_factory=Training)
@@ -74,6 +75,11 @@ class Study:
                         continue
                     chosen = [m for m in self.methods.values() if not backbone.methods or m.name in backbone.methods]
                     yield dataset, split, backbone, chosen
+
+    def data_seed_of(self, dataset: str) -> int:
+        """Return the seed of a dataset's draw and splits: its own, or the study's."""
+        own = self.datasets[dataset].data_seed
+        return self.data_seed if own is None else own
 
     def max_length(self, dataset: str, backbone: str) -> int:
         """Return how many tokens of an example a backbone is given at most."""

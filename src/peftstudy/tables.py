@@ -6,7 +6,17 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import bargains, epoch_tables, evidence_tables, replication, result_tables, statistics
+from peftstudy import (
+    bargains,
+    checklists,
+    efficiency,
+    epoch_tables,
+    evidence_tables,
+    replication,
+    result_tables,
+    spread,
+    statistics,
+)
 from peftstudy.files import write_text
 from peftstudy.latex import (
     NONE,
@@ -24,7 +34,7 @@ from peftstudy.latex import (
 )
 from peftstudy.specs import MethodSpec
 from peftstudy.study import Study
-from peftstudy.views import selection_rule
+from peftstudy.views import selection_rule, sized
 
 Citations = Mapping[str, tuple[str, str]]
 """Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""
@@ -116,6 +126,8 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     """Return the table of the budget, which is one for all methods."""
     shape = study.training
     length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
+    if shape.seconds:
+        length = f"as many steps as fit {shape.seconds:g} seconds of training, by a trial of each method"
     if shape.minimum_steps:
         length += f", at least {shape.minimum_steps} steps"
     limits = sorted({study.max_length(dataset.name, backbone.name) for dataset, _, backbone, _ in study.cells()})
@@ -165,16 +177,20 @@ MADE = {
     "scores": result_tables.scores,
     "differences": result_tables.differences,
     "overall": evidence_tables.overall,
+    "efficiency": efficiency.table,
     "power": evidence_tables.power,
+    "spread": spread.table,
     "predictions": evidence_tables.predictions,
     "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
     "best-under": bargains.table,
     "costs": result_tables.costs,
+    "seconds": result_tables.seconds,
     "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,
     "epochs": epoch_tables.epochs,
+    "checklist": checklists.table,
     "replication-scores": replication.scores,
     "replication-parameters": replication.parameters,
 }
@@ -187,6 +203,10 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("searches")
     if not any(statistics.random_twins(study).values()):
         absent_ones.add("pretraining")
+    if not study.reference or len(sized(study)) < 2:
+        absent_ones.add("efficiency")
+    if len(study.seeds) < 2:
+        absent_ones.add("spread")
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
     if not study.replicates:

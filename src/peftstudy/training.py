@@ -23,6 +23,8 @@ from peftstudy.tokens import Tokens
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
+PHASES = ("forward", "backward", "optimizer")
+"""What a step is split into, in seconds; the rest of an epoch is the order of examples, checkpoints and bookkeeping."""
 EVALUATION_BATCH = 64  # examples; sorted by length, so little of it is padding
 
 
@@ -57,6 +59,7 @@ class TrainingState:
     epoch_items: int = 0
     epoch_loss: float = 0.0
     epoch_seconds: float = 0.0
+    phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     @property
     def is_finite(self) -> bool:
@@ -94,6 +97,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
         self._total = torch.zeros(())
+        self._lapped = 0.0
 
     def fit(
         self,
@@ -179,6 +183,7 @@ class Run:
             group["lr"] = rate * self.settings.learning_rate
         total = torch.zeros((), device=self.device)
         self.engine.begin_step(self.progress.step)
+        self._lapped = time.perf_counter()
         items = self.task.items(tokens, batch)
         size = min(self.settings.micro_batch_size, self.engine.largest_part or len(batch))
         for part in micro_batches(tokens.sizes, batch, size):
@@ -187,14 +192,23 @@ class Run:
             loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
             penalty = self.method.penalty(self.model)
             asked = loss / items if penalty is None else loss / items + penalty * (len(part) / len(batch))
+            self._lap("forward")
             asked.backward()
+            self._lap("backward")
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         self.optimizer.step()
         self.progress.step += 1
         self.method.after_step(self.model, self.progress.step)
         self.optimizer.zero_grad()
+        self._lap("optimizer")
         return total
+
+    def _lap(self, phase: str) -> None:
+        """Count the time since the last lap for a phase. Nothing is waited for: on a GPU it is that of queueing."""
+        now = time.perf_counter()
+        self.progress.phase_seconds[phase] += now - self._lapped
+        self._lapped = now
 
     def _losses(self, tokens: Tokens, train: np.ndarray) -> Losses:
         def losses(examples: int, size: int) -> Iterator[Tensor]:

@@ -61,9 +61,11 @@ def none(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 TABLES: dict[str, Chosen] = {
     "data": none, "tokens": none, "backbones": none, "settings": none, "methods": every, "searches": searched,
-    "scores": shown, "differences": shown, "overall": shown, "power": shown, "predictions": shown, "claims": every,
-    "pretraining": trained_and_random, "costs": on_first_split, "best-under": on_first_split, "failures": troubled,
-    "losses": troubled, "epochs": on_first_split, "metrics": on_first_split,
+    "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes, "power": shown,
+    "spread": on_main_splits, "predictions": shown, "claims": every,
+    "pretraining": trained_and_random, "costs": on_first_split, "seconds": on_first_split,
+    "best-under": on_first_split, "failures": troubled,
+    "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split,
     "replication-scores": shown, "replication-parameters": shown,
 }  # fmt: skip
 FIGURES: dict[str, Chosen] = {

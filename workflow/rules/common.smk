@@ -40,7 +40,7 @@ if not workflow.deployment_settings.deployment_method:
 shell.prefix(f"set -euo pipefail; trap : TERM INT; export {' '.join(exports)}; ")
 
 TABLES = list(COLUMNS)
-STATISTICS = ["scores", "differences", "predictions", "overall", "ranks", "claims"]
+STATISTICS = ["scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims"]
 PAPER = sorted(str(path) for name in ["*.tex", "*.bib", "sections/*.tex"] for path in Path("paper").glob(name))
 PAGE = sorted(str(path) for path in Path("paper/page").iterdir())
 REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.[cy]*"))

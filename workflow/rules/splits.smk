@@ -14,7 +14,7 @@ rule take_examples:
         about="results/{study}/splits/{dataset}/examples.json",
     params:
         spec=lambda wildcards: to_json(study.datasets[wildcards.dataset].without_length()),
-        data_seed=study.data_seed,
+        data_seed=lambda wildcards: study.data_seed_of(wildcards.dataset),
         folder=subpath(output.table, parent=True),
     log:
         "results/{study}/logs/splits/{dataset}.log",
@@ -33,7 +33,7 @@ rule cut_split:
         about="results/{study}/splits/{dataset}/{split}/split.json",
     params:
         validation=study.validation,
-        data_seed=study.data_seed,
+        data_seed=lambda wildcards: study.data_seed_of(wildcards.dataset),
         folder=subpath(output.about, parent=True),
     log:
         "results/{study}/logs/splits/{dataset}_{split}.log",

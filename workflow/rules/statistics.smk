@@ -2,7 +2,7 @@
 
 in:  results/{study}/metrics/*.csv; the predictions of the runs that these name;
      paper/reported/, the claims of a publication that is replicated
-out: results/{study}/statistics/{scores,differences,predictions,overall,ranks,claims}.csv
+out: results/{study}/statistics/{scores,differences,predictions,overall,ranks,efficiency,spread,claims}.csv
 """
 
 

@@ -1,0 +1,88 @@
+"""How many examples it takes: by hand, where the truth is known, and at the edges."""
+
+import doctest
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import default_study, write_metrics
+
+from peftstudy import efficiency, statistics
+from peftstudy.efficiency import crossing
+
+SIZES = np.array([100.0, 200.0, 400.0, 800.0])
+
+
+def test_doctests():
+    assert doctest.testmod(efficiency).failed == 0
+
+
+def test_a_crossing_lies_on_the_line_between_two_sizes():
+    found = crossing(SIZES, np.array([[-3.0, -1.0, 1.0, 2.0]] * 2))
+    assert found.state == "rises" and found.examples == pytest.approx(200 * 2**0.5)
+    assert crossing(SIZES, np.array([[3.0, 1.0, -1.0, -2.0]])).state == "falls"
+    assert crossing(SIZES, -np.array([[-3.0, -1.0, 1.0, 2.0]] * 2)).examples == found.examples
+
+
+def test_the_last_crossing_counts_and_none_is_said():
+    assert crossing(SIZES, np.array([[1.0, -1.0, -1.0, 1.0]])).examples == pytest.approx(400 * 2**0.5)
+    assert crossing(SIZES, np.array([[1.0, 2.0, 3.0, 4.0]]))[:2] == ("above", None)
+    assert crossing(SIZES, np.array([[-1.0, -2.0, -3.0, -4.0]]))[:2] == ("below", None)
+
+
+def test_the_interval_is_the_sizes_whose_t_interval_holds_zero():
+    values = np.array([[-3.0, -1.2, 1.0, 2.0], [-3.1, -0.8, 1.1, 2.1], [-2.9, -1.0, 0.9, 1.9]])
+    found = crossing(SIZES, values)
+    for size, inside in [(found.low * 1.02, True), (found.low * 0.98, False), (found.high * 0.98, True),
+                         (found.high * 1.02, False)]:  # fmt: skip
+        there = [np.interp(np.log(size), np.log(SIZES), row) for row in values]
+        _, low, high = statistics.interval(there)
+        assert (low <= 0 <= high) == inside
+    assert found.low < found.examples < found.high
+
+
+def test_an_interval_that_reaches_the_end_of_the_sweep_is_open():
+    wide = np.random.default_rng(0).normal(0, 5, (3, 4))
+    assert crossing(SIZES, wide)[2:] == (-np.inf, np.inf)
+    assert crossing(SIZES, wide[:1])[2:] == (None, None)
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_the_interval_holds_the_true_crossing_as_often_as_it_says(seeds):
+    rng = np.random.default_rng(1)
+    truth = np.log2(SIZES / 250)
+    found = [crossing(SIZES, truth + rng.normal(0, 0.4, (seeds, 4))) for _ in range(1000)]
+    assert 0.93 <= np.mean([f.low is not None and f.low <= 250 <= f.high for f in found]) <= 0.985
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return statistics.read(write_metrics(tmp_path_factory.mktemp("made") / "metrics", default_study()) / "runs.csv")
+
+
+def test_a_sweep_says_who_overtakes_and_what_is_enough(runs):
+    found = efficiency.efficiency(runs, default_study())
+    assert set(found.backbone) == {"bert-tiny"}  # the other one has two splits, one of them on that test part
+    assert set(found[found.kind == "overtakes"].method) == set(default_study().methods) - {"full"}
+    full = found[(found.kind == "reaches") & (found.method == "full")].iloc[0]
+    assert full.state == "rises" and full.low < full.examples < full.high
+    scores = runs[(runs.method == "full") & (runs.backbone == "bert-tiny")].groupby("split").test_score.mean()
+    assert scores["size-900"] < 0.95 * scores["90-10"] < scores["size-2700"] and 810 < full.examples < 2430
+    head = found[found.method == "head"]
+    assert set(head.state) == {"below"} and head.low.isna().all()
+
+
+def test_a_better_method_at_small_sizes_is_overtaken(runs):
+    runs = runs.copy()
+    small = (runs.method == "lora") & runs.split.isin(["size-300", "size-900"])
+    runs.loc[small, "test_score"] += 0.1
+    row = efficiency.efficiency(runs, default_study()).query("kind == 'overtakes' and method == 'lora'").iloc[0]
+    assert row.state == "falls" and 810 < row.examples < 2430
+    assert efficiency.cell(pd.DataFrame([row]))[0] == f"below from {round(row.examples):,}".replace(",", "{,}")
+
+
+def test_without_a_reference_or_a_sweep_there_are_no_rows(runs):
+    assert len(efficiency.efficiency(runs, default_study(reference=None))) == 0
+    assert len(efficiency.efficiency(runs[runs.split == "90-10"], default_study())) == 0
+    lost = runs.assign(status=runs.status.where(runs.method != "full", "failed"))
+    assert len(efficiency.efficiency(lost, default_study())) == 0
