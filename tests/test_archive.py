@@ -35,11 +35,14 @@ def test_what_was_measured_is_what_was_chosen():
     """The default study's pre-training rates, from the archive's validation scores."""
     records = pd.read_parquet(ROOT / "results/archive/libraries-pretraining/records.parquet")["record"].map(json.loads)
     scores = pd.DataFrame([{"backbone": r["asked"]["backbone"], **r["measured"]} for r in records])
-    best = scores.groupby("backbone")["validation_score"].mean().sort_values()
+    named = scores["backbone"].str.extract(r"(?P<family>bert|roberta)-(?P<rate>\de-\d)(?P<kind>|-again|-masked)$")
+    scores = scores.join(named.assign(bag_of_words=(named["kind"] != "-masked").astype(float)))
+    means = scores.groupby(["family", "bag_of_words", "rate"])["validation_score"].mean()
     backbones = yaml.safe_load((ROOT / "config.yaml").read_text())["backbones"]
     for family in ("bert", "roberta"):
-        chosen = [name for name in best.index if name.startswith(f"{family}-")][-1].removeprefix(f"{family}-")
-        assert backbones[f"{family}-tiny"]["pretrain"]["learning_rate"] == float(chosen)
+        weight, rate = means[family].idxmax()
+        chosen = backbones[f"{family}-tiny"]["pretrain"]
+        assert (chosen["bag_of_words"], chosen["learning_rate"]) == (weight, float(rate))
 
 
 @pytest.mark.parametrize("folder", ARCHIVES, ids=lambda path: path.name)
