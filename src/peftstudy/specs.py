@@ -61,6 +61,8 @@ class Dataset:
     choices: tuple[str, ...] = ()
     blank: str | None = None
     group: str | None = None
+    beams: int = 1
+    target_length: int = 64
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""
