@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from peftstudy import backbones, tasks
 from peftstudy.errors import StudyError
-from peftstudy.families import FAMILIES
+from peftstudy.families import ENCODERS
 from peftstudy.files import read_json, sha256
 from peftstudy.shapes import Shape, planned_shape, read_shape, read_tensors, shape_of
 
@@ -167,7 +167,7 @@ def test_load_refuses(folder, spoil, words):
         backbones.load(folder, TASK, 2, 0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_the_shape_of_a_plan_is_that_of_the_backbone(family, make_backbone):
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     planned = planned_shape(family, sizes | {"max_position_embeddings": 64}, 280)

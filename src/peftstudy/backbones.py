@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.errors import StudyError
-from peftstudy.families import BOTH
+from peftstudy.families import BOTH, DECODER
 from peftstudy.files import file_entry, read_json, sha256_json, whole_folder, write_json
 from peftstudy.shapes import Shape, read_shape, read_tensors, weight_files
 
@@ -54,7 +54,11 @@ def load(
     from safetensors import SafetensorError
 
     shape = read_shape(folder)
-    if used := [name for name in read_tensors(folder) if name.startswith(("classifier.", "qa_outputs.", "score.", "classification_head."))]:
+    if used := [
+        name
+        for name in read_tensors(folder)
+        if name.startswith(("classifier.", "qa_outputs.", "score.", "classification_head."))
+    ]:
         raise StudyError(f"{folder}: is fine-tuned already (its weights hold {used[0]}); give a bare backbone.")
     if reason := impossible(task, shape):
         raise StudyError(f"{folder}: {reason}.")
@@ -126,7 +130,8 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
     with quiet(), whole_folder(output) as temporary:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         pooling = {"add_pooling_layer": shape.pooler} if shape.family in ("bert", "roberta") else {}
-        transformers.AutoModel.from_config(config, **pooling).save_pretrained(temporary)
+        kind = {DECODER: "AutoModelForCausalLM", BOTH: "AutoModelForSeq2SeqLM"}.get(shape.about.kind, "AutoModel")
+        getattr(transformers, kind).from_config(config, **pooling).save_pretrained(temporary)
         _copy(_tokenizer_files(folder), temporary)
 
 

@@ -117,7 +117,9 @@ def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
     """
     labels = examples["label"].to_numpy()
     kind = np.float32 if np.issubdtype(labels.dtype, np.floating) else np.int32
-    return gather(encodings(rows(examples, tokenizer), tokenizer, max_length), tokenizer, max_length, labels.astype(kind))
+    return gather(
+        encodings(rows(examples, tokenizer), tokenizer, max_length), tokenizer, max_length, labels.astype(kind)
+    )
 
 
 def rows(examples: pd.DataFrame, tokenizer: Any) -> list[str] | list[tuple[str, str]]:

@@ -96,10 +96,33 @@ def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, bea
     )  # fmt: skip
     generate: Callable = getattr(model, "generate", library.generate)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
-    with quiet():  # a padding that is the end mark, as GPT-2's, is taken for one on the wrong side
+    # A padding that is the end mark, as GPT-2's, is taken for one on the wrong side, which would be said each time.
+    with quiet(), _positions_by_mask(library):
         written = generate(**inputs, generation_config=settings, use_model_defaults=False)
     begin = 1 if library.config.is_encoder_decoder else inputs["input_ids"].shape[1]
     return [_to_the_end(row[begin:], tokens.about["end_id"]) for row in written.cpu().numpy()]
+
+
+@contextmanager
+def _positions_by_mask(library: Any) -> Iterator[None]:
+    """Let a decoder count positions from each text's first token.
+
+    Generation does so where it finds the argument in the model's signature, and the adapters library may hide that.
+    """
+
+    def count(module: nn.Module, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        mask = inputs["attention_mask"]
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -inputs["input_ids"].shape[1] :]
+        return args, inputs | {"position_ids": positions}
+
+    if library.config.is_encoder_decoder:
+        yield
+        return
+    hook = library.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _to_the_end(row: np.ndarray, end: int) -> np.ndarray:

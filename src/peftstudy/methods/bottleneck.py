@@ -42,7 +42,9 @@ class Bottleneck(Added):
         return {}
 
     def count(self, shape):
-        return shape.all_layers * self.modules * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)
+        return (
+            shape.all_layers * self.modules * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)
+        )
 
 
 @register("houlsby")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from peftstudy.tokens import Tokens
 
+
 class Writing(Task):
     """Write a target text, by cross-entropy over its tokens, each given those before it.
 
@@ -122,7 +123,9 @@ class Generation(Writing):
 
         targets = rows["label"].map(lambda label: [label] if isinstance(label, str) else label)
         bad = targets.map(
-            lambda own: not isinstance(own, list) or not own or any(not isinstance(t, str) or not t.strip() for t in own)
+            lambda own: (
+                not isinstance(own, list) or not own or any(not isinstance(t, str) or not t.strip() for t in own)
+            )
         )
         refuse(where, rows[bad], f"has no target text (column {dataset.label!r})")
         return rows.assign(label=targets, stratum=np.int32(0)), []
