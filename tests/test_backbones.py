@@ -156,7 +156,7 @@ def drop(folder, pattern, **added):
         (lambda folder: drop(folder, "encoder.layer.1."), "weights lack bert.encoder.layer.1.*16 of the bert body"),
         (lambda folder: drop(folder, "none", **{"classifier.weight": torch.zeros(2, 32)}), "fine-tuned already"),
         (lambda folder: respell(folder, vocab_size=300), "cannot be loaded"),
-        (lambda folder: respell(folder, model_type="bart"), "unknown model_type 'bart'.*Did you mean 'bert'"),
+        (lambda folder: respell(folder, model_type="bertt"), "unknown model_type 'bertt'.*Did you mean 'bert'"),
         (lambda folder: respell(folder, hidden_size=None), "hidden_size is None"),
         (lambda folder: (folder / "config.json").unlink(), "no such file"),
     ],

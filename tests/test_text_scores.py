@@ -60,7 +60,7 @@ def test_a_target_is_one_text_or_a_list():
 
 @pytest.mark.parametrize("bad", [None, " ", [], ["a", None]])
 def test_a_row_without_a_target_is_refused(bad):
-    with pytest.raises(StudyError, match="here: row r1 .*has no target text"):
+    with pytest.raises(StudyError, match=r"here: row r1 .*has no target text"):
         tasks.create("generation").label("here", DATASET, rows(["a stone", bad]), None)
 
 

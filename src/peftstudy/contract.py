@@ -44,8 +44,8 @@ IDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "vocab_size": 20
 GPT2 = {"n_embd": 32, "n_layer": 2, "n_inner": 48, "n_head": 2, "n_positions": 66, "initializer_range": 0.2}
 LLAMA = {"num_key_value_heads": 1, "tie_word_embeddings": True}
 T5 = {
-    "d_model": 32, "num_layers": 2, "d_ff": 48, "num_heads": 2, "d_kv": 12, "n_positions": 66, "initializer_factor": 1.0,
-    "decoder_start_token_id": 0,
+    "d_model": 32, "num_layers": 2, "d_ff": 48, "num_heads": 2, "d_kv": 12, "n_positions": 66,
+    "initializer_factor": 1.0, "decoder_start_token_id": 0,
 }  # fmt: skip
 BART = {
     "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,

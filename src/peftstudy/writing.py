@@ -87,7 +87,7 @@ def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, bea
     # A decoder writes on at the end, so its padding stands in front.
     inputs = _padded(sources, tokens.about["pad_id"], left=not library.config.is_encoder_decoder)
     settings = GenerationConfig(
-        max_new_tokens=longest, num_beams=beams, do_sample=False, early_stopping=True if beams > 1 else False,
+        max_new_tokens=longest, num_beams=beams, do_sample=False, early_stopping=beams > 1,
         pad_token_id=tokens.about["pad_id"], eos_token_id=tokens.about["end_id"],
         # The adapters library's layers know the cache by an older name, and would see none of what was before.
         use_cache=not hasattr(library, "adapters_config"),
