@@ -62,7 +62,9 @@ def test_most_pairs_are_possible():
     """The families of today's users are no exceptions, and impossible is not said lightly."""
     impossible = [pair for pair in CASES if case(*pair).impossible]
     assert not [pair for pair in impossible if pair[1] in ("bert", "bert-with-pooler", "roberta", "electra")]
-    assert len(impossible) < 0.06 * len(CASES)
+    on_writers = [pair for pair in impossible if contract.BACKBONES[pair[1]][0] in WRITERS]
+    assert len(impossible) - len(on_writers) < 0.06 * len(CASES)
+    assert len(on_writers) < 0.16 * len(WRITERS) * len(registered())
 
 
 @every_method
@@ -104,7 +106,7 @@ def test_parameters_of_a_family_are_counted_by_formula(backbone):
     body = {key: value for key, value in model.base_model.named_parameters() if pooler or "pooler" not in key}
     apart = 0 if pooler else shape.pooler_parameters  # ModernBERT's is no part of the body's module
     assert shape.parameters - apart == sum(value.numel() for value in body.values())
-    tables = shape.about.embeddings
+    tables = tuple(f"{path}." for path in shape.about.embeddings)
     assert shape.embedding_parameters == sum(v.numel() for k, v in body.items() if k.startswith(tables))
     assert shape.biases == sum(v.numel() for k, v in body.items() if k.endswith("bias") and "pooler" not in k)
     layers = shape.about.list_of_layers(model.base_model)
