@@ -25,7 +25,7 @@ LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
 # A command in the environment: its programs come first, and it is no other environment's.
 INSIDE := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"; unset PYTHONPATH PYTHONHOME;
 
-.PHONY: help report rebuild test test-page test-slurm lint clean lock latex slurm chromium
+.PHONY: help report rebuild test test-matrix test-page test-slurm lint clean lock latex slurm chromium
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -53,7 +53,11 @@ rebuild: .venv/ready latex  ## make the report of STUDY=name again, from results
 
 test: .venv/ready latex  ## run all checks and tests, without a network
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slurm and not browser"
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slurm and not browser and not matrix"
+
+test-matrix: .venv/ready  ## run the methods' contract on every family that writes, on all pairs
+	@$(INSIDE)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m matrix
 
 test-page: .venv/ready chromium  ## run the tests of the report's page in a real browser
 	@$(INSIDE)

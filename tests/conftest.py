@@ -72,6 +72,8 @@ def _tiny_backbone(family: str, texts: pd.DataFrame, folder: Path) -> Path:
     from peftstudy import backbones, corpora
     from peftstudy.families import FAMILIES
 
+    if FAMILIES[family].writes:
+        return _tiny_writer(family, texts, folder)
     tokenizer = corpora.train_tokenizer(family, texts["text"].tolist() * 2, 280, 62)
     sizes = {
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -81,6 +83,33 @@ def _tiny_backbone(family: str, texts: pd.DataFrame, folder: Path) -> Path:
     config = transformers.AutoConfig.for_model(family, vocab_size=280, pad_token_id=tokenizer.pad_token_id, **sizes)
     torch.manual_seed(0)
     transformers.AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    backbones.write_manifest(folder, {"kind": "random", "family": family, "origin": "made for a test"})
+    return folder
+
+
+def _tiny_writer(family: str, texts: pd.DataFrame, folder: Path) -> Path:
+    import torch
+    import transformers
+    from tokenizers import processors
+
+    from peftstudy import backbones, contract, corpora
+
+    made = corpora.train_tokenizer("roberta", texts["text"].tolist() * 2, 280, 62).backend_tokenizer
+    # As these families have it: BART frames texts, T5 closes them, Llama opens them, GPT-2 has one mark for all.
+    frame = {"bart": "<s> $A </s>", "t5": "$A </s>", "llama": "<s> $A", "gpt2": "$A"}[family]
+    marks = [(mark, made.token_to_id(mark)) for mark in ("<s>", "</s>")]
+    pair = frame.replace("$A", "$A </s> $B" if family in ("bart", "t5") else "$A $B")
+    made.post_processor = processors.TemplateProcessing(single=frame, pair=pair, special_tokens=marks)
+    named = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
+    named |= {} if family == "gpt2" else {"pad_token": "<pad>"}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=62, **named)
+    sizes = contract.BACKBONES[family][1] | {"vocab_size": 280, "bos_token_id": 0, "eos_token_id": 2}
+    sizes |= {"pad_token_id": tokenizer.pad_token_id, "decoder_start_token_id": 2}
+    config = transformers.AutoConfig.for_model(family, **sizes)
+    torch.manual_seed(0)
+    kind = transformers.AutoModelForSeq2SeqLM if family in ("bart", "t5") else transformers.AutoModelForCausalLM
+    kind.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     backbones.write_manifest(folder, {"kind": "random", "family": family, "origin": "made for a test"})
     return folder

@@ -10,6 +10,8 @@ from peftstudy.specs import Dataset
 
 COLUMNS = {
     "classification": {"text": ("text",), "label": "label"},
+    "generation": {"text": ("text",), "label": "target", "target_length": 8},
+    "label-generation": {"text": ("text",), "label": "library", "target_length": 6},
     "extractive-qa": {"text": ("question", "context"), "label": "answers"},
     "multiple-choice": {"text": ("text",), "label": "label", "choices": ("choices",)},
     "regression": {"text": ("text", "other"), "label": "share"},
@@ -30,6 +32,8 @@ def table(count: int = 120, seed: int = 0) -> pd.DataFrame:
     rows["choices"] = [list(LIBRARIES) for _ in range(count)]
     rows["other"] = [str(rng.choice(list(own))) for _ in range(count)]
     rows["share"] = rows["words"].map(lambda words: 5 * sum(word in own for word in words) / len(words))
+    rows["library"] = rows["label"].map(dict(enumerate(LIBRARIES)))
+    rows["target"] = [" ".join(word for word in words if word in own) for words in rows["words"]]
     rows["question"] = "which " + rows["label"].map(dict(enumerate(LIBRARIES)))
     others = [*rows["text"][1:], "the end"]
     rows["context"] = [

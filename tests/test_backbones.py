@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from peftstudy import backbones, tasks
 from peftstudy.errors import StudyError
-from peftstudy.families import FAMILIES
+from peftstudy.families import ENCODERS
 from peftstudy.files import read_json, sha256
 from peftstudy.shapes import Shape, planned_shape, read_shape, read_tensors, shape_of
 
@@ -156,7 +156,7 @@ def drop(folder, pattern, **added):
         (lambda folder: drop(folder, "encoder.layer.1."), "weights lack bert.encoder.layer.1.*16 of the bert body"),
         (lambda folder: drop(folder, "none", **{"classifier.weight": torch.zeros(2, 32)}), "fine-tuned already"),
         (lambda folder: respell(folder, vocab_size=300), "cannot be loaded"),
-        (lambda folder: respell(folder, model_type="bart"), "unknown model_type 'bart'.*Did you mean 'bert'"),
+        (lambda folder: respell(folder, model_type="bertt"), "unknown model_type 'bertt'.*Did you mean 'bert'"),
         (lambda folder: respell(folder, hidden_size=None), "hidden_size is None"),
         (lambda folder: (folder / "config.json").unlink(), "no such file"),
     ],
@@ -167,7 +167,7 @@ def test_load_refuses(folder, spoil, words):
         backbones.load(folder, TASK, 2, 0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_the_shape_of_a_plan_is_that_of_the_backbone(family, make_backbone):
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     planned = planned_shape(family, sizes | {"max_position_embeddings": 64}, 280)

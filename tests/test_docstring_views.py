@@ -17,6 +17,7 @@ TASKS = {
     "counts": ("regression", {"text": ("docstring",), "label": "parameters"}),
     "pairs": ("classification", {"text": ("summary", "body"), "label": "belongs"}),
     "parameters": ("token-classification", {"text": ("words",), "label": "labels"}),
+    "summaries": ("generation", {"text": ("body",), "label": "summary"}),
     "questions": ("extractive-qa", {"text": ("question", "docstring"), "label": "answers", "group": "definition"}),
 }
 

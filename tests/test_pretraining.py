@@ -9,7 +9,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from peftstudy import backbones, embedding_gradients, engine, methods, pretraining, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.families import FAMILIES
+from peftstudy.families import ENCODERS
 from peftstudy.specs import Pretraining, Training
 
 SETTINGS = Pretraining(
@@ -33,7 +33,7 @@ def corpus(texts):
     return texts["text"].tolist() * 2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_path):
     settings = dataclasses.replace(SETTINGS, family=family)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
@@ -45,7 +45,7 @@ def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_pat
     assert model(**batch).logits.shape == (1, batch["input_ids"].shape[1], 280)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("tricks", ["fast", "plain"])
 @pytest.mark.parametrize("bag_of_words", [0.0, 0.5])
 def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, bag_of_words, monkeypatch):

@@ -21,15 +21,16 @@ def spec(task):
 
 
 @pytest.fixture(scope="module")
-def finished(bert, make_task_tokens, tmp_path_factory):
+def finished(bert, make_backbone, make_task_tokens, tmp_path_factory):
     """Train and score a run of every task; return for each its folder, its split and its examples."""
-    found = {}
+    found, gpt2 = {}, make_backbone("gpt2")
     for task in tasks.registered():
-        data = make_task_tokens(task, "bert")
+        writes = tasks.create(task).writes
+        data, backbone = make_task_tokens(task, "gpt2" if writes else "bert"), gpt2 if writes else bert
         examples = pd.read_parquet(data.parent / "examples.parquet")
         split, folder = cut(examples, "50-50", 0.1, 0), tmp_path_factory.mktemp(task)
         write_split(split, folder, data.parent / "examples.parquet")
-        inputs = runs.Inputs(data, bert, folder / "state", folder / "runs", torch.device("cpu"))
+        inputs = runs.Inputs(data, backbone, folder / "state", folder / "runs", torch.device("cpu"))
         [record] = runs.train_pack([spec(task)], inputs, folder / "train.npy", folder / "validation.npy")
         assert record["status"] == "finished", record["reason"]
         evaluation.evaluate_pack([spec(task)], inputs, folder / "test.npy")

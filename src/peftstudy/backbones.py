@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.errors import StudyError
+from peftstudy.families import BOTH, DECODER
 from peftstudy.files import file_entry, read_json, sha256_json, whole_folder, write_json
 from peftstudy.shapes import Shape, read_shape, read_tensors, weight_files
 
@@ -53,22 +54,34 @@ def load(
     from safetensors import SafetensorError
 
     shape = read_shape(folder)
-    if used := [name for name in read_tensors(folder) if name.startswith(("classifier.", "qa_outputs."))]:
+    if used := [
+        name
+        for name in read_tensors(folder)
+        if name.startswith(("classifier.", "qa_outputs.", "score.", "classification_head."))
+    ]:
         raise StudyError(f"{folder}: is fine-tuned already (its weights hold {used[0]}); give a bare backbone.")
+    if reason := impossible(task, shape):
+        raise StudyError(f"{folder}: {reason}.")
     if not shape.about.sdpa:
         attention = "eager"
+    # A model that writes has no use for classes, and some take their number amiss.
+    width = {} if task.writes else {"num_labels": task.outputs(classes)}
     seed_torch(seed, "head")
     try:
-        with _quiet():
-            model, report = getattr(transformers, task.auto_class).from_pretrained(
-                folder, num_labels=task.outputs(classes), attn_implementation=attention, dtype=torch.float32,
+        with quiet():
+            kind = "AutoModelForSeq2SeqLM" if task.writes and shape.about.kind == BOTH else task.auto_class
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder, **width, attn_implementation=attention, dtype=torch.float32,
                 local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
             )  # fmt: skip
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise StudyError(f"{folder}: cannot be loaded ({' '.join(str(error).split())[:300]}).") from error
     prefix = model.base_model_prefix
     fresh = frozenset(report["missing_keys"])
-    body = sorted(name for name in fresh if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."))
+    if task.writes:
+        body = sorted(fresh - {"lm_head.weight"})
+    else:
+        body = sorted(n for n in fresh if n.startswith(f"{prefix}.") and not n.startswith(f"{prefix}.pooler."))
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
     if labels:
@@ -77,9 +90,24 @@ def load(
 
 
 def shape_for(folder: Path, task: Task) -> Shape:
-    """Return the shape of a backbone under the task's head: one that reads every token leaves BERT's pooler out."""
+    """Return the shape of a backbone under the task's head.
+
+    One that reads every token leaves BERT's pooler out; one that writes uses the vocabulary matrix.
+    """
     shape = read_shape(folder)
+    if shape.about.writes:
+        return replace(shape, output=task.writes and shape.has_output)
     return shape if task.reads_first else replace(shape, pooler=False)
+
+
+def impossible(task: Task, shape: Shape) -> str | None:
+    """Return why a backbone of this shape cannot do a task, if it cannot."""
+    family = shape.about
+    if task.writes and not family.writes:
+        return f"{task.name} wants a backbone that writes text, and {shape.family} is an encoder"
+    if not task.writes and not task.reads_first and family.writes:
+        return f"{task.name} is for encoders, which read what follows a word, too; {shape.family} is none"
+    return None
 
 
 def seed_torch(seed: int, stream: str) -> None:
@@ -99,10 +127,11 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
 
     seed_torch(seed, "random backbone")
     shape = read_shape(folder)
-    with _quiet(), whole_folder(output) as temporary:
+    with quiet(), whole_folder(output) as temporary:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         pooling = {"add_pooling_layer": shape.pooler} if shape.family in ("bert", "roberta") else {}
-        transformers.AutoModel.from_config(config, **pooling).save_pretrained(temporary)
+        kind = {DECODER: "AutoModelForCausalLM", BOTH: "AutoModelForSeq2SeqLM"}.get(shape.about.kind, "AutoModel")
+        getattr(transformers, kind).from_config(config, **pooling).save_pretrained(temporary)
         _copy(_tokenizer_files(folder), temporary)
 
 
@@ -163,7 +192,7 @@ def check_tokenizer(folder: Path, shape: Shape, where: Path | None = None) -> No
     if (Path(folder) / "tokenizer.json").is_file():
         read_json(Path(folder) / "tokenizer.json")
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -188,7 +217,7 @@ def write_manifest(folder: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' advice (that a head is fresh is what we ask for) and its progress bars."""
     from transformers.utils import logging
 

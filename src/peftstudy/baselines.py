@@ -100,6 +100,21 @@ def similar_sentence(parts: Parts) -> list[str]:
     return answers
 
 
+def copied_beginning(parts: Parts) -> list[str]:
+    """Repeat the first words of the text, as many as train's targets have by the median."""
+    usual = int(np.median([len(own[0].split()) for own in parts["train"]["label"]]))
+    return [" ".join(text.split()[:usual]) for text in parts["test"]["text"]]
+
+
+def commonest_target(parts: Parts) -> list[str]:
+    """Write train's most frequent target for each text; of equals, the one that shares most words with the others."""
+    targets = [own[0] for own in parts["train"]["label"]]
+    words = Counter(word for target in targets for word in set(target.split()))
+    counts = Counter(targets)
+    typical = {target: np.mean([words[word] for word in target.split()]) for target in counts}
+    return [max(counts, key=lambda target: (counts[target], typical[target]))] * len(parts["test"])
+
+
 def tfidf_logistic_regression(parts: Parts) -> list[int]:
     """Predict a class by words and pairs of words."""
     return _by_words(parts, fitted)
@@ -152,6 +167,8 @@ ANSWER: dict[str, Callable[[Parts], list]] = {
     "majority": majority,
     "majority-word": majority_word,
     "choices-alone": choices_alone,
+    "commonest-target": commonest_target,
+    "copied-beginning": copied_beginning,
     "mean": mean,
     "similar-sentence": similar_sentence,
     "tfidf-logistic-regression": tfidf_logistic_regression,

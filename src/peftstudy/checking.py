@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from peftstudy import claims, methods, schema, tasks
+from peftstudy.backbones import impossible
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.families import FAMILIES
@@ -146,8 +147,8 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
     if len(dataset.text) not in task.texts:
         wanted = " or ".join(map(str, task.texts))
         raise StudyError(f"{at}.text: found {len(dataset.text)} columns; {dataset.task} wants {wanted}.")
-    for key in ("balanced", "blank", "choices", "labels"):
-        if getattr(dataset, key) and key not in task.keys:
+    for key in ("balanced", "beams", "blank", "choices", "labels", "target_length"):
+        if getattr(dataset, key) != getattr(Dataset, key) and key not in task.keys:
             raise StudyError(f"{at}.{key}: means nothing to {dataset.task}; leave it out.")
     if "choices" in task.keys and not dataset.choices:
         raise StudyError(f"{at}: the key 'choices' is missing: {dataset.task} chooses among them.")
@@ -218,6 +219,8 @@ def _check_possible(study: Study, where: str) -> None:
             continue
         vocabulary = dict(pretrain.tokenizer).get("vocabulary", 30522)
         shape = planned_shape(pretrain.family, dict(pretrain.shape), vocabulary)
+        if reason := impossible(tasks.create(dataset.task), shape):
+            raise StudyError(f"{where}: datasets.{dataset.name}: impossible on {backbone.name}: {reason}.")
         for method in chosen:
             if reason := methods.create(method.method, method.options).skip(shape):
                 raise StudyError(

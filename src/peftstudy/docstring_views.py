@@ -84,6 +84,14 @@ def _questions(row) -> Iterator[dict]:
             }  # fmt: skip
 
 
+def summaries(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return bodies with the summary that stands above each (masked)."""
+    kept = rows[rows["body"].str.strip() != ""]
+    return pd.DataFrame({name: kept[old] for name, old in {
+        "id": "id", "part": "part", "body": "body", "summary": "summary_masked",
+    }.items()})  # fmt: skip
+
+
 def _with_others(rows: pd.DataFrame, count: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the rows that have a body, and for each the numbers of others of its library and kind, (rows, count).
 
@@ -107,4 +115,5 @@ VIEWS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "pairs": pairs,
     "parameters": parameters,
     "questions": questions,
+    "summaries": summaries,
 }

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from peftstudy import dropout, embedding_gradients, frozen_body
+from peftstudy import dropout, embedding_gradients, frozen_body, writing
 from peftstudy.packing import Attention, Layout, Noise, first_position, folded_attention
 from peftstudy.tokens import Tokens
 
@@ -28,6 +28,7 @@ TRICKS: Mapping[str, str] = {
     "folded": "no keys and values there for first tokens: their matrices are applied to the question and the answer",
     "cached": "the output of a frozen body once for each example, where no dropout acts in it",
     "dropout": "dropout masks from 16-bit words of a fast generator",
+    "targets": "of texts that are written, the vocabulary's logits at the targets alone",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
 }
 PART = 8  # examples of a padded batch that go through the model together when it is cut
@@ -87,6 +88,8 @@ class Engine:
             self.tricks -= {"folded"}
         if self.device.type != "cpu":
             self.tricks -= {"dropout"}
+        if writing.vocabulary_layer(model) is None:
+            self.tricks -= {"targets"}
         self._batch: Packed | None = None
         self._words = np.random.SFC64(seed)
         self._frozen: frozen_body.States | None = None
@@ -128,11 +131,30 @@ class Engine:
         inputs = self._tensors(tokens.batch(index))
         if not inputs["token_type_ids"].any():
             del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
+        config = writing.library_model(self.model).config
+        config.pad_token_id = tokens.about["pad_id"]  # decoders look for the last token that is none
         logits = _logits(self.model(**inputs))
         if read is None:
             return logits
         text = torch.cat([logits[:, :1], logits[:, 1 + self.extra_tokens :]], dim=1)
         return text[inputs["attention_mask"].bool()][torch.from_numpy(read).to(self.device)]
+
+    def target_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Return the logits at each token of the examples' targets, shape (target tokens, vocabulary)."""
+        return writing.target_logits(self.model, tokens, index, self.extra_tokens, "targets" not in self.tricks)
+
+    def write(self, tokens: Tokens, index: np.ndarray) -> list[str]:
+        """Return the texts that the model writes for the examples, in the way that the dataset asks for."""
+        about = tokens.about
+        found = writing.write(self.model, tokens, index, about["target_length"], about["beams"])
+        return self._tokenizer.batch_decode(found, skip_special_tokens=True)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        folder = writing.library_model(self.model).config.name_or_path
+        return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
 
     def _packed_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
         layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)

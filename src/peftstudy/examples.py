@@ -54,6 +54,8 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
         "counts": _counts(rows["label"], labels), "dropped": dict(sorted(dropped.items())),
         "source_sha256": sha256(table), "task": dataset.task,
     }  # fmt: skip
+    if options := task.options(dataset):
+        report["options"] = options
     return rows, report
 
 

@@ -1,4 +1,4 @@
-"""Families of encoders: where their layers and matrices are, and what their configurations call the sizes."""
+"""Families of language models: where their layers and matrices are, and what their configurations call the sizes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ USUAL = {
     "max_position_embeddings": 512, "type_vocab_size": 2,
 }  # fmt: skip
 
+ENCODER, DECODER, BOTH = "encoder", "decoder", "encoder-decoder"
+
 
 @dataclass(frozen=True)
 class Family:
     """What sets a family apart.
 
+    kind: whether it is an encoder, a decoder, or has one of each. The latter two write texts.
     layers: the path of its list of layers within the body.
     places: the paths of a layer's matrices within it. By its last words alone, BERT's feed-forward output.dense
     would also be the attention's.
@@ -34,8 +37,12 @@ class Family:
     position_offset: rows of the position table before the first token's: RoBERTa counts from its padding id, 1,
     plus one.
     sdpa: whether it may use torch's attention: transformers has none for some, and under DistilBERT's the prefixes of
-    the adapters library let tokens attend to padding.
+    the adapters library let tokens attend to padding, under those of families that write they hide the text.
     prompt: why words cannot be put behind the first token, if they cannot.
+    embeddings: the paths of the modules that embed words and positions.
+    decoder: the path of the decoder's layers, where `layers` are an encoder's.
+    decoder_places: the paths of their matrices; a decoder attends twice.
+    gate: the path of the matrix beside that of `intermediate` whose outputs multiply its own, where there is one.
     """
 
     layers: str
@@ -47,6 +54,16 @@ class Family:
     position_offset: int = 0
     sdpa: bool = True
     prompt: str = ""
+    kind: str = ENCODER
+    embeddings: tuple[str, ...] = ("embeddings",)
+    decoder: str = ""
+    decoder_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gate: str = ""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it can write a text."""
+        return self.kind != ENCODER
 
     def configuration(self, sizes: Mapping[str, Any]) -> dict[str, Any]:
         """Return what its configuration says of sizes by BERT's names; what is not given is BERT-base's."""
@@ -55,8 +72,8 @@ class Family:
         return named | {name: sizes["hidden_size"] for name in self.widths} | dict(self.fixed)
 
     def list_of_layers(self, body: Any) -> list[nn.Module]:
-        """Return the layers of a family's body, the first first."""
-        return list(body.get_submodule(self.layers))
+        """Return the layers of a family's body, the first first; a decoder's behind its encoder's."""
+        return [layer for path in (self.layers, self.decoder) if path for layer in body.get_submodule(path)]
 
 
 _BERT = {
@@ -85,7 +102,49 @@ _MODERNBERT = {  # which keeps queries, keys and values in one matrix: any of th
 }
 _DEBERTA = {name: f"{place}_proj" if ".self." in place else place for name, place in _BERT.items()}
 
-FAMILIES: Mapping[str, Family] = {
+_GPT2 = {  # as in ModernBERT
+    "query": "attn.c_attn",
+    "key": "attn.c_attn",
+    "value": "attn.c_attn",
+    "attention-output": "attn.c_proj",
+    "intermediate": "mlp.c_fc",
+    "output": "mlp.c_proj",
+}
+_LLAMA = {
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "attention-output": "self_attn.o_proj",
+    "intermediate": "mlp.up_proj",
+    "output": "mlp.down_proj",
+}
+_T5 = {
+    "query": "layer.0.SelfAttention.q",
+    "key": "layer.0.SelfAttention.k",
+    "value": "layer.0.SelfAttention.v",
+    "attention-output": "layer.0.SelfAttention.o",
+    "intermediate": "layer.1.DenseReluDense.wi",
+    "output": "layer.1.DenseReluDense.wo",
+}
+_BART = {
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "attention-output": "self_attn.out_proj",
+    "intermediate": "fc1",
+    "output": "fc2",
+}
+
+
+def _crossed(places: Mapping[str, str], own: str, other: str) -> dict[str, tuple[str, ...]]:
+    """Return the places in a decoder's layer, where attention to the encoder stands behind that to itself."""
+    return {
+        name: (place, place.replace(own, other)) if own in place else (place.replace("layer.1", "layer.2"),)
+        for name, place in places.items()
+    }
+
+
+ENCODERS: Mapping[str, Family] = {
     "bert": Family("encoder.layer", _BERT),
     "roberta": Family("encoder.layer", _BERT, position_offset=2),
     "electra": Family("encoder.layer", _BERT, widths=("embedding_size",), sdpa=False),
@@ -129,3 +188,78 @@ FAMILIES: Mapping[str, Family] = {
         prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
     ),
 }
+
+WRITERS: Mapping[str, Family] = {
+    "gpt2": Family(
+        "h",
+        _GPT2,
+        {
+            "hidden_size": "n_embd",
+            "num_hidden_layers": "n_layer",
+            "intermediate_size": "n_inner",
+            "num_attention_heads": "n_head",
+            "max_position_embeddings": "n_positions",
+            "hidden_act": "activation_function",
+            "hidden_dropout_prob": "resid_pdrop",
+            "attention_probs_dropout_prob": "attn_pdrop",
+            "layer_norm_eps": "layer_norm_epsilon",
+        },
+        without=("type_vocab_size",),
+        sdpa=False,
+        kind=DECODER,
+        embeddings=("wte", "wpe"),
+    ),
+    "llama": Family(
+        "layers",
+        _LLAMA,
+        {"layer_norm_eps": "rms_norm_eps", "attention_probs_dropout_prob": "attention_dropout"},
+        without=("type_vocab_size",),
+        sdpa=False,
+        kind=DECODER,
+        embeddings=("embed_tokens",),
+        gate="mlp.gate_proj",
+    ),
+    "t5": Family(
+        "encoder.block",
+        _T5,
+        {
+            "hidden_size": "d_model",
+            "num_hidden_layers": "num_layers",
+            "intermediate_size": "d_ff",
+            "num_attention_heads": "num_heads",
+            "max_position_embeddings": "n_positions",
+            "hidden_dropout_prob": "dropout_rate",
+            "layer_norm_eps": "layer_norm_epsilon",
+        },
+        without=("type_vocab_size",),
+        sdpa=False,
+        kind=BOTH,
+        embeddings=("shared",),
+        decoder="decoder.block",
+        decoder_places=_crossed(_T5, "layer.0.SelfAttention", "layer.1.EncDecAttention"),
+    ),
+    "bart": Family(
+        "encoder.layers",
+        _BART,
+        {
+            "hidden_size": "d_model",
+            "num_hidden_layers": "encoder_layers",
+            "intermediate_size": "encoder_ffn_dim",
+            "num_attention_heads": "encoder_attention_heads",
+            "hidden_act": "activation_function",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
+        },
+        without=("type_vocab_size",),
+        sdpa=False,
+        kind=BOTH,
+        embeddings=(
+            "shared", "encoder.embed_positions", "encoder.layernorm_embedding", "decoder.embed_positions",
+            "decoder.layernorm_embedding",
+        ),
+        decoder="decoder.layers",
+        decoder_places=_crossed(_BART, "self_attn", "encoder_attn"),
+    ),
+}  # fmt: skip
+
+FAMILIES: Mapping[str, Family] = {**ENCODERS, **WRITERS}

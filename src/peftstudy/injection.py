@@ -49,11 +49,11 @@ class Injected(Method):
     def adapt(self, model, shape):
         import peft
 
-        places = projections.pattern(shape, self.targets)
+        places = projections.places(model, shape, self.targets)
         return inject(model, getattr(peft, self.configuration)(**self.settings(), target_modules=places))
 
     def count(self, shape):
-        return shape.layers * sum(self.update(*size) for size in projections.sizes(shape, self.targets))
+        return sum(self.update(*size) for size in projections.sizes(shape, self.targets))
 
 
 def inject(model: Any, config: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from peftstudy.families import FAMILIES
 from peftstudy.methods import LEFT_OUT, Method, registered
-from peftstudy.shapes import Shape
+from peftstudy.shapes import Shape, planned_shape
 
 
 def methods_table(shape: Shape | None = None, methods: Mapping[str, type[Method]] | None = None) -> str:
@@ -25,17 +25,17 @@ def methods_table(shape: Shape | None = None, methods: Mapping[str, type[Method]
 
 
 def limits_table(methods: Mapping[str, type[Method]] | None = None) -> str:
-    """Return what is impossible: a row a method and family, with the reason, then what is left out for all.
+    """Return what is impossible: a row a method and family or task, with the reason, then what is left out for all.
 
     Of the methods with their default options, on bodies as large as published ones.
     """
     methods = registered() if methods is None else methods
-    rows = [("method", "family", "impossible, for")]
+    rows = [("method", "family or task", "impossible, for")]
     for name, method in methods.items():
         for family in FAMILIES:
-            relative = 512 if family == "deberta-v2" else 0
-            if reason := method().skip(Shape(family, 768, 12, 3072, 12, 30522, 512, 2, relative=relative)):
+            if reason := method().skip(planned_shape(family, {}, 30522)):
                 rows.append((name, family, reason))
+        rows += [(name, task, reason) for task, reason in method.not_for.items()]
     rows += [(name, "any", reason) for name, reason in LEFT_OUT.items()]
     return _aligned(rows)
 

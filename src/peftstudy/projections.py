@@ -14,16 +14,27 @@ if TYPE_CHECKING:
 TARGETS = ("query", "key", "value", "attention-output", "intermediate", "output")
 
 
+def places(model: Any, shape: Shape, targets: Iterable[str]) -> str:
+    """Return the regular expression by which peft finds the matrices, in every layer and nowhere else.
+
+    GPT-2's, which are kept transposed, become linear layers first: many methods know nothing else.
+    """
+    straighten(model)
+    return pattern(shape, targets)
+
+
 def pattern(shape: Shape, targets: Iterable[str]) -> str:
-    """Return the regular expression by which peft finds the matrices, in every layer and nowhere else."""
-    places = "|".join(re.escape(place) for place in _places(shape, targets))
-    layers = re.escape(shape.about.layers.rpartition(".")[2])
-    return rf".*\.{layers}\.\d+\.({places})"
+    """Return a regular expression for the paths of the matrices within a model."""
+    stacks = []
+    for stack in shape.stacks:
+        found = "|".join(re.escape(place) for place in stack.of(targets))
+        stacks.append(rf"{re.escape(stack.layers)}\.\d+\.({found})")
+    return rf"(.*\.)?({'|'.join(stacks)})"
 
 
 def sizes(shape: Shape, targets: Iterable[str]) -> list[tuple[int, int]]:
-    """Return inputs and outputs of the matrices of one layer, each once."""
-    return [shape.matrices[place] for place in _places(shape, targets)]
+    """Return inputs and outputs of the matrices of all layers."""
+    return [size for stack in shape.stacks for size in stack.sizes(targets)]
 
 
 def problem(targets: Iterable[str]) -> str | None:
@@ -36,9 +47,18 @@ def problem(targets: Iterable[str]) -> str | None:
 
 def modules(model: Any, shape: Shape, targets: Iterable[str]) -> list[nn.Module]:
     """Return the modules of the matrices, those of the first layer first."""
-    place = re.compile(pattern(shape, targets))
+    place = re.compile(places(model, shape, targets))
     return [module for name, module in model.named_modules() if place.fullmatch(name)]
 
 
-def _places(shape: Shape, targets: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(shape.about.places[target] for target in targets))
+def straighten(model: Any) -> None:
+    """Replace GPT-2's transposed matrices by linear layers of the same outputs."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    for path, module in list(model.named_modules()):
+        if type(module) is Conv1D:
+            with_same = nn.Linear(*module.weight.shape, device=module.weight.device)
+            with_same.weight = nn.Parameter(module.weight.detach().T.contiguous(), module.weight.requires_grad)
+            with_same.bias = module.bias
+            model.set_submodule(path, with_same)

@@ -74,6 +74,58 @@ class Prompted(nn.Module):
         return embed(self.model, words)
 
 
+class Preceded(nn.Module):
+    """Put trained vectors before the first token of every text that a decoder, or an encoder-decoder's encoder, reads.
+
+    prompt: the vectors, shape (tokens, width), or a module that makes them from nothing.
+
+    They take the first positions, for a decoder's tokens see what stands before them alone. The model is given some
+    word instead, in whose embeddings' place the vectors are put, so that whatever it does by words goes on working:
+    looking for the last one that is no padding, writing on with a cache.
+    """
+
+    def __init__(self, model: Any, prompt: Tensor | nn.Module, tokens: int):
+        super().__init__()
+        self.model, self.config, self.tokens = model, model.config, tokens
+        self.prompt = nn.Parameter(prompt) if isinstance(prompt, Tensor) else prompt
+        self._is_awaited = False
+        reading = model.base_model.get_encoder() if model.config.is_encoder_decoder else model
+        reading.get_input_embeddings().register_forward_hook(self._put)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
+        """Return the model's output; of a decoder's, the first tokens are the prompt's."""
+        return self.model(**self._with_room(input_ids, attention_mask), **inputs)
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor, **settings: Any) -> Tensor:
+        """Return what the model writes behind each text, as transformers' own method does."""
+        written = self.model.generate(**self._with_room(input_ids, attention_mask), **settings)
+        return written if self.config.is_encoder_decoder else written[:, self.tokens :]
+
+    def vectors(self) -> Tensor:
+        """Return the prompt, shape (tokens, width)."""
+        return self.prompt() if isinstance(self.prompt, nn.Module) else self.prompt
+
+    def _with_room(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        self._is_awaited = True
+        return {
+            "input_ids": nn.functional.pad(input_ids, (self.tokens, 0), value=self._word()),
+            "attention_mask": nn.functional.pad(mask, (self.tokens, 0), value=1),
+        }
+
+    def _word(self) -> int:
+        """Return a word that is neither padding nor the end of a text, which models count."""
+        special = {self.config.pad_token_id, self.config.eos_token_id}
+        return next(word for word in range(3) if word not in special)
+
+    def _put(self, module: nn.Module, args: tuple, embedded: Tensor) -> Tensor | None:
+        if not self._is_awaited:
+            return None
+        self._is_awaited = False  # a decoder asks for the words that it wrote, too
+        prompt = self.vectors().to(embedded.dtype).expand(len(embedded), -1, -1)
+        return torch.cat([prompt, embedded[:, self.tokens :]], dim=1)
+
+
 class Encoder(nn.Module):
     """A prompt that a network makes from trained vectors: peft's, as in P-tuning (Liu et al., 2021)."""
 

@@ -1,4 +1,4 @@
-"""Shapes: the sizes of an encoder and the parameters that follow, read from its folder without torch."""
+"""Shapes: the sizes of a backbone and the parameters that follow, read from its folder without torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,32 @@ from typing import Any
 from peftstudy.errors import StudyError, unknown
 from peftstudy.families import FAMILIES, SIZES, Family
 from peftstudy.files import read_json
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Equal layers on top of each other.
+
+    layers: the path of their list within the body. targets: the paths of a layer's matrices by the names of
+    projections.TARGETS, with their inputs and outputs.
+    """
+
+    layers: str
+    count: int
+    targets: Mapping[str, Mapping[str, tuple[int, int]]]
+
+    @property
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """The inputs and outputs of the matrices of a layer, by place."""
+        return {place: size for sizes in self.targets.values() for place, size in sizes.items()}
+
+    def of(self, targets: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Return those matrices of a layer that some targets name."""
+        return {place: size for target in targets for place, size in self.targets[target].items()}
+
+    def sizes(self, targets: Iterable[str] | None = None) -> list[tuple[int, int]]:
+        """Return inputs and outputs of the matrices of all layers, of some targets or of all."""
+        return [*(self.matrices if targets is None else self.of(targets)).values()] * self.count
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,27 @@ class Shape:
         return sizes | {places["output"]: (inner, hidden)}
 
     @property
+    def stacks(self) -> list[Stack]:
+        """The layers, with the matrices by the names of targets."""
+        targets = {name: {place: self.matrices[place]} for name, place in self.about.places.items()}
+        return [Stack(self.about.layers, self.layers, targets)]
+
+    @property
+    def all_layers(self) -> int:
+        """The number of layers, a decoder's and its encoder's together."""
+        return self.layers
+
+    @property
+    def attentions(self) -> list[int]:
+        """The numbers of layers with one kind of attention each: a decoder may attend to its encoder, too."""
+        return [self.layers]
+
+    @property
+    def key_width(self) -> int:
+        """The width of keys, and of values."""
+        return self.hidden
+
+    @property
     def norms(self) -> int:
         """The number of layer norms that are as wide as the hidden states."""
         # ModernBERT's first layer has one less, and there is one behind the last layer.
@@ -120,8 +167,12 @@ class Shape:
         return self.embedding_parameters + layers + self.pooler_parameters + self.other_parameters
 
 
-def shape_of(config: Mapping[str, Any], pooler: bool = False, where: str = "config.json") -> Shape:
+def shape_of(
+    config: Mapping[str, Any], pooler: bool = False, where: str = "config.json", has_output: bool = False
+) -> Shape:
     """Return the shape that a Hugging Face configuration describes.
+
+    has_output: whether the weights hold a vocabulary matrix that is not the word embeddings'.
 
     Raises StudyError for a missing key, another family, or a variant of one whose parameters are not known here.
     """
@@ -129,6 +180,8 @@ def shape_of(config: Mapping[str, Any], pooler: bool = False, where: str = "conf
     if family not in FAMILIES:
         raise unknown(where, "model_type", str(family), FAMILIES)
     about, sizes = FAMILIES[family], []
+    if family == "gpt2" and config.get("n_inner") is None and isinstance(config.get("n_embd"), int):
+        config = {**config, "n_inner": 4 * config["n_embd"]}  # what the configuration leaves open means this
     for size in SIZES:
         name = about.spelt.get(size, size)
         least = 0 if family == "deberta-v2" and size == "type_vocab_size" else 1
@@ -139,6 +192,10 @@ def shape_of(config: Mapping[str, Any], pooler: bool = False, where: str = "conf
         else:
             sizes.append(config[name])
     sizes[5] -= about.position_offset
+    if about.writes:
+        from peftstudy.writer_shapes import writer_shape
+
+        return writer_shape(family, sizes, config, has_output, where)
     more = {"electra": _electra, "deberta-v2": _deberta, "modernbert": _modernbert}.get(family, lambda *_: {})
     return Shape(family, *sizes, pooler, **more(config, where))
 
@@ -183,7 +240,9 @@ def read_shape(folder: Path, family: str | None = None) -> Shape:
     config = {"model_type": family} | read_json(folder / "config.json")
     names = {"bert": ("pooler.dense.weight", "bert.pooler.dense.weight"), "modernbert": ("head.dense.weight",)}
     pooled = not read_tensors(folder).keys().isdisjoint(names.get(config.get("model_type"), ()))
-    return shape_of(config, pooled, f"{folder}/config.json")
+    ties = config.get("tie_word_embeddings", True)
+    untied = not ties and "lm_head.weight" in read_tensors(folder)
+    return shape_of(config, pooled, f"{folder}/config.json", untied)
 
 
 def read_tensors(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -68,6 +68,8 @@ class Dataset:
     blank: str | None = None
     group: str | None = None
     data_seed: int | None = None
+    beams: int = 1
+    target_length: int = 64
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from peftstudy import files, tasks
 from peftstudy.errors import StudyError
+from peftstudy.shapes import read_shape
 
 CHUNK = 4096  # texts encoded at a time: bounds the memory, not the result
 FILES = ("input_ids.npy", "offsets.npy", "second.npy", "labels.npy")
@@ -30,7 +31,7 @@ class Tokens:
     labels: as the task has them; a class number or a value of each example, shape (examples,).
     about: the classes, padding id, longest text, sha256 and truncation figures.
     arrays: what the task adds. `texts`, shape (examples + 1,), is which text each example begins
-    with; where it is not there, each example is one text.
+    with; where it is not there, each example is one text. `targets` and `target_ids`: see tasks.generation.
     references: what the task compares with that is no array, a row an example.
     """
 
@@ -50,6 +51,8 @@ class Tokens:
     @cached_property
     def sizes(self) -> np.ndarray:
         """The number of tokens of each example, shape (examples,)."""
+        if "targets" in self.arrays:
+            return self.lengths + np.diff(self.arrays["targets"])
         return np.diff(self.offsets[self.arrays["texts"]]) if "texts" in self.arrays else self.lengths
 
     def texts(self, index: np.ndarray) -> np.ndarray:
@@ -112,21 +115,37 @@ def encode(examples: pd.DataFrame, tokenizer: Any, max_length: int) -> Tokens:
 
     tokenizer: a fast Hugging Face tokenizer. Pairs are cut longest text first.
     """
-    columns = [examples[name].tolist() for name in ("text", "text_pair") if name in examples]
-    rows = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     labels = examples["label"].to_numpy()
     kind = np.float32 if np.issubdtype(labels.dtype, np.floating) else np.int32
-    return gather(encodings(rows, tokenizer, max_length), tokenizer, max_length, labels.astype(kind))
+    return gather(
+        encodings(rows(examples, tokenizer), tokenizer, max_length), tokenizer, max_length, labels.astype(kind)
+    )
+
+
+def rows(examples: pd.DataFrame, tokenizer: Any) -> list[str] | list[tuple[str, str]]:
+    """Return the texts of examples, or pairs; where a tokenizer sets no mark between two texts, a line's end does."""
+    if "text_pair" not in examples:
+        return examples["text"].tolist()
+    pairs = zip(examples["text"], examples["text_pair"], strict=True)
+    if tokenizer.num_special_tokens_to_add(pair=True):
+        return list(pairs)
+    return [f"{first}\n{second}" for first, second in pairs]
 
 
 def encodings(
-    rows: Sequence, tokenizer: Any, max_length: int, offsets: bool = False, stride: int | None = None
+    rows: Sequence,
+    tokenizer: Any,
+    max_length: int,
+    offsets: bool = False,
+    stride: int | None = None,
+    special: bool = True,
 ) -> Iterator[Any]:
     """Yield the encoding of each text or pair, without padding.
 
     offsets: whether the characters that a token stands for are wanted, too; that takes longer.
     stride: with it, a pair's second text is cut into windows that share so many tokens; the encoding is that
     of the first, and holds the others. Without, what is too long is cut, of pairs the longer text first.
+    special: whether the tokenizer's special tokens are added.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
@@ -136,7 +155,8 @@ def encodings(
         backend.enable_truncation(max_length, stride=stride, strategy="only_second")
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
-        yield from backend.encode_batch(chunk) if offsets else backend.encode_batch_fast(chunk)
+        encode = backend.encode_batch if offsets else backend.encode_batch_fast
+        yield from encode(chunk, add_special_tokens=special)
 
 
 def gather(
@@ -174,10 +194,16 @@ def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True, local_files_only=True)
+    family = read_shape(backbone).about
+    if family.writes:
+        # Some name no padding token, which is masked anyway; and none of them tells the texts of a pair apart.
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
     if tokenizer.pad_token_id is None:
         raise StudyError(f"{backbone}: the tokenizer has no padding token; add one to its tokenizer_config.json.")
     description = files.read_json(examples.with_suffix(".json"))
-    tokens = tasks.create(description["task"]).encode(pd.read_parquet(examples), tokenizer, max_length)
+    task, options = tasks.create(description["task"]), description.get("options", {})
+    tokens = task.encode(pd.read_parquet(examples), tokenizer, max_length, **options)
     arrays = dict(zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True))
     arrays |= {f"{name}.npy": array for name, array in tokens.arrays.items()}
     with files.whole_folder(output) as folder:

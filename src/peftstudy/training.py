@@ -253,6 +253,8 @@ def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, 
 
 def logits_of(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray) -> Tensor:
     """Return what the head says of the examples numbered `index`, sorted by size, where the task reads it."""
+    if task.writes:
+        return engine.target_logits(tokens, index)
     texts = tokens.texts(index)
     return engine.logits(tokens, texts, task.read(tokens, texts))
 
@@ -278,7 +280,7 @@ def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, prec
             part = index[by_length[start : start + EVALUATION_BATCH]]
             output = logits_of(engine, task, tokens, part).float()
             total += float(task.loss_sum(output, _targets(task, tokens, part, engine.device)))
-            answers.append(task.predict(output.cpu().numpy(), tokens, part))
+            answers.append(task.answer(engine, output, tokens, part))
     ordered = pa.concat_tables(answers).take(np.argsort(by_length))
     scores = task.score(ordered["predicted"].to_pylist(), ordered["label"].to_pylist(), tokens.about["labels"])
     return Scored(ordered, total / task.items(tokens, index), scores)

@@ -8,8 +8,10 @@ from peftstudy import statistics
 from peftstudy.study import Study
 
 METRICS = {
-    "exact_match": "exact match", "f1": "F1", "f1_macro": "macro F1", "mcc": "Matthews correlation",
-    "pearson": "Pearson's correlation", "rmse": "root mean squared error", "spearman": "Spearman's correlation",
+    "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "f1": "F1", "f1_macro": "macro F1",
+    "mcc": "Matthews correlation", "nist": "NIST", "pearson": "Pearson's correlation",
+    "rmse": "root mean squared error", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L",
+    "spearman": "Spearman's correlation",
 }  # fmt: skip
 
 

@@ -30,6 +30,9 @@ MARKS, ADDS, REWRITES, SHARES, REPLACES, WRAPS = range(6)
 """What methods do to a model, in the order in which a combination lets them: mark parameters, add modules, rewrite
 weights, replace matrices (by such that share something first), wrap the model."""
 
+WRITING = ("generation", "label-generation")
+"""The tasks whose models write."""
+
 
 @dataclass(frozen=True)
 class Method(ABC):

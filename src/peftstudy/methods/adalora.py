@@ -51,7 +51,7 @@ class AdaLoRA(Injected):
             lora_alpha=self.alpha,
             deltaT=self.every,
             total_step=2,  # until the run says how many there are
-            target_modules=projections.pattern(shape, self.targets),
+            target_modules=projections.places(model, shape, self.targets),
         )
         forget(model)
         model.rank_allocator = AdaLoraModel(model, {"default": config}, "default").rankallocator

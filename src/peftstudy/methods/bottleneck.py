@@ -42,7 +42,9 @@ class Bottleneck(Added):
         return {}
 
     def count(self, shape):
-        return shape.layers * self.modules * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)
+        return (
+            shape.all_layers * self.modules * (2 * shape.hidden * self.width(shape) + self.width(shape) + shape.hidden)
+        )
 
 
 @register("houlsby")
@@ -96,7 +98,7 @@ class AdapterDrop(Pfeiffer):
         return {"leave_out": list(range(self.dropped))}
 
     def count(self, shape):
-        return super().count(shape) * (shape.layers - self.dropped) // shape.layers
+        return super().count(shape) * (shape.all_layers - self.dropped) // shape.all_layers
 
 
 @register("invertible")
@@ -157,4 +159,4 @@ class Compacter(Bottleneck):
 
     def count(self, shape):
         width = self.width(shape)
-        return shape.layers * self.modules * (3 * (shape.hidden + width)) + self.summands**3
+        return shape.all_layers * self.modules * (3 * (shape.hidden + width)) + self.summands**3

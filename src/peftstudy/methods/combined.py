@@ -6,7 +6,7 @@ from functools import cached_property
 from peftstudy.additions import Added, add
 from peftstudy.errors import StudyError
 from peftstudy.injection import Injected
-from peftstudy.methods import MARKS, SHARES, WRAPS, Method, create, register
+from peftstudy.methods import MARKS, REPLACES, REWRITES, SHARES, WRAPS, Method, create, register
 
 
 @register("combined")
@@ -50,6 +50,9 @@ class Combined(Method):
                 return f"{method.name} cannot be combined with another method of the adapters library"
 
     def skip(self, shape):
+        changing = [method for method in self.methods if method.turn in (REWRITES, SHARES, REPLACES)]
+        if shape.family == "gpt2" and changing and any(isinstance(method, Added) for method in self.methods):
+            return f"beside adapters, GPT-2's matrices have a form that {changing[0].name} does not know"
         for method in self.methods:
             if reason := method.skip(shape):
                 return f"{method.name}: {reason}"

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from peftstudy.methods import REWRITES, Method, register
+from peftstudy.families import BOTH
+from peftstudy.methods import REWRITES, WRITING, Method, register
 
 
 @register("density")
@@ -22,11 +23,16 @@ class Density(Method):
     trains = "nothing; a term of the loss for any method"
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     turn = REWRITES
+    not_for = dict.fromkeys(WRITING, "a model that writes has no fresh head, so that nothing would be trained")
     plain_attention = False  # the engine would leave out the last layer's tokens that no head reads
 
     def problem(self):
         if self.weight < 0 or self.epsilon <= 0:
             return f"weight {self.weight}, epsilon {self.epsilon}: want 0 or more, and above 0"
+
+    def skip(self, shape):
+        if shape.about.kind == BOTH:
+            return "it counts the tokens of one text, and an encoder-decoder has two at a time"
 
     def adapt(self, model, shape):
         from peftstudy.densities import watch

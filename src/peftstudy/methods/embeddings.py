@@ -12,7 +12,8 @@ class Embeddings(Method):
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
 
     def adapt(self, model, shape):
-        model.base_model.embeddings.requires_grad_(True)
+        for path in shape.about.embeddings:
+            model.base_model.get_submodule(path).requires_grad_(True)
         return model
 
     def count(self, shape):

@@ -17,4 +17,4 @@ class Encoder(Method):
         return model
 
     def count(self, shape):
-        return shape.parameters_of(range(shape.layers))
+        return shape.parameters_of(range(shape.all_layers))

@@ -80,6 +80,8 @@ class UniPELT(Hybrid):
         return super().problem()
 
     def skip(self, shape):
+        if shape.about.writes:
+            return "its gates take a mean over a text, of which a decoder has not read the end"
         if shape.relative:
             return "its matrices for queries are applied to relative positions, too, of which a gate can make no mean"
         return super().skip(shape)

@@ -20,8 +20,8 @@ class IA3(Method):
 
         # Inner activations are what the feed-forward's second matrix reads.
         config = IA3Config(
-            target_modules=projections.pattern(shape, ("key", "value", "output")),
-            feedforward_modules=projections.pattern(shape, ("output",)),
+            target_modules=projections.places(model, shape, ("key", "value", "output")),
+            feedforward_modules=projections.places(model, shape, ("output",)),
         )
         return inject(model, config)
 
@@ -34,4 +34,5 @@ class IA3(Method):
         return "ia3_l" in name or super().no_decay(name)
 
     def count(self, shape):
-        return shape.layers * (2 * shape.hidden + shape.intermediate)
+        scaled = sum(outputs for _, outputs in projections.sizes(shape, ("key", "value")))
+        return scaled + sum(inputs for inputs, _ in projections.sizes(shape, ("output",)))

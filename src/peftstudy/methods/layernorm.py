@@ -12,10 +12,8 @@ class LayerNorm(Method):
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
 
     def adapt(self, model, shape):
-        from torch import nn
-
         for module in model.base_model.modules():
-            if isinstance(module, nn.LayerNorm):
+            if type(module).__name__.endswith(("LayerNorm", "RMSNorm")):  # T5's and Llama's are classes of their own
                 module.requires_grad_(True)
         return model
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from peftstudy.families import BOTH
 from peftstudy.methods import Method, register
 
 
@@ -25,6 +26,8 @@ class Layers(Method):
             return f"first {self.first}, last {self.last}: want none below 0, and at least one layer"
 
     def skip(self, shape):
+        if shape.about.kind == BOTH:
+            return "an encoder-decoder has two first layers, and two last ones"
         if self.first + self.last > shape.layers:
             return f"{self.first} first and {self.last} last layers, and there are {shape.layers}"
 

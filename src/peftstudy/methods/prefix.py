@@ -37,10 +37,11 @@ class Prefix(Added):
         return PrefixTuningConfig(flat=self.inner is None, prefix_length=self.tokens, bottleneck_size=self.inner or 1)
 
     def count(self, shape):
+        made = [2 * layers * shape.key_width for layers in shape.attentions]
         if self.inner is None:
-            return 2 * shape.layers * self.tokens * shape.hidden
-        made = 2 * shape.layers * shape.hidden
-        return self.tokens * shape.hidden + (shape.hidden + 1) * self.inner + (self.inner + 1) * made
+            return self.tokens * sum(made)
+        read = self.tokens * shape.hidden + (shape.hidden + 1) * self.inner  # a network for each kind of attention
+        return len(made) * read + (self.inner + 1) * sum(made)
 
 
 @register("loreft")
@@ -79,4 +80,4 @@ class LoReFT(Added):
         return "parametrizations" in name or super().no_decay(name)
 
     def count(self, shape):
-        return shape.layers * (2 * self.rank * shape.hidden + self.rank)
+        return shape.all_layers * (2 * self.rank * shape.hidden + self.rank)

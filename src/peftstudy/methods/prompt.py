@@ -14,16 +14,16 @@ class Words(Method):
     """Further words of every text, as vectors.
 
     tokens: how many.
-    They stand behind the first token ([CLS], <s>), which stays first, where the head looks for it.
+    In an encoder they stand behind the first token ([CLS], <s>), which stays first, where the head looks for it.
     Positions: the prompt has the last of the backbone's, and the text keeps those it has without a
     prompt, which the frozen backbone was pre-trained on. Token type: that of the first text.
+    In families that write they stand before the text, and take the first positions.
     """
 
     tokens: int = 20
 
     start = "the prompt's words are read from the start"
     turn = WRAPS
-    turn = 5
 
     @property
     def extra_tokens(self):
@@ -42,6 +42,8 @@ class Words(Method):
     def adapt(self, model, shape):
         from peftstudy import prompting
 
+        if shape.about.writes:
+            return prompting.Preceded(model, self.vectors(model, shape), self.tokens)
         return prompting.Prompted(model, self.vectors(model, shape), self.tokens, shape)
 
     @abstractmethod

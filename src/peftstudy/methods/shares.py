@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from peftstudy.methods import REWRITES, Method, register
+from peftstudy.families import BOTH
+from peftstudy.methods import REWRITES, WRITING, Method, register
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class Share(Method):
 
     is_chosen_later = False
     """Whether the choice needs training examples, and so is stored with the values."""
+
+    not_for = dict.fromkeys(
+        WRITING, "word embeddings and vocabulary are one tensor, of which no entry could be trained in both places"
+    )
+
+    def skip(self, shape):
+        return "several of its modules share one tensor of word embeddings" if shape.about.kind == BOTH else None
 
     alone = "it counts through the backbone's own tensors, which the other would change"
 

@@ -16,7 +16,7 @@ class Shared(Injected):
     def adapt(self, model, shape):
         import peft
 
-        places = projections.pattern(shape, self.targets)
+        places = projections.places(model, shape, self.targets)
         forget(model)
         peft.get_peft_model(model, getattr(peft, self.configuration)(**self.settings(), target_modules=places))
         return model  # whose layers hold what they share; the wrapper around it adds nothing

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+    from peftstudy.engine import Engine
     from peftstudy.specs import Dataset
     from peftstudy.tokens import Tokens
 
@@ -46,6 +47,9 @@ class Task(ABC):
     """Whether a label is one value; if not, it may be a list or a structure."""
     reads_first: ClassVar[bool] = True
     """Whether the head reads the first token of each text alone; if not, it reads those that `read` marks."""
+
+    writes: ClassVar[bool] = False
+    """Whether the model writes a text as its answer; then there is no head but what the backbone writes with."""
 
     def outputs(self, classes: int) -> int:
         """Return the width of the head for a dataset with that many classes."""
@@ -99,6 +103,10 @@ class Task(ABC):
     def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
         """Return the answers to the examples numbered `index`, a row each: label, predicted, and what else is kept."""
 
+    def answer(self, engine: Engine, logits: Tensor, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        """Return the answers to the examples numbered `index`, of which the logits are known already."""
+        return self.predict(logits.cpu().numpy(), tokens, index)
+
     @abstractmethod
     def score(self, predicted: Sequence, targets: Sequence, labels: Sequence[str]) -> dict[str, float]:
         """Return every metric by name, the main one among them.
@@ -106,6 +114,14 @@ class Task(ABC):
         predicted, targets: answers and labels of the examples, in the form that `predict` gives them.
         labels: the names of the classes.
         """
+
+    def signatures(self) -> dict[str, str]:
+        """Return how metrics are computed, by their library's own signature, where they can be in several ways."""
+        return {}
+
+    def options(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what the dataset sets that `encode` wants to know."""
+        return {}
 
     def quality(self, predictions: pd.DataFrame) -> np.ndarray | None:
         """Return how good each answer is, larger is better, where the main metric is the mean of that; else None.

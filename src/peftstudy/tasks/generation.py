@@ -1,0 +1,210 @@
+"""A text that answers a text: summaries, translations, descriptions, or the name of a class."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from peftstudy.tasks import Task, one_answer, register
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from torch import Tensor
+
+    from peftstudy.tokens import Tokens
+
+
+class Writing(Task):
+    """Write a target text, by cross-entropy over its tokens, each given those before it.
+
+    A source ends with the tokenizer's end mark, and so does a target. A decoder's text is both, one behind the
+    other, and the loss is that of the target alone (as Hu et al., 2022, section F.1, train GPT-2).
+    """
+
+    auto_class = "AutoModelForCausalLM"
+    keys = frozenset({"beams", "target_length"})
+    reads_first = False
+    writes = True
+
+    def options(self, dataset):
+        return {"beams": dataset.beams, "target_length": dataset.target_length}
+
+    def encode(self, examples, tokenizer, max_length, beams: int = 1, target_length: int = 64):
+        """Return the sources as texts, and the targets apart.
+
+        Arrays: `target_ids`, the targets one after the other, shape (target tokens,); `targets`, where each begins,
+        shape (examples + 1,). about: what is written at most (`target_length`), how (`beams`), and the id of the
+        end mark (`end_id`). references: the targets of each example, of which the first is learned from.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        from peftstudy import tokens
+
+        end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        closes = tokenizer("a")["input_ids"][-1] == end
+        mark = [] if closes else [end]
+        targets = self.references(examples)
+        found = tokens.encodings(tokens.rows(examples, tokenizer), tokenizer, max_length - len(mark))
+        made = tokens.gather(_closed(found, mark), tokenizer, max_length, self.labels(examples))
+        firsts = [own[0] for own in targets]
+        found = tokens.encodings(firsts, tokenizer, target_length - len(mark), special=closes)
+        written = [[*encoding.ids, *mark] for encoding in found]
+        begins = np.concatenate([[0], np.cumsum([len(ids) for ids in written])])
+        longest = int((made.lengths + np.diff(begins)).max())
+        about = {"beams": beams, "target_length": target_length, "end_id": int(end), "longest": longest}
+        return replace(
+            made,
+            about=made.about | about,
+            arrays={"target_ids": np.concatenate(written).astype(made.input_ids.dtype), "targets": begins},
+            references=pa.table({"targets": pa.array(targets, pa.list_(pa.string()))}),
+        )
+
+    def references(self, examples: pd.DataFrame) -> list[list[str]]:
+        """Return the texts that would be right for each example."""
+        return [list(own) for own in examples["label"]]
+
+    def labels(self, examples: pd.DataFrame) -> np.ndarray:
+        """Return what stands for labels in the tokens, shape (examples,)."""
+        import numpy as np
+
+        return np.zeros(len(examples), np.int32)
+
+    def targets(self, tokens: Tokens, index: np.ndarray) -> np.ndarray:
+        from peftstudy.tokens import joined
+
+        return tokens.arrays["target_ids"][joined(tokens.arrays["targets"], index)].astype("int64")
+
+    def items(self, tokens: Tokens, index: np.ndarray) -> int:
+        """Return the number of tokens of the examples' targets."""
+        import numpy as np
+
+        return int(np.diff(tokens.arrays["targets"])[index].sum())
+
+    def loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy summed over target tokens, in nats; logits (target tokens, vocabulary)."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits.float(), targets.long(), reduction="sum")
+
+    def answer(self, engine, logits, tokens, index):
+        return self.told(engine.write(tokens, index), tokens, index)
+
+    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        raise NotImplementedError("a text is written token by token, and not read off the logits of another")
+
+    @abstractmethod
+    def told(self, texts: Sequence[str], tokens: Tokens, index: np.ndarray) -> pa.Table:
+        """Return what `predict` returns elsewhere, from the texts that were written."""
+
+
+@register("generation")
+class Generation(Writing):
+    """Write a text and compare it with one or several right ones: by chrF, BLEU, ROUGE and NIST.
+
+    chrF (Popović, 2015) leads, for it needs no words cut out and tells bad texts from worse ones.
+    """
+
+    metric = "chrf"
+    metrics = ("chrf", "bleu", "rouge_1", "rouge_2", "rouge_l", "nist")
+    baselines = ("copied-beginning", "commonest-target")
+    plain_label = False
+
+    def label(self, where, dataset, rows, dropped):
+        """Return the rows with their targets as lists; a column holds one each, or a list."""
+        import numpy as np
+
+        from peftstudy.labels import refuse
+
+        targets = rows["label"].map(lambda label: [label] if isinstance(label, str) else label)
+        bad = targets.map(
+            lambda own: (
+                not isinstance(own, list) or not own or any(not isinstance(t, str) or not t.strip() for t in own)
+            )
+        )
+        refuse(where, rows[bad], f"has no target text (column {dataset.label!r})")
+        return rows.assign(label=targets, stratum=np.int32(0)), []
+
+    def answers(self, examples: pd.DataFrame) -> list[list[str]]:
+        return self.references(examples)
+
+    def told(self, texts, tokens, index):
+        """Return the targets and what was written, as texts."""
+        import pyarrow as pa
+
+        labels = tokens.references["targets"].take(pa.array(index)).combine_chunks()
+        return pa.table({"label": labels, "predicted": pa.array(texts, pa.string())})
+
+    def score(self, predicted: Sequence[str], targets: Sequence[Sequence[str]], labels: Sequence[str]) -> dict:
+        """Return chrF and BLEU of the whole, mean F1 of ROUGE by the best target of each, all from 0 to 1, and NIST.
+
+        NIST has no upper end: it weighs runs of words by how rare they are among the targets.
+        """
+        from peftstudy import text_scores
+
+        return text_scores.scores(predicted, targets)
+
+    def signatures(self) -> dict[str, str]:
+        from peftstudy import text_scores
+
+        return text_scores.signatures()
+
+    def collapsed(self, predicted: Sequence[str], targets: Sequence[Sequence[str]]) -> bool:
+        """Return whether several texts are asked for and one is given, or some text is empty."""
+        return not all(text.strip() for text in predicted) or one_answer(predicted, [tuple(own) for own in targets])
+
+
+@register("label-generation")
+class LabelGeneration(Writing):
+    """Choose a class by writing its name (Raffel et al., 2020, section 2.4); another text is no class, and wrong."""
+
+    metric = "accuracy"
+    metrics = ("accuracy", "f1_macro", "f1", "mcc")
+    baselines = ("majority", "tfidf-logistic-regression")
+    keys = Writing.keys | {"labels", "balanced"}
+
+    def label(self, where, dataset, rows, dropped):
+        from peftstudy.labels import class_numbers
+
+        found, labels = class_numbers(where, dataset, rows, dropped)
+        return found.assign(target=found["label"].map(dict(enumerate(labels)))), labels
+
+    def references(self, examples: pd.DataFrame) -> list[list[str]]:
+        return [[name] for name in examples["target"]]
+
+    def labels(self, examples: pd.DataFrame) -> np.ndarray:
+        return examples["label"].to_numpy("int32")
+
+    def told(self, texts, tokens, index):
+        """Return the class, that whose name was written (-1 where none was), and what was written."""
+        import pyarrow as pa
+
+        numbers = {" ".join(name.split()).lower(): number for number, name in enumerate(tokens.about["labels"])}
+        found = [numbers.get(" ".join(text.split()).lower(), -1) for text in texts]
+        return pa.table({
+            "label": pa.array(tokens.labels[index], pa.int32()),
+            "predicted": pa.array(found, pa.int32()),
+            "text": pa.array(texts, pa.string()),
+        })  # fmt: skip
+
+    def score(self, predicted: Sequence[int], targets: Sequence[int], labels: Sequence[str]) -> dict[str, float]:
+        from peftstudy.tasks.classification import Classification
+
+        return Classification().score(predicted, targets, labels)
+
+    def quality(self, predictions: pd.DataFrame) -> np.ndarray:
+        from peftstudy.tasks.classification import right
+
+        return right(predictions)
+
+
+def _closed(encodings: Iterable[Any], mark: list[int]) -> Iterator[Any]:
+    """Yield encodings with the end mark behind them, where the tokenizer sets none."""
+    for encoding in encodings:
+        ids, types = [*encoding.ids, *mark], [*encoding.type_ids, *[0] * len(mark)]
+        yield SimpleNamespace(ids=ids, type_ids=types, overflowing=encoding.overflowing)
