@@ -229,6 +229,20 @@ def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(fi
         assert "make_backbone" in done.stdout + done.stderr
 
 
+def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):
+    project = Project(tmp_path / "two")
+    config = changed(backbones={**CONFIG["backbones"], "small-random": {"random": "small", "devices": 2}})
+    said = project.run(METRICS, "-n", "-p", "--set-resources", "train:gpu=1", config=config)
+    jobs = re.findall(
+        r"rule train_made_90-10_(small\S*)_1:(.*?)Shell command: (.*?) -m peftstudy train", said, re.DOTALL
+    )
+    one, two = (next(job for job in jobs if job[0] == name) for name in ("small", "small-random"))
+    assert "gpu=1" in one[1] and "threads" not in one[1] and one[2] == "python"
+    assert "gpu=2" in two[1] and "threads: 2" in two[1] and two[2].endswith("--nproc-per-node 2")
+    memory = [int(re.search(r"mem_mb=(\d+)", job[1])[1]) for job in (one, two)]
+    assert memory[1] == 2 * memory[0]
+
+
 def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):
     project = Project(tmp_path / "p")
     command = project.command("-n", config=changed(methods={**CONFIG["methods"], "prompt": {"tokns": 2}}))

@@ -57,9 +57,9 @@ def results_folder(wildcards):
     return f"results/{wildcards.study}"
 
 
-def memory_of(backbone):
+def memory_of(backbone, processes=1):
     """Megabytes for a job that trains a backbone, or evaluates it."""
-    return lambda wildcards, attempt: needs.memory_mb(needs.parameters(study, backbone), attempt)
+    return lambda wildcards, attempt: processes * needs.memory_mb(needs.parameters(study, backbone), attempt)
 
 
 def runtime_of(pack):
@@ -72,9 +72,17 @@ def names(kind, blocks):
     return "|".join(re.escape(name) for name, block in blocks.items() if block.kind == kind) or "(?!)"
 
 
-def give_resources(kind, name):
+def launcher(devices):
+    """What starts a training: Python, or torchrun with a process for each device."""
+    start = f"python -m torch.distributed.run --standalone --nproc-per-node {devices}"
+    return start if devices > 1 else "python"
+
+
+def give_resources(kind, name, devices=1):
     """Give the rule of a pack, whose name is the study's, what a profile sets for its kind (train, evaluate)."""
     asked, resources = workflow.resource_settings, workflow.get_rule(name).resources
     resources.update(asked.overwrite_resources.get(kind, {}))
     if kind in asked.overwrite_threads:
         resources["_cores"] = asked.overwrite_threads[kind]
+    if devices > 1 and "gpu" in resources:
+        resources["gpu"] = devices * resources["gpu"].value
