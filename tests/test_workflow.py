@@ -167,6 +167,19 @@ def test_an_added_method_trains_that_method_alone(copied):
     assert all("/bitfit/" in name for name in added)
 
 
+def test_jobs_that_are_cut_by_minutes_follow_the_finished_runs_and_repeat_none(copied):
+    # By the guess two runs share a job, as they did.
+    minutes = {**CONFIG["workflow"], "job_minutes": 2, "run_minutes": 1}
+    assert "rule train_" not in copied.run(METRICS, "-n", config=changed(workflow=minutes))
+    added = changed(splits=[*CONFIG["splits"], "50-50"], workflow=minutes)
+    jobs = set(re.findall(r"rule (train_\S+):", copied.run(METRICS, "-n", config=added)))
+    assert jobs == {"train_made_50-50_small_1"}
+    (copied.folder / ".snakemake/locks/0.input.lock").touch()
+    (copied.folder / "results/tiny/state/packs.json").unlink()
+    said = copied.run(METRICS, "-n", "--nolock", config=added)
+    assert "train_made_50-50_small_2" in said, "beside another Snakemake nothing is decided"
+
+
 LONG = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"], methods={"full": {}}, claims=[])
 
 

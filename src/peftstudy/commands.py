@@ -23,13 +23,13 @@ def check(config: Path) -> str | None:
 
 
 def status(config: Path, folder: str | None) -> None:
-    from peftstudy import checking
+    from peftstudy import checking, cutting
     from peftstudy import status as stage
 
     asked = checking.load(config)
     study = checking.check(asked | ({"folder": folder} if folder else {}), str(config))
     results = Path("results") / study.name
-    print(stage.report(stage.look(study, results), results))
+    print(stage.report(stage.look(cutting.kept(study, results), results), results))
 
 
 def methods(backbone: Path | None) -> None:

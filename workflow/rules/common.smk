@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from peftstudy import archive, estimates, needs
+from peftstudy import archive, cutting, estimates, needs
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
@@ -23,6 +23,9 @@ try:
     else:
         load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
     study = check(config, CONFIG)
+    # Who starts the workflow decides how jobs are cut; the jobs, and a second one beside it, take it as it is.
+    is_first = workflow.is_main_process and not REBUILDS and not any(Path(".snakemake/locks").glob("*"))
+    study = (cutting.decided if is_first else cutting.kept)(study, Path("results") / study.name)
 except StudyError as error:
     sys.exit(str(error))
 
