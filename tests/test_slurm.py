@@ -175,7 +175,7 @@ def test_a_run_on_two_gpus(study):
     assert study.started[-1].returncode == 0, said
     train = max((job["id"] for job in study.cluster.jobs() if job["rule"].startswith(RULE)), key=int)
     job = study.cluster.ask("scontrol", "show", "job", train)
-    assert "gpu=2" in job and "NumCPUs=2 NumTasks=1" in job
+    assert "TresPerJob=gres:gpu:2" in job and "NumCPUs=2" in job, job
     records = [json.loads(path.read_text()) for path in study.root.glob("runs/**/record.json")]
     assert [record["measured"]["devices"] for record in records] == [2, 2]
 
