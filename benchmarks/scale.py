@@ -1,28 +1,42 @@
-"""How the workflow grows: studies of 100, 1,000 and 10,000 runs, planned, asked for their status, and finished.
+"""How the workflow grows: studies of 100, 1,000 and 10,000 runs, planned, finished, asked for their status, collected.
 
     python benchmarks/scale.py [RUNS ...]
 
-Prints a table in Markdown: seconds of processor time (of the clock), and peak memory. The records are made up;
-Snakemake and `peftstudy status` are the real ones.
+Prints a table in Markdown: seconds of processor time (of the clock), and peak memory. One run is really trained and
+scored; a finished study has its files under every run's name, each record with what that run asks for, and all that
+Snakemake notes of finished jobs.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import yaml
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import yaml
+from project import CONFIG, METRICS, Project, changed
+
+from peftstudy import files
 from peftstudy.checking import check
 from peftstudy.study import Study
 
-ROOT = Path(__file__).resolve().parents[1]
-METRICS = "results/scale/metrics/runs.csv"
 METHODS = ("full", "embeddings", "encoder", "head", "bitfit", "prompt", "lora", "houlsby", "dora", "ia3")
-MEASURED = {"setup_seconds": 1.0, "training_seconds": 60.0, "evaluation_seconds": 2.0, "device": "cpu"}
+SMALL = {"small": CONFIG["backbones"]["small"]}
+ONE = changed(splits=["size-20"], backbones=SMALL, methods={"full": {}}, seeds=[0], claims=[])
+
+# A process of its own, and a small one: what a child of it has used begins with what it uses itself.
+WATCH = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[2:], stdout=open(sys.argv[1], "w"), stderr=subprocess.STDOUT)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(done.returncode)
+"""
 
 
 def configuration(runs: int) -> dict:
@@ -30,85 +44,78 @@ def configuration(runs: int) -> dict:
     cells = max(1, runs // 50)
     splits = min(10, cells)
     return {
-        "study": "scale", "title": "Scale", "question": "How many?",
-        "sources": {"made": {"kind": "files", "path": "data", "files": {"all": "made.csv"}}},
-        "datasets": {"made": {"source": "made", "task": "classification", "text": "text", "label": "label"}},
-        "splits": [f"size-{100 + number}" for number in range(splits)],
-        "backbones": {f"b{number}": {"folder": "backbone"} for number in range(cells // splits)},
+        **ONE,
+        "splits": [f"size-{20 + number}" for number in range(splits)],
+        "backbones": SMALL | {f"random-{number}": {"random": "small"} for number in range(1, cells // splits)},
         "methods": {name: {} for name in METHODS},
         "seeds": list(range(5)),
         "workflow": {"methods_per_job": 4},
     }  # fmt: skip
 
 
-def prepare(folder: Path, runs: int) -> Study:
-    """Lay out a project whose study has so many runs, none of them made."""
-    for name in ("workflow", "src", "paper", "Snakefile", "requirements.lock", "slurm", "envs"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "data").mkdir()
-    (folder / "data" / "made.csv").write_text("text,label\n")
-    config = configuration(runs)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return check(config, "config.yaml")
-
-
-def finish(folder: Path, study: Study) -> None:
-    """Write a record for every run, and files for what they were made from, in the order of the flow."""
-    results = folder / "results" / study.name
-    made = [results / "sources/made" / name for name in ("table.parquet", "manifest.json")]
-    made += [results / "splits/made" / name for name in ("examples.parquet", "examples.json")]
-    parts = ("train.npy", "validation.npy", "test.npy", "split.json")
-    made += [results / "splits/made" / split / name for split in study.splits for name in parts]
-    made += [results / "backbones" / name / "manifest.json" for name in study.backbones]
-    made += [results / "tokens/made" / name / "tokens.json" for name in study.backbones]
-    made += [results / "metrics/baselines/made" / f"{split}.json" for split in study.splits]
-    made += [results / "study.json"]
-    for path in made:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('{"parameters": 4000000}')
+def finish(results: Path, study: Study) -> None:
+    """Give every run, split and backbone of the study the files of those that are there."""
+    [one] = check(ONE, "").runs()
+    for split in study.splits:
+        _copy(results / "splits/made", one.split, split)
+        _copy(results / "metrics/baselines/made", f"{one.split}.json", f"{split}.json")
+    for backbone in study.backbones:
+        _copy(results / "backbones", one.backbone, backbone)
+        _copy(results / "tokens/made", one.backbone, backbone)
+    record = files.read_sealed(results / "runs" / one.path / "record.json")
     for run in study.runs():
-        place = results / "runs" / run.path
-        place.mkdir(parents=True)
-        record = {"asked": run.as_dict(), "key": "k", "status": "finished", "reason": None, "measured": MEASURED}
-        texts = {"record.json": json.dumps(record), "history.csv": "", "test.json": '{"is_collapsed": false}'}
-        for name, text in (texts | {"predictions.parquet": ""}).items():
-            (place / name).write_text(text)
-    for name in ("epochs", "searches", "baselines", "splits", "tokens", "backbones", "runs"):
-        (results / "metrics" / f"{name}.csv").write_text("")
+        _copy(results / "runs", one.path, run.path)
+        files.write_sealed(results / "runs" / run.path / "record.json", record | {"asked": run.as_dict()})
+    (results / "study.json").write_text(json.dumps(configuration(len(study.runs()))))
+
+
+def _copy(folder: Path, name: str, other: str) -> None:
+    if name != other:
+        (shutil.copytree if (folder / name).is_dir() else shutil.copy)(folder / name, folder / other)
 
 
 def measured(folder: Path, *command: str) -> str:
     """Run a command; return the seconds of processor time and of the clock, and its peak memory, as a cell."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    begin = time.monotonic()
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{(folder / 'log').read_text()[-2000:]}")
-    busy, clock = usage.ru_utime + usage.ru_stime, time.monotonic() - begin
-    return f"{busy:.1f} s ({clock:.1f} s), {usage.ru_maxrss / 1024:.0f} MB"
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    log, begin = folder / "log", time.monotonic()
+    words = [sys.executable, "-c", WATCH, str(log), sys.executable, "-m", *command]
+    done = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
+    busy, kilobytes = map(float, done.stdout.split())
+    return f"{busy:.1f} s ({time.monotonic() - begin:.1f} s), {kilobytes / 1024:.0f} MB"
 
 
-def row(runs: int) -> list[str]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        study = prepare(folder, runs)
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", METRICS, "--quiet", "all"]
-        status = [sys.executable, "-m", "peftstudy", "status"]
-        cells = [measured(folder, *snakemake, "-n"), measured(folder, *status)]
-        finish(folder, study)
-        measured(folder, *snakemake, "--touch")
-        cells += [measured(folder, *snakemake), measured(folder, *status)]
-        return [f"{len(study.runs()):,}", f"{len(study.packs()):,}", *cells]
+def row(prepared: Project, folder: Path, runs: int) -> list[str]:
+    project = Project.copy(prepared, folder)
+    config = configuration(runs)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    study = check(config, "config.yaml")
+    results = folder / "results" / study.name
+    snakemake = ["snakemake", "--cores", "2", METRICS, "--quiet", "all"]
+    results.rename(folder / "one")
+    cells = [measured(folder, *snakemake, "-n"), measured(folder, "peftstudy", "status")]
+    (folder / "one").rename(results)
+    finish(results, study)
+    where = ["--study", f"{results}/study.json", "--results", str(results), "--output", f"{results}/metrics"]
+    collected = measured(folder, "peftstudy", "collect", *where)
+    measured(folder, *snakemake, "--touch", "--forceall")
+    cells += [measured(folder, *snakemake), measured(folder, "peftstudy", "status"), collected]
+    if "Nothing to be done" not in project.run(METRICS, "-n", config=config):
+        raise SystemExit("the finished study is not finished")
+    return [f"{len(study.runs()):,}", f"{len(study.packs()):,}", *cells]
 
 
 def main() -> None:
-    print("| runs | packs | `snakemake -n` | `peftstudy plan` | nothing to do | `peftstudy status`, all done |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for runs in [int(word) for word in sys.argv[1:]] or [100, 1_000, 10_000]:
-        print("| " + " | ".join(row(runs)) + " |", flush=True)
+    head = ["runs", "packs", "`snakemake -n`", "`peftstudy plan`", "nothing to do", "`peftstudy status`", "collect"]
+    with tempfile.TemporaryDirectory() as name:
+        prepared = Project(Path(name) / "prepared")
+        prepared.run(METRICS, config=ONE)
+        print(f"| {' | '.join(head)} |\n{'| --- ' * len(head)}|")
+        for runs in [int(word) for word in sys.argv[1:]] or [100, 1_000, 10_000]:
+            folder = Path(name) / str(runs)
+            print(f"| {' | '.join(row(prepared, folder, runs))} |", flush=True)
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,12 @@ def test_a_list_of_rates_needs_a_validation_part():
     assert sentence(changed(*without, ("training.learning_rate", [0.1, 0.2]))).startswith("c.yaml: training.learning")
 
 
+def test_a_method_that_reads_whole_weights_has_one_device():
+    on_two = [("backbones.tiny.devices", 2), ("methods.adalora", {})]
+    assert check(changed(on_two[0]), "c.yaml").backbones["tiny"].devices == 2
+    assert sentence(changed(*on_two)).startswith("c.yaml: backbones.tiny.devices: found 2, and adalora reads whole")
+
+
 def test_the_first_place_is_named_first():
     wrong = changed(("seeds", 3), ("title", 4), ("datasets.sentiment.max_length", 1))
     assert sentence(wrong).startswith("c.yaml: title:")

@@ -1,6 +1,7 @@
 """The workflow on a real Slurm: to the same tables, and through its faults to the same numbers."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -64,12 +65,13 @@ class OnCluster:
         for name in ("runs", "state/runs", "logs/runs", "metrics/runs.csv"):
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.config = LONG
         self.started: list[subprocess.Popen] = []
 
     def start(self, *arguments: str) -> subprocess.Popen:
         log = (self.project.folder / f"snakemake-{len(self.started)}.log").open("w")
         process = subprocess.Popen(
-            self.project.command(METRICS, *arguments, config=LONG, where=PROFILE), cwd=self.project.folder,
+            self.project.command(METRICS, *arguments, config=self.config, where=PROFILE), cwd=self.project.folder,
             env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.started.append(process)
@@ -165,6 +167,19 @@ def test_a_study_comes_to_the_same_tables_as_on_one_machine(cluster, tmp_path):
     assert "gres:gpu:1" in cluster.ask("scontrol", "show", "job", job[1]), "trainings have a GPU"
 
 
+def test_a_run_on_two_gpus(study):
+    small = {**CONFIG["backbones"]["small"], "devices": 2}
+    study.config = {**LONG, "backbones": {"small": small}, "training": CONFIG["training"]}
+    study.start()
+    said = study.end()
+    assert study.started[-1].returncode == 0, said
+    train = max((job["id"] for job in study.cluster.jobs() if job["rule"].startswith(RULE)), key=int)
+    job = study.cluster.ask("scontrol", "show", "job", train)
+    assert "TresPerJob=gres:gpu:2" in job and "NumCPUs=2" in job, job
+    records = [json.loads(path.read_text()) for path in study.root.glob("runs/**/record.json")]
+    assert [record["measured"]["devices"] for record in records] == [2, 2]
+
+
 def test_scancel(study, whole):
     study.start()
     study.cluster.ask("scancel", study.training())
@@ -179,14 +194,14 @@ def test_a_time_limit(study, whole):
     job = study.training()
     trainer = study.trainer()
     trainer.suspend()  # as slow as the limit needs it: the shortest that Slurm knows is a minute
-    kept = study.checkpoint_step()
+    kept = study.checkpoint_step()  # perhaps of the last step of an epoch, and no further one under way
     study.cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
     wait_for(lambda: job not in [each["id"] for each in study.cluster.jobs("RUNNING")], "the limit", 120)
     trainer.resume()
     said = study.end()
     assert study.started[-1].returncode == 0, said
     assert "SLURM status is: 'TIMEOUT'" in said
-    assert study.continued() > kept, "the step that was under way is in the last checkpoint"
+    assert study.continued() == study.stopped() >= kept, "no step is lost"
     study.assert_same_numbers(whole)
 
 

@@ -168,6 +168,19 @@ def test_an_added_method_trains_that_method_alone(copied):
     assert all("/bitfit/" in name for name in added)
 
 
+def test_jobs_that_are_cut_by_minutes_follow_the_finished_runs_and_repeat_none(copied):
+    # By the guess two runs share a job, as they did.
+    minutes = {**CONFIG["workflow"], "job_minutes": 2, "run_minutes": 1}
+    assert "rule train_" not in copied.run(METRICS, "-n", config=changed(workflow=minutes))
+    added = changed(splits=[*CONFIG["splits"], "50-50"], workflow=minutes)
+    jobs = set(re.findall(r"rule (train_\S+):", copied.run(METRICS, "-n", config=added)))
+    assert jobs == {"train_made_50-50_small_1"}
+    (copied.folder / ".snakemake/locks/0.input.lock").touch()
+    (copied.folder / "results/tiny/state/packs.json").unlink()
+    said = copied.run(METRICS, "-n", "--nolock", config=added)
+    assert "train_made_50-50_small_2" in said, "beside another Snakemake nothing is decided"
+
+
 LONG = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"], methods={"full": {}}, claims=[])
 
 
@@ -228,6 +241,20 @@ def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(fi
         done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "make_backbone" in done.stdout + done.stderr
+
+
+def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):
+    project = Project(tmp_path / "two")
+    config = changed(backbones={**CONFIG["backbones"], "small-random": {"random": "small", "devices": 2}})
+    said = project.run(METRICS, "-n", "-p", "--set-resources", "train:gpu=1", config=config)
+    jobs = re.findall(
+        r"rule train_made_90-10_(small\S*)_1:(.*?)Shell command: (.*?) -m peftstudy train", said, re.DOTALL
+    )
+    one, two = (next(job for job in jobs if job[0] == name) for name in ("small", "small-random"))
+    assert "gpu=1" in one[1] and "threads" not in one[1] and one[2] == "python"
+    assert "gpu=2" in two[1] and "threads: 2" in two[1] and two[2].endswith("--nproc-per-node 2")
+    memory = [int(re.search(r"mem_mb=(\d+)", job[1])[1]) for job in (one, two)]
+    assert memory[1] == 2 * memory[0]
 
 
 def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):

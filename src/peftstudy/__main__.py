@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from peftstudy import commands
+from peftstudy import commands, devices
 from peftstudy.errors import StudyError
 
 Arguments = dict[str, dict]
@@ -188,9 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser().parse_args(arguments))
     command, function = options.pop("command"), options.pop("function")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("peftstudy").setLevel(logging.INFO)
+    logging.getLogger("peftstudy").setLevel(logging.INFO if devices.number() == 0 else logging.WARNING)
     begin = time.monotonic()
-    if "SLURM_JOB_ID" in os.environ:
+    if "SLURM_JOB_ID" in os.environ and devices.number() == 0:
         print(f"SLURM job {os.environ['SLURM_JOB_ID']} on {platform.node()}", file=sys.stderr)
     try:
         said = function(**options)

@@ -214,6 +214,12 @@ def _check_possible(study: Study, where: str) -> None:
                     f"{where}: methods.{method.name}: {method.method} cannot do {dataset.task} "
                     f"(datasets.{dataset.name}): {reason}."
                 )
+            if backbone.devices > 1 and methods.create(method.method, method.options).reads_whole:
+                raise StudyError(
+                    f"{where}: backbones.{backbone.name}.devices: found {backbone.devices}, and {method.name} reads "
+                    "whole weights or gradients, of which each device has a share; want 1, or the other methods alone "
+                    f"under backbones.{backbone.name}.methods."
+                )
         pretrain = study.backbones[backbone.random or backbone.name].pretrain
         if pretrain is None:
             continue

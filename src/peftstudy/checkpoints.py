@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 import torch
 
-from peftstudy import files, stopping
+from peftstudy import devices, files, stopping
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,17 @@ class Checkpoints:
         Raises Stopped in that case. A disk that is full costs the checkpoint, not the run.
         """
         asked = stopping.asked()
-        if self.path and (asked or time.monotonic() - self.saved >= self.seconds):
+        is_due, is_asked = devices.any_of(time.monotonic() - self.saved >= self.seconds, bool(asked))
+        if self.path and (is_asked or is_due):
+            state = run.state()
             try:
-                self._write(run.state())
+                if devices.number() == 0:
+                    self._write(state)
             except OSError as error:
                 log.warning("%s: no checkpoint (%s); the run goes on", self.path, error.strerror or error)
             self.saved = time.monotonic()
-        if asked:
+        if is_asked:
+            asked = asked or "a signal to another of its processes"
             raise stopping.Stopped(f"{asked} after step {step}; the next start goes on from the last checkpoint.")
 
     def _write(self, state: dict[str, Any]) -> None:

@@ -6,10 +6,11 @@ Heavy modules are imported where they are needed, so that the command line start
 import gc
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from peftstudy import configuration, files, specs, stopping
+from peftstudy import configuration, devices, files, specs, stopping
 from peftstudy.study import Pack, Study
 
 
@@ -22,11 +23,12 @@ def check(config: Path) -> str | None:
 
 
 def status(config: Path, folder: str | None) -> None:
+    from peftstudy import cutting
     from peftstudy import status as stage
 
     study = _checked(config, folder)
     results = Path("results") / study.name
-    print(stage.report(stage.look(study, results), results))
+    print(stage.report(stage.look(cutting.kept(study, results), results), results))
 
 
 def plan(config: Path, folder: str | None, separate: list[str] | None, results: Path | None) -> None:
@@ -118,12 +120,17 @@ def backbone(spec: str, output: Path, **inputs: Any) -> str:
     return f"{output}, {manifest['parameters']:,} parameters"
 
 
-def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, **folders: Path) -> str:
+def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, **folders: Path) -> str | None:
     from peftstudy import runs as stage
 
     stopping.listen()
     inputs = stage.Inputs(**folders, device=process_device(), checkpoint_seconds=checkpoint_seconds)
-    records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation)
+    with devices.together(inputs.device):
+        if devices.number() > 0:
+            with suppress(stopping.Stopped):  # the first process says so
+                stage.follow(inputs, train, validation)
+            return None
+        records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation)
     return _outcome(inputs.output, records)
 
 
@@ -150,6 +157,7 @@ def process_device() -> Any:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)  # the same seed, the same record, where kernels can
+    torch.cuda.set_device(devices.number())
     return torch.device("cuda")
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from peftstudy import dropout, embedding_gradients, frozen_body, writing
+from peftstudy import devices, dropout, embedding_gradients, frozen_body, writing
 from peftstudy.packing import Attention, Layout, Noise, first_position, folded_attention
 from peftstudy.tokens import Tokens
 
@@ -90,6 +90,8 @@ class Engine:
             self.tricks -= {"dropout"}
         if writing.vocabulary_layer(model) is None:
             self.tricks -= {"targets"}
+        if devices.count() > 1:  # they reach for weights while no layer has gathered them
+            self.tricks -= {"cached", "embeddings"}
         self._batch: Packed | None = None
         self._words = np.random.SFC64(seed)
         self._frozen: frozen_body.States | None = None
@@ -114,7 +116,11 @@ class Engine:
 
     def begin_step(self, step: int) -> None:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
-        self._words = np.random.SFC64([self.seed, step])
+        if devices.count() == 1:
+            self._words = np.random.SFC64([self.seed, step])
+        else:  # other masks in each process, for both kinds of generators
+            self._words = np.random.SFC64([self.seed, step, devices.number()])
+            torch.manual_seed(int(self._words.random_raw()) >> 1)
 
     def logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None = None) -> Tensor:
         """Return the logits of the texts numbered `index`, sorted by length, shape (texts, outputs).

@@ -25,6 +25,7 @@ class Registry(Generic[T]):
         self.package, self.kind = package, kind
         self._classes: dict[str, type[T]] = {}
         self._files: dict[Path, type[T]] = {}
+        self._is_imported = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Return the decorator that files a class under `name` (kebab-case: it becomes part of a path)."""
@@ -40,12 +41,18 @@ class Registry(Generic[T]):
 
     def all(self) -> dict[str, type[T]]:
         """Return every registered class but those of files, sorted by name; imports each module once."""
+        if not self._is_imported:
+            self._import()
+        own = set(self._files.values())
+        return {name: cls for name, cls in sorted(self._classes.items()) if cls not in own}
+
+    def _import(self) -> None:
+        """Import the package's modules and the entry points, which are in the metadata of every installed package."""
         for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         for entry in entry_points(group=self.package):
             entry.load()
-        own = set(self._files.values())
-        return {name: cls for name, cls in sorted(self._classes.items()) if cls not in own}
+        self._is_imported = True
 
     def find(self, name: str, where: str) -> type[T]:
         """Return the class of that name, or of the file of that path.

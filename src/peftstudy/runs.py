@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import backbones, files, methods, splits, tasks, tokens, training
+from peftstudy import backbones, devices, files, methods, splits, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -83,8 +83,23 @@ def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation:
                 log.info("%d/%d %s: %s", number, len(runs), spec.path, summary(record))
             place.publish(TRAINED, inputs.output / spec.path)
             _publish_search(spec, inputs)
+        if record["status"] == "failed" and devices.count() > 1:
+            raise StudyError(f"{spec.path}: {record['reason']}; its other processes wait in vain, and end here too.")
         records.append(record)
+    devices.tell()
     return records
+
+
+def follow(inputs: Inputs, train: Path, validation: Path) -> None:
+    """Train along with the process that does a pack of runs, on a device of its own, until that has no more to do."""
+    parts = splits.load_part(train), splits.load_part(validation)
+    data = tokens.load(inputs.tokens)
+    while told := devices.tell():
+        spec, examples, checkpoints, gathers = told
+        adapted, method, task = build(spec, inputs, data)
+        run = training.Run(adapted.model, method, task, spec.training, spec.seed)
+        after = (lambda model, epoch: methods.trained_state(model)) if gathers else None
+        run.fit(data, parts[0][:examples], parts[1], checkpoints, after)
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -147,6 +162,8 @@ def _fit_in_memory(
         size = (size + 1) // 2
         log.warning("%s: out of device memory (%s); again with micro-batches of %d", spec.path, said, size)
         place.seal("memory.json", {"key": key, "micro_batch_size": size})
+        if devices.count() > 1:
+            raise StudyError("the other processes are in the middle of a step; start again.")
 
 
 def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str) -> tuple[dict, list]:
@@ -154,11 +171,12 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     reset_peak_memory()
     if inputs.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    checkpoints = Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
+    after = _keep_epoch(place) if spec.training.test_curve else None
+    devices.tell((spec, len(parts[0]), checkpoints, after is not None))
     adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, spec.training, spec.seed)
     setup = time.perf_counter() - begin
-    checkpoints = Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
-    after = _keep_epoch(place) if spec.training.test_curve else None
     progress = run.fit(data, *parts, checkpoints, after)
     save_weights(progress.best, place.weights)
     return _measured(spec, inputs, adapted, run, setup, parts), [asdict(row) for row in progress.history]
@@ -212,6 +230,7 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         "peak_memory_bytes": peak_memory_bytes(),
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if inputs.device.type == "cuda" else None,
         "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
+        "devices": devices.count(),
         "threads": torch.get_num_threads(),
         "engine": "+".join(sorted(engine.tricks)) or "plain",
     }
@@ -264,9 +283,12 @@ def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, part
     settings = replace(
         spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
     )
-    adapted, method, task = build(replace(spec, seed=search.seed), inputs, data)
-    run = training.Run(adapted.model, method, task, settings, search.seed)
-    last = run.fit(data, parts[0][: search.examples], parts[1], Checkpoints()).history[-1]
+    spec = replace(spec, seed=search.seed, training=settings)
+    train = parts[0][: search.examples]
+    devices.tell((spec, len(train), Checkpoints(), False))
+    adapted, method, task = build(spec, inputs, data)
+    run = training.Run(adapted.model, method, task, settings, spec.seed)
+    last = run.fit(data, train, parts[1], Checkpoints()).history[-1]
     return {
         "learning_rate": rate,
         "validation_score": finite(last.validation_score),

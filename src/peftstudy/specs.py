@@ -110,6 +110,7 @@ class Backbone:
     pretrain: Pretraining | None = None
     family: str | None = None
     max_length: int | None = None
+    devices: int = 1
     methods: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
 
@@ -120,7 +121,7 @@ class Backbone:
 
     def without_grid(self) -> "Backbone":
         """The backbone as far as it decides its weights: not what it is run with."""
-        return replace(self, max_length=None, methods=(), splits=())
+        return replace(self, max_length=None, devices=1, methods=(), splits=())
 
 
 @dataclass(frozen=True)

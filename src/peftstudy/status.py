@@ -127,7 +127,7 @@ def _still(found: Overview, results: Path) -> list[str]:
     if found.on_device * 2 > finished:
         unit = "GPU-hours"
     jobs = sum(bool(runs) for runs in left.values()) + to_test + len(list(_missing_backbones(found.study, results)))
-    hours = sum(seconds.values()) / 3600
+    hours = sum(seconds[pack.name] * found.study.backbones[pack.backbone].devices for pack in packs) / 3600
     lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{_disk(found, left, results)}"]
     for name in found.study.backbones:
         own = [pack for pack in packs if pack.backbone == name and left[pack.name]]

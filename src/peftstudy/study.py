@@ -65,6 +65,8 @@ class Study:
     checkpoint_seconds: float = 30.0
     job_minutes: float | None = None
     run_minutes: float | dict[str, float] = 5.0
+    sizes: dict[str, int] = field(default_factory=dict)
+    """How many runs of a dataset, split and backbone share a job, where that was decided already; see cutting.py."""
 
     def cells(self) -> Iterator[tuple[Dataset, str, Backbone, list[MethodSpec]]]:
         """Yield dataset, split, backbone and the methods that are run there, in the config's order."""
@@ -88,12 +90,21 @@ class Study:
     def packs(self) -> list[Pack]:
         """Return the jobs of the study: every run in exactly one pack."""
         packs = []
-        for dataset, split, backbone, methods in self.cells():
-            runs = [self.run(dataset, split, backbone, method, seed) for method in methods for seed in self.seeds]
-            size = self.runs_per_job(backbone.name)
+        for group, runs in self.groups().items():
+            dataset, split, backbone = group.split("/")
+            size = self.sizes.get(group) or self.runs_per_job(backbone)
             for number, start in enumerate(range(0, len(runs), size), 1):
-                packs.append(Pack(dataset.name, split, backbone.name, number, tuple(runs[start : start + size])))
+                packs.append(Pack(dataset, split, backbone, number, tuple(runs[start : start + size])))
         return packs
+
+    def groups(self) -> dict[str, list[RunSpec]]:
+        """Return the runs that can share jobs: those of one dataset, split and backbone, by their common folder."""
+        return {
+            f"{dataset.name}/{split}/{backbone.name}": [
+                self.run(dataset, split, backbone, method, seed) for method in methods for seed in self.seeds
+            ]
+            for dataset, split, backbone, methods in self.cells()
+        }
 
     def runs_per_job(self, backbone: str) -> int:
         """Return how many runs share a job: as many as fit its minutes where the study names them."""

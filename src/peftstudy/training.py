@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from peftstudy import devices
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
@@ -92,6 +93,7 @@ class Run:
     def __init__(self, model: nn.Module, method: Method, task: Task, settings: Training, seed: int) -> None:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
+        devices.shard(model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.engine = engine_of(model, method, task, settings, seed)
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
@@ -135,7 +137,7 @@ class Run:
         return {
             "trained": trained_state(self.model),
             "method": self.method.state(self.model),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": devices.whole_state(self.optimizer),
             "cpu_generator": torch.get_rng_state(),
             "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "progress": {
@@ -149,7 +151,7 @@ class Run:
         """Put the run where `state` was taken."""
         load_trained(self.model, state["trained"])
         self.method.restore(self.model, state.get("method", {}))
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(devices.share_state(state["optimizer"], self.optimizer))
         torch.set_rng_state(state["cpu_generator"].cpu())
         if state["device_generators"]:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
@@ -186,23 +188,24 @@ class Run:
         self._lapped = time.perf_counter()
         items = self.task.items(tokens, batch)
         size = min(self.settings.micro_batch_size, self.engine.largest_part or len(batch))
-        for part in micro_batches(tokens.sizes, batch, size):
+        parts = list(micro_batches(tokens.sizes, batch, min(size, math.ceil(len(batch) / devices.count()))))
+        for part, factor in devices.deal(parts):
             with autocast(self.device, self.settings.precision):
                 logits = logits_of(self.engine, self.task, tokens, part)
             loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
             penalty = self.method.penalty(self.model)
             asked = loss / items if penalty is None else loss / items + penalty * (len(part) / len(batch))
             self._lap("forward")
-            asked.backward()
+            (asked * factor).backward()
             self._lap("backward")
-            total += loss.detach()
+            total += loss.detach() * (factor > 0)
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_norm)
         self.optimizer.step()
         self.progress.step += 1
         self.method.after_step(self.model, self.progress.step)
         self.optimizer.zero_grad()
         self._lap("optimizer")
-        return total
+        return devices.add_up(total)
 
     def _lap(self, phase: str) -> None:
         """Count the time since the last lap for a phase. Nothing is waited for: on a GPU it is that of queueing."""

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from peftstudy import archive, estimates, needs
+from peftstudy import archive, cutting, estimates, needs
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS
@@ -23,6 +23,9 @@ try:
     else:
         load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
     study = check(config, CONFIG)
+    # Who starts the workflow decides how jobs are cut; the jobs, and a second one beside it, take it as it is.
+    is_first = workflow.is_main_process and not REBUILDS and not any(Path(".snakemake/locks").glob("*"))
+    study = (cutting.decided if is_first else cutting.kept)(study, Path("results") / study.name)
 except StudyError as error:
     sys.exit(str(error))
 
@@ -58,9 +61,9 @@ def results_folder(wildcards):
     return f"results/{wildcards.study}"
 
 
-def memory_of(backbone):
+def memory_of(backbone, processes=1):
     """Megabytes for a job that trains a backbone, or evaluates it."""
-    return lambda wildcards, attempt: needs.memory_mb(needs.parameters(study, backbone), attempt)
+    return lambda wildcards, attempt: processes * needs.memory_mb(needs.parameters(study, backbone), attempt)
 
 
 def runtime_of(pack):
@@ -73,9 +76,17 @@ def names(kind, blocks):
     return "|".join(re.escape(name) for name, block in blocks.items() if block.kind == kind) or "(?!)"
 
 
-def give_resources(kind, name):
+def launcher(devices):
+    """What starts a training: Python, or torchrun with a process for each device."""
+    start = f"python -m torch.distributed.run --standalone --nproc-per-node {devices}"
+    return start if devices > 1 else "python"
+
+
+def give_resources(kind, name, devices=1):
     """Give the rule of a pack, whose name is the study's, what a profile sets for its kind (train, evaluate)."""
     asked, resources = workflow.resource_settings, workflow.get_rule(name).resources
     resources.update(asked.overwrite_resources.get(kind, {}))
     if kind in asked.overwrite_threads:
         resources["_cores"] = asked.overwrite_threads[kind]
+    if devices > 1 and "gpu" in resources:
+        resources["gpu"] = devices * resources["gpu"].value

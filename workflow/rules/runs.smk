@@ -10,6 +10,7 @@ out: results/{study}/runs/{dataset}/{split}/{backbone}/{method}/seed-{seed}/
 """
 
 for pack in study.packs():
+    devices = study.backbones[pack.backbone].devices
 
     rule:
         name:
@@ -29,16 +30,18 @@ for pack in study.packs():
             f"results/{study.name}/logs/runs/train_{pack.name}.log",
         conda:
             ENVIRONMENT
+        threads: devices
         resources:
-            mem_mb=memory_of(pack.backbone),
+            mem_mb=memory_of(pack.backbone, devices),
             runtime=runtime_of(pack),
         shell:
-            "python -m peftstudy train --runs {params.runs:q} --tokens {input.tokens:q}"
+            f"{launcher(devices)} -m peftstudy train"
+            " --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
             " --checkpoint-seconds {params.seconds} {params.folders}"
             " 2>&1 | (trap '' TERM INT; tee {log:q})"
 
-    give_resources("train", f"train_{pack.name}")
+    give_resources("train", f"train_{pack.name}", devices)
 
     rule:
         name:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from peftstudy import devices
 from peftstudy.backbones import Loaded, seed_torch
 from peftstudy.errors import StudyError, unknown
 from peftstudy.registry import Registry
@@ -117,6 +118,12 @@ class Method(ABC):
         """Put back what `state` returned."""
         return None
 
+    @property
+    def reads_whole(self) -> bool:
+        """Whether its hooks see weights and gradients, which must be whole then: several devices share them out."""
+        hooks = ("prepare", "penalty", "after_step", "state", "restore")
+        return any(getattr(type(self), name) is not getattr(Method, name) for name in hooks)
+
     @classmethod
     def options(cls) -> dict[str, Any]:
         """Return the options with their defaults; every option has one."""
@@ -219,7 +226,8 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
     The model comes back by loading the backbone, adapting it with the same seed, and load_trained.
     """
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _stored(model).items()}
+    stored = {name: devices.whole(tensor.detach()) for name, tensor in _stored(model).items()}
+    return {name: tensor.cpu().clone().contiguous() for name, tensor in stored.items()}
 
 
 def _stored(model: nn.Module) -> dict[str, Tensor]:
@@ -241,4 +249,4 @@ def load_trained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise StudyError(f"trained parameters: {name} is stored with shape {found}; the model has {known}.")
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(state[name])
+            parameter.copy_(devices.share(state[name], parameter))

@@ -1,0 +1,153 @@
+"""One run on several devices: torchrun starts a process for each, and each holds a share of the model.
+
+Weights, gradients and moments are cut up layer by layer (FSDP: Zhao et al., 2023), and the examples of a batch are
+dealt out. The first process decides what is done, and alone writes; the others follow it. Without torchrun there
+is one process, and nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+
+PATIENCE = timedelta(days=1)
+"""For the first process, which may wait for another writer; who fails ends all at once, through torchrun."""
+
+
+def count() -> int:
+    """Return how many processes, and so devices, share the runs of this one."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def number() -> int:
+    """Return which of them this process is, from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+@contextmanager
+def together(device: torch.device) -> Iterator[None]:
+    """Meet the other processes, if there are any, and part from them when the block has ended well.
+
+    One that fails ends without a farewell, which the others would have to answer; torchrun ends them.
+    """
+    import torch
+
+    if count() > 1:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=PATIENCE)
+    yield
+    if count() > 1:
+        torch.distributed.destroy_process_group()
+
+
+def tell(value: Any = None) -> Any:
+    """Return what the first process tells; it alone gives a value."""
+    import torch
+
+    told = [value]
+    if count() > 1:
+        torch.distributed.broadcast_object_list(told)
+    return told[0]
+
+
+def any_of(*statements: bool) -> list[bool]:
+    """Return for each statement whether it is true in any of the processes."""
+    return [bool(number) for number in _reduced(list(map(float, statements)), "MAX")] if count() > 1 else [*statements]
+
+
+def _reduced(values: list[float], how: str) -> list[float]:
+    import torch
+
+    found = torch.tensor(values)
+    torch.distributed.all_reduce(found, getattr(torch.distributed.ReduceOp, how))
+    return found.tolist()
+
+
+def add_up(tensor: Tensor) -> Tensor:
+    """Return the sum of the processes' tensors."""
+    import torch
+
+    if count() > 1:
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def deal(parts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the parts of a batch that this process computes, and the factor on each one's loss.
+
+    The factors make up for the mean over processes that FSDP takes of gradients. All processes compute as many
+    parts, for each gathers the weights that the others hold: where parts are short, an example that counts 0 stands in.
+    """
+    for start in range(0, len(parts), count()):
+        mine = start + number()
+        yield (parts[mine], count()) if mine < len(parts) else (parts[0][:1], 0)
+
+
+def shard(model: nn.Module) -> None:
+    """Leave to this process its share of the model's weights; each layer is whole while it computes."""
+    if count() == 1:
+        return
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    device = next(model.parameters()).device.type
+    mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not _share_parameters(model, layers):
+        # The last layer gives what the head reads, a view; nobody writes into it.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
+        for layer in layers:
+            fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def _share_parameters(model: nn.Module, layers: list[nn.Module]) -> bool:
+    """Whether a layer has a parameter in common with another, or with the rest: such can only be cut up together."""
+    within = {id(module) for layer in layers for module in layer.modules()}
+    rest = [module for module in model.modules() if id(module) not in within]
+    owners = [{id(parameter) for parameter in layer.parameters()} for layer in layers]
+    owners.append({id(parameter) for module in rest for parameter in module.parameters(recurse=False)})
+    return sum(map(len, owners)) > len(set().union(*owners))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor with the shares of all processes."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def share(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return of a whole tensor what this process holds, cut as `like` is."""
+    if not hasattr(like, "full_tensor") or tensor.shape != like.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+
+
+def whole_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimizer's state dict with whole moments."""
+    state = optimizer.state_dict()
+    return state | {"state": {key: _each(whole, moments) for key, moments in state["state"].items()}}
+
+
+def share_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return of a whole state dict what this process' optimizer holds."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    cut = {key: _each(lambda t, key=key: share(t, parameters[key]), moments) for key, moments in state["state"].items()}
+    return {**state, "state": cut}
+
+
+def _each(change: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: change(tensor) for name, tensor in tensors.items()}

@@ -1,0 +1,103 @@
+"""A run on two devices: torchrun, two processes with gloo, and the numbers of one."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from slurm_cluster import wait_for
+from test_runs import PARTS, spec, train, write_parts
+
+from peftstudy import backbones, devices, files, runs
+
+# 13 steps of 7 examples and one of 5 in each epoch; of three micro-batches, one process has none for the third.
+RUNS = [
+    spec("full", batch_size=7, micro_batch_size=2, epochs=6),
+    spec("lora", batch_size=7, micro_batch_size=2, test_curve=True),
+]
+
+
+@pytest.fixture
+def inputs(bert, make_tokens, tmp_path) -> runs.Inputs:
+    """Runs of a backbone without dropout: processes draw masks of their own."""
+    still = tmp_path / "backbone"
+    shutil.copytree(bert, still)
+    config = files.read_json(still / "config.json")
+    files.write_json(still / "config.json", config | dict.fromkeys([k for k in config if "dropout_prob" in k], 0.0))
+    manifest = files.read_json(still / "manifest.json")
+    backbones.write_manifest(still, {key: manifest[key] for key in ("kind", "family", "origin")})
+    return runs.Inputs(make_tokens("bert"), still, *places(tmp_path / "one"), torch.device("cpu"), 0.0)
+
+
+def places(folder):
+    folder.mkdir()
+    write_parts(folder, PARTS)
+    return folder / "state", folder / "runs"
+
+
+def elsewhere(inputs, name):
+    state, output = places(inputs.state.parent.parent / name)
+    return dataclasses.replace(inputs, state=state, output=output)
+
+
+def two(inputs, asked):
+    """Start two processes on the runs; what they say is in the file `said`."""
+    place = inputs.state.parent
+    cells = json.dumps([{**run.as_dict(), "seed": [run.seed]} for run in asked])
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "peftstudy",
+        "train", "--runs", cells, "--tokens", inputs.tokens, "--backbone", inputs.backbone, "--checkpoint-seconds", "0",
+        "--train", place / "train.npy", "--validation", place / "validation.npy",
+        "--state", inputs.state, "--output", inputs.output,
+    ]  # fmt: skip
+    said = (place / "said").open("a")
+    return subprocess.Popen(
+        list(map(str, command)), stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def history(inputs, run):
+    return pd.read_csv(inputs.output / run.path / "history.csv").filter(regex="epoch|step|loss|score")
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_parts_are_dealt_out_to_as_many_a_process_and_the_mean_of_all_is_their_sum(monkeypatch, parts):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "made")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    dealt = []
+    for number in ("0", "1"):
+        monkeypatch.setenv("RANK", number)
+        dealt.append(
+            [(part.tolist(), factor) for part, factor in devices.deal([np.arange(9) + 9 * i for i in range(parts)])]
+        )
+    assert len(dealt[0]) == len(dealt[1]) == (parts + 1) // 2
+    means = [(part, factor / 2) for one in dealt for part, factor in one if factor]
+    assert sorted(means) == [(list(range(9 * i, 9 * i + 9)), 1) for i in range(parts)]
+
+
+def test_two_processes_that_are_stopped_and_go_on_come_to_the_losses_of_one(inputs):
+    on_two = elsewhere(inputs, "two")
+    said = on_two.state.parent / "said"
+    process = two(on_two, RUNS)
+    wait_for(lambda: list(on_two.state.rglob("checkpoint.pt")), "a checkpoint", 100)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(100) != 0
+    [stopped] = re.findall(r"after step (\d+)", said.read_text())
+    assert two(on_two, RUNS).wait(200) == 0, said.read_text()
+    assert set(re.findall(r"going on from step (\d+)", said.read_text())) == {stopped}
+    for run, record in zip(RUNS, train(RUNS, inputs), strict=True):
+        shared = files.read_sealed(on_two.output / run.path / "record.json")
+        assert (record["measured"]["devices"], shared["measured"]["devices"]) == (1, 2)
+        for name in ("steps", "method_parameters", "stored_bytes"):
+            assert shared["measured"][name] == record["measured"][name]
+        one, other = history(inputs, run), history(on_two, run)
+        assert one["training_loss"].is_monotonic_decreasing
+        assert np.allclose(one, other, rtol=1e-3), run.method
