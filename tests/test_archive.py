@@ -45,6 +45,19 @@ def test_what_was_measured_is_what_was_chosen():
         assert (chosen["bag_of_words"], chosen["learning_rate"]) == (weight, float(rate))
 
 
+def test_the_methods_learn_at_the_rates_that_their_search_preferred():
+    """Over both backbones, in the archive."""
+    about = files.read_json(ROOT / "results/archive/libraries-search/about.json")
+    found = {name: content for name, content in about.items() if name.endswith("/search.json")}
+    trials = pd.DataFrame(
+        [{"method": name.split("/")[-2], **trial} for name, content in found.items() for trial in content["trials"]]
+    )
+    best = trials.groupby(["method", "learning_rate"])["validation_score"].mean().groupby("method").idxmax()
+    methods = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+    assert {name: settings["learning_rate"] for name, settings in methods.items()} == dict(best.tolist())
+    assert trials.groupby("method").size().eq(10).all()
+
+
 @pytest.mark.parametrize("folder", ARCHIVES, ids=lambda path: path.name)
 def test_an_archive_unpacks_into_the_metrics_of_every_run(folder, tmp_path):
     study = configuration.from_config(archive.configuration(folder))

@@ -1,6 +1,7 @@
 """An archive's description: whole, true of the files, and understood by the library for such crates."""
 
 import json
+import shutil
 
 import pytest
 from conftest import ROOT
@@ -29,9 +30,17 @@ def entities(written):
     return {entity["@id"]: entity for entity in graph}
 
 
-def test_the_archive_is_whole_with_it_and_an_older_one_without(written):
-    assert {"ro-crate-metadata.json", "Snakefile"} <= {path.name for path in written.iterdir()}
-    assert archive.check(written)["runs"] == archive.check(ARCHIVED)["runs"] == 54
+def test_the_archive_is_whole_with_it_and_an_older_one_without(written, tmp_path):
+    assert archive.check(written)["runs"] == 180
+    older, added = tmp_path / "older", {"ro-crate-metadata.json", "Snakefile"}
+    shutil.copytree(written, older)
+    manifest = files.read_json(older / "manifest.json")
+    assert added <= {entry["name"] for entry in manifest["files"]}
+    manifest["files"] = [entry for entry in manifest["files"] if entry["name"] not in added]
+    files.write_json(older / "manifest.json", manifest)
+    for name in added:
+        (older / name).unlink()
+    assert archive.check(older)["runs"] == 180
 
 
 def test_every_file_is_described_as_it_is(written, entities):
