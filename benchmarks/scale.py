@@ -89,7 +89,7 @@ def measured(folder: Path, *command: str) -> str:
 def row(prepared: Project, folder: Path, runs: int) -> list[str]:
     project = Project.copy(prepared, folder)
     config = configuration(runs)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     study = check(config, "config.yaml")
     results = folder / "results" / study.name
     snakemake = ["snakemake", "--cores", "2", METRICS, "--quiet", "all"]

@@ -172,7 +172,8 @@ def test_figures_are_as_wide_as_the_text():
 
 def of_six_datasets(**changes):
     block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
-    return default_study(datasets={name: block for name in "abcdef"}, splits=["90-10"], **changes)
+    datasets = {name: {**block, "text": name} for name in "abcdef"}  # of one text they would be draws of one dataset
+    return default_study(datasets=datasets, splits=["90-10"], **changes)
 
 
 def bars(figure, kind):

@@ -120,7 +120,8 @@ def test_examples_are_drawn_and_cut_whatever_the_label_is(task, tmp_path):
     assert set(draws[0]["id"]) < set(draws[1]["id"])
     split = cut(draws[1], "90-10", 0.1, 0)
     assert sum(split.report["sizes"].values()) == 150 and split.report["duplicates"]["test"] == 0
-    assert set(split.report["labels"]["train"]) == (set("012") if task == "multiple-choice" else set())
+    labels = set("012") if task in ("label-generation", "multiple-choice") else set()
+    assert set(split.report["labels"]["train"]) == labels
     assert set(COLUMNS) == set(tasks.registered())
 
 

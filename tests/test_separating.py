@@ -81,3 +81,5 @@ def test_the_seeds_of_the_config_are_those_that_the_widest_pair_needs(imdb):
     assert said == f"To tell all apart: seeds: {list(range(open_one.seeds_needed))}"
     hopeless = separating.pair("b", scores(0.8, 0.7, 0.9, 0.8), scores(0.7, 0.8, 0.8001, 0.9))
     assert "within reason" in separating.report([open_one, hopeless], study, "x", "y")
+    many = separating.report([open_one._replace(seeds_needed=57)], study, "x", "y").splitlines()[-1]
+    assert many == "To tell all apart: 57 seeds."

@@ -235,6 +235,17 @@ def test_a_study_that_is_stopped_ends_with_the_same_numbers(copied, whole, how):
     assert waited[1] == expected[how] if how in expected else not waited, said
 
 
+def test_older_records_that_came_back_after_an_interruption_are_not_taken_for_the_new_request(copied, whole):
+    """What Snakemake leaves of a job that failed: its earlier outputs, and no note on what they were made from."""
+    unfinished = copied.folder / "results/tiny/state/unfinished"
+    assert not unfinished.exists(), "the study was finished"
+    shutil.rmtree(copied.folder / ".snakemake/metadata")
+    unfinished.touch()
+    copied.run(METRICS, config=LONG)
+    pd.testing.assert_frame_equal(copied.scores(), whole.scores())
+    assert not unfinished.exists()
+
+
 def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(finished):
     for arguments in ([], ["--configfile", "studies/imdb-tiny.yaml"]):
         command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", *arguments]

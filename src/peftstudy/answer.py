@@ -205,7 +205,7 @@ def comparability(tables: SimpleNamespace, study: Study) -> str:
     if not len(done):
         return "No run has finished."
     row = done.iloc[0]
-    threads = "" if latex.absent(row.threads) else f" with {round(row.threads)} threads"
+    threads = "" if latex.absent(row.threads) else f" with {round(row.threads)} thread{'s' * (round(row.threads) != 1)}"
     return f"All runs were made on {latex.escape(row.device)}{threads}, in {latex.escape(row.precision)}."
 
 

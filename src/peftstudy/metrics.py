@@ -105,6 +105,23 @@ def asked_of(record: Mapping[str, Any]) -> RunSpec | None:
         return None
 
 
+def drop_unasked(study: Study, results: Path) -> None:
+    """Remove the records that runs of the study had for another request, with what was measured on test.
+
+    results: the study's folder. When a start is interrupted, Snakemake puts the earlier outputs of its jobs back and
+    forgets what they were made from: the next start would take them for this request's.
+    """
+    for spec in study.runs():
+        folder = results / "runs" / spec.path
+        try:
+            is_other = asked_of(files.read_sealed(folder / "record.json")) != spec
+        except StudyError:  # none is there, or a damaged one, of which the next stage tells
+            continue
+        if is_other:
+            for name in ("record.json", "test.json"):
+                (folder / name).unlink(missing_ok=True)
+
+
 def _test_columns(folder: Path) -> dict[str, Any]:
     if not (folder / "test.json").exists():
         return {"status": "missing", "reason": "not evaluated"}

@@ -15,6 +15,9 @@ from peftstudy.study import Study
 FEWEST = 2
 """A spread needs two seeds."""
 
+LISTED = 40
+"""Up to so many seeds, they are written out for the configuration."""
+
 
 class Pair(NamedTuple):
     """Two methods in one place: their difference over shared seeds, its spread, and how many seeds it takes.
@@ -97,6 +100,8 @@ def report(pairs: list[Pair], study: Study, a: str, b: str) -> str:
         lines.append("All are told apart by the seeds that there are.")
     elif None in needed:
         lines.append("No number of seeds within reason tells all of them apart.")
+    elif max(needed) > LISTED:
+        lines.append(f"To tell all apart: {max(needed)} seeds.")
     else:
         lines.append(f"To tell all apart: seeds: [{', '.join(map(str, more_seeds(study.seeds, max(needed))))}]")
     return "\n".join(lines)

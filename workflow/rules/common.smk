@@ -9,7 +9,7 @@ from pathlib import Path
 from peftstudy import archive, cutting, estimates, needs
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
-from peftstudy.metrics import COLUMNS
+from peftstudy.metrics import COLUMNS, drop_unasked
 from peftstudy.specs import to_json
 
 # --config rebuild=STUDY makes a report from an archive alone, beside what was run here.
@@ -32,6 +32,21 @@ except StudyError as error:
 FOLDER = f"results/rebuilt/{study.name}" if REBUILDS else f"results/{study.name}"
 RAW = expand(f"{FOLDER}/{{top}}", top=archive.UNPACKED) if REBUILDS else study.result_files()
 
+# There from the first job until all are done: what an interrupted start leaves is looked through by the next.
+UNFINISHED = Path(FOLDER, "state/unfinished")
+if is_first and UNFINISHED.exists():
+    drop_unasked(study, Path(FOLDER))
+
+
+onstart:
+    UNFINISHED.parent.mkdir(parents=True, exist_ok=True)
+    UNFINISHED.touch()
+
+
+onsuccess:
+    UNFINISHED.unlink(missing_ok=True)
+
+
 ENVIRONMENT = "../../envs/peftstudy.yaml"
 
 # `python` is the one that runs the workflow, also where its environment is not activated; with
@@ -45,7 +60,7 @@ shell.prefix(f"set -euo pipefail; trap : TERM INT; export {' '.join(exports)}; "
 TABLES = list(COLUMNS)
 STATISTICS = ["scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims"]
 PAPER = sorted(str(path) for name in ["*.tex", "*.bib", "sections/*.tex"] for path in Path("paper").glob(name))
-PAGE = sorted(str(path) for path in Path("paper/page").iterdir())
+PAGE = sorted(str(path) for path in Path("paper/page").glob("*"))
 REPORTED = sorted(str(path) for path in Path("paper/reported").glob(f"{study.replicates}/*.[cy]*"))
 
 
