@@ -240,6 +240,8 @@ def test_older_records_that_came_back_after_an_interruption_are_not_taken_for_th
     unfinished = copied.folder / "results/tiny/state/unfinished"
     assert not unfinished.exists(), "the study was finished"
     shutil.rmtree(copied.folder / ".snakemake/metadata")
+    for name in ("results/tiny/study.json", METRICS):
+        (copied.folder / name).unlink()
     unfinished.touch()
     copied.run(METRICS, config=LONG)
     pd.testing.assert_frame_equal(copied.scores(), whole.scores())
