@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from peftstudy import aggregates, efficiency, paired_tests, ranks
-from peftstudy.intervals import MANY, interval, rate
-from peftstudy.paired_tests import holm
+from peftstudy.evidence import aggregates, efficiency, paired_tests, ranks
+from peftstudy.evidence.intervals import MANY, interval, rate
+from peftstudy.evidence.paired_tests import holm
 
 SHAPES: dict[str, tuple[Callable, float]] = {
     "normal": (lambda rng, n: rng.normal(0.8, 0.02, n), 0.8),

@@ -6,7 +6,8 @@ import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 from test_tables import REPORTED
 
-from peftstudy import checklists, tables
+from peftstudy import tables
+from peftstudy.report import checklists
 
 SIZES = {"NeurIPS": 16, "ACL": 14, "Code": 5}
 

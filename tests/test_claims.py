@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from synthetic import course_study, default_study, write_metrics
 
-from peftstudy import claims, measures, power, replication, statistics, verdicts
-from peftstudy.claims import Statement, expand, read
+from peftstudy import statistics
 from peftstudy.errors import StudyError
-from peftstudy.intervals import Interval
+from peftstudy.evidence import claims, measures, power, verdicts
+from peftstudy.evidence.claims import Statement, expand, read
+from peftstudy.evidence.intervals import Interval
+from peftstudy.evidence.verdicts import Finding, verdict
+from peftstudy.report import replication
 from peftstudy.specs import Claim
-from peftstudy.verdicts import Finding, verdict
 
 REPORTED = Path(__file__).parents[1] / "paper" / "reported"
 

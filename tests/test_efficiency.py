@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from synthetic import default_study, write_metrics
 
-from peftstudy import efficiency, statistics
-from peftstudy.efficiency import crossing
+from peftstudy import statistics
+from peftstudy.evidence import efficiency
+from peftstudy.evidence.efficiency import crossing
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0])
 

@@ -8,11 +8,12 @@ import torch
 import yaml
 from conftest import ROOT
 
-from peftstudy import backbones, dropout, embedding_gradients, methods, tasks, tokens, training
+from peftstudy import backbones, methods, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import TRICKS, Engine
-from peftstudy.packing import Attention, Layout
 from peftstudy.specs import Training
+from peftstudy.tricks import dropout, embedding_gradients
+from peftstudy.tricks.packing import Attention, Layout
 
 EXAMPLES = np.array([5, 40, 3, 77, 12, 8, 91, 60, 33, 2, 54])
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from peftstudy import aggregates, intervals, paired_tests, power, ranks
-from peftstudy.intervals import rate
+from peftstudy.evidence import aggregates, intervals, paired_tests, power, ranks
+from peftstudy.evidence.intervals import rate
 
 DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 """Fisher (1935), section 21: crossed minus self-fertilised maize of Darwin's, in eighths of an inch."""

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from synthetic import course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import figures, plotting, statistics, views
+from peftstudy import figures, statistics
 from peftstudy.errors import StudyError
-from peftstudy.plotting import spread, style
+from peftstudy.report import plotting, views
+from peftstudy.report.plotting import spread, style
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftstudy import (
-    backbones,
-    butterflies,
-    entries,
-    gates,
-    growing,
-    methods,
-    projections,
-    sparse_low_rank,
-    tasks,
-    tokens,
-    training,
-)
+from peftstudy import backbones, methods, tasks, tokens, training
+from peftstudy.changes import butterflies, entries, gates, growing, projections, sparse_low_rank
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.methods import adapt, create, trained_state

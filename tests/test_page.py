@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from synthetic import course_study, default_study, write_metrics, write_results
 
-from peftstudy import bibliography, floats, latex, links, markup, page, statistics, tables, why
+from peftstudy import statistics, tables
 from peftstudy.errors import StudyError
-from peftstudy.links import Links
-from peftstudy.markup import Text
+from peftstudy.report import bibliography, floats, latex, links, markup, page, why
+from peftstudy.report.links import Links
+from peftstudy.report.markup import Text
 
 ROOT = Path(__file__).parents[1]
 PAPER, REPORTED = ROOT / "paper", ROOT / "paper" / "reported"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic import default_study, write_results
 
-from peftstudy import page
+from peftstudy.report import page
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.browser

@@ -7,10 +7,11 @@ import torch
 from conftest import made_texts
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from peftstudy import backbones, embedding_gradients, engine, methods, pretraining, tasks, tokens, training
+from peftstudy import backbones, engine, methods, pretraining, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.families import ENCODERS
 from peftstudy.specs import Pretraining, Training
+from peftstudy.tricks import embedding_gradients
 
 SETTINGS = Pretraining(
     family="bert",

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from peftstudy import __main__, archive, configuration, power, separating
+from peftstudy import __main__, archive, configuration
 from peftstudy.errors import StudyError
+from peftstudy.evidence import power, separating
 
 GOLDEN = Path(__file__).parent / "golden" / "separating.txt"
 

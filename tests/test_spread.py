@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from synthetic import default_study, write_metrics
 
-from peftstudy import overall, spread, statistics
+from peftstudy import statistics
+from peftstudy.evidence import overall, spread
+from peftstudy.evidence.spread import two_way
 from peftstudy.specs import to_json
-from peftstudy.spread import two_way
 
 BLOCK = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
 

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from synthetic import course_study, default_study, write_metrics, write_predictions
 
-from peftstudy import overall, power, predictions, statistics
+from peftstudy import statistics
 from peftstudy.errors import StudyError
-from peftstudy.intervals import interval
-from peftstudy.paired_tests import holm, paired_difference
+from peftstudy.evidence import overall, power, predictions
+from peftstudy.evidence.intervals import interval
+from peftstudy.evidence.paired_tests import holm, paired_difference
 from peftstudy.statistics import mixtures, read, summarise
 
 SLEEP_GAIN = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import answer, bargains, latex, replication, result_tables, statistics, tables, views
+from peftstudy import statistics, tables
 from peftstudy.errors import StudyError
+from peftstudy.report import answer, bargains, latex, replication, result_tables, views
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "tables"

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from synthetic import course_study, default_study, write_metrics
 
-from peftstudy import figures, statistics, tables, views, why
+from peftstudy import figures, statistics, tables
 from peftstudy.errors import StudyError
+from peftstudy.report import views, why
 
 REPORTED = Path(__file__).parents[1] / "paper" / "reported"
 GOLDEN = (Path(__file__).parent / "golden" / "numbers.tex").read_text()

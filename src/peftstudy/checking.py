@@ -6,10 +6,11 @@ from typing import Any
 
 import yaml
 
-from peftstudy import claims, methods, schema, tasks
+from peftstudy import methods, schema, tasks
 from peftstudy.backbones import impossible
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
+from peftstudy.evidence import claims
 from peftstudy.families import FAMILIES
 from peftstudy.shapes import planned_shape
 from peftstudy.specs import Backbone, Dataset, Pretraining

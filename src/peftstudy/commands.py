@@ -34,7 +34,7 @@ def status(config: Path, folder: str | None) -> None:
 def plan(config: Path, folder: str | None, separate: list[str] | None, results: Path | None) -> None:
     if separate is None:
         return status(config, folder)
-    from peftstudy import separating
+    from peftstudy.evidence import separating
 
     study = _checked(config, folder)
     pairs = separating.pairs(study, results or Path("results") / study.name, *separate)
@@ -237,7 +237,7 @@ def number(study: Path, results: Path, output: Path, headline: Path) -> str:
 
 
 def page(study: Path, results: Path, output: Path) -> str:
-    from peftstudy import page
+    from peftstudy.report import page
 
     page.write(results, load_study(study), output)
     return f"{output}, {output.stat().st_size / 1e6:.1f} MB"
@@ -298,7 +298,7 @@ def why(name: str, results: Path) -> None:
     import re
 
     from peftstudy import statistics
-    from peftstudy import why as stage
+    from peftstudy.report import why as stage
 
     asked = load_study(results / "study.json")
     runs = statistics.read(results / "metrics" / "runs.csv")

@@ -14,13 +14,14 @@ import torch
 import transformers
 from torch import Tensor
 
-from peftstudy import backbones, dropout, tasks
+from peftstudy import backbones, tasks
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.families import WRITERS
 from peftstudy.methods import Adapted, Method, adapt, load_trained, trained_state
 from peftstudy.shapes import Shape, read_shape
 from peftstudy.tokens import Tokens
+from peftstudy.tricks import dropout
 
 TASK = tasks.create("classification")
 CLASSES = 3

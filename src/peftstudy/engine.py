@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from peftstudy import devices, dropout, embedding_gradients, frozen_body, writing
-from peftstudy.packing import Attention, Layout, Noise, first_position, folded_attention
+from peftstudy import devices, writing
 from peftstudy.tokens import Tokens
+from peftstudy.tricks import dropout, embedding_gradients, frozen_body
+from peftstudy.tricks.packing import Attention, Layout, Noise, first_position, folded_attention
 
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",

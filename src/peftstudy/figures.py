@@ -8,11 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from peftstudy import plotting, statistics
-from peftstudy.bargains import on_front
+from peftstudy import statistics
 from peftstudy.errors import StudyError
-from peftstudy.evidence_figures import expected_score_by_trials, performance_profile, rank_diagram
-from peftstudy.plotting import (
+from peftstudy.evidence.ranks import FEWEST_DATASETS
+from peftstudy.report import plotting
+from peftstudy.report.bargains import on_front
+from peftstudy.report.evidence_figures import expected_score_by_trials, performance_profile, rank_diagram
+from peftstudy.report.plotting import (
     GREY,
     fit,
     label_ends,
@@ -24,10 +26,7 @@ from peftstudy.plotting import (
     seeds_and_mean,
     style,
 )
-from peftstudy.ranks import FEWEST_DATASETS
-from peftstudy.searching import trials
-from peftstudy.study import Study
-from peftstudy.views import (
+from peftstudy.report.views import (
     NothingToDraw,
     backbones,
     cells,
@@ -38,6 +37,8 @@ from peftstudy.views import (
     shown,
     sized,
 )
+from peftstudy.searching import trials
+from peftstudy.study import Study
 
 BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")
 """The baselines that count words, in figures tf-idf for short."""

@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import answer, evidence_tables, figures, latex, searching, tables, views
+from peftstudy import figures, searching, tables
 from peftstudy.errors import StudyError
+from peftstudy.evidence.intervals import MANY
 from peftstudy.files import whole, write_text
-from peftstudy.intervals import MANY
+from peftstudy.report import answer, evidence_tables, latex, views
 from peftstudy.study import Study
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-fonts-recommended lmodern"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from peftstudy import corpora, dropout, files
+from peftstudy import corpora, files
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
@@ -21,6 +21,7 @@ from peftstudy.families import FAMILIES
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining
 from peftstudy.training import autocast, schedule
+from peftstudy.tricks import dropout
 
 log = logging.getLogger(__name__)
 

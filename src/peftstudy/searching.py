@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from peftstudy.latex import count, escape, listed
+from peftstudy.report.latex import count, escape, listed
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
 

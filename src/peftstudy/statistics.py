@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from peftstudy import power
-from peftstudy.aggregates import probability_of_improvement
 from peftstudy.errors import StudyError
+from peftstudy.evidence import power
+from peftstudy.evidence.aggregates import probability_of_improvement
+from peftstudy.evidence.intervals import interval, rate
+from peftstudy.evidence.paired_tests import holm, paired_difference
 from peftstudy.files import whole
-from peftstudy.intervals import interval, rate
-from peftstudy.paired_tests import holm, paired_difference
 from peftstudy.study import Study
 
 STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims")
@@ -194,7 +194,7 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def write(metrics: Path, output: Path, study: Study, runs_folder: Path, reported: Path = REPORTED) -> None:
     """Write the tables of STATISTICS into `output`, from the runs in `metrics` and the predictions they left."""
-    from peftstudy import efficiency, overall, predictions, spread, verdicts
+    from peftstudy.evidence import efficiency, overall, predictions, spread, verdicts
 
     runs = read(metrics / "runs.csv")
     protocols = sorted(runs[runs.status == "finished"].protocol.dropna().astype(int).unique().tolist())

@@ -6,19 +6,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import (
-    bargains,
-    checklists,
-    efficiency,
-    epoch_tables,
-    evidence_tables,
-    replication,
-    result_tables,
-    spread,
-    statistics,
-)
+from peftstudy import statistics
+from peftstudy.evidence import efficiency, spread
 from peftstudy.files import write_text
-from peftstudy.latex import (
+from peftstudy.report import bargains, checklists, epoch_tables, evidence_tables, replication, result_tables
+from peftstudy.report.latex import (
     NONE,
     absent,
     amount,
@@ -32,9 +24,9 @@ from peftstudy.latex import (
     shortened,
     tabular,
 )
+from peftstudy.report.views import selection_rule, sized
 from peftstudy.specs import MethodSpec
 from peftstudy.study import Study
-from peftstudy.views import selection_rule, sized
 
 Citations = Mapping[str, tuple[str, str]]
 """Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""

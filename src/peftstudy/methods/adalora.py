@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from peftstudy import projections
-from peftstudy.injection import Injected, forget
+from peftstudy.changes import projections
+from peftstudy.changes.injection import Injected, forget
 from peftstudy.methods import register
 
 

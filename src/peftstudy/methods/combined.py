@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from peftstudy.additions import Added, add
+from peftstudy.changes.additions import Added, add
+from peftstudy.changes.injection import Injected
 from peftstudy.errors import StudyError
-from peftstudy.injection import Injected
 from peftstudy.methods import MARKS, REPLACES, REWRITES, SHARES, WRAPS, Method, create, register
 
 

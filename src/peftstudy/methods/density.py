@@ -35,7 +35,7 @@ class Density(Method):
             return "it counts the tokens of one text, and an encoder-decoder has two at a time"
 
     def adapt(self, model, shape):
-        from peftstudy.densities import watch
+        from peftstudy.changes.densities import watch
 
         model.densities = watch(model, shape, self.epsilon)
         return model

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.injection import Injected
+from peftstudy.changes.injection import Injected
 from peftstudy.methods import REWRITES, register
 
 
@@ -36,8 +36,8 @@ class DSEE(Injected):
     def adapt(self, model, shape):
         from torch.nn.utils import parametrize
 
-        from peftstudy import projections
-        from peftstudy.sparse_low_rank import SparseLowRank
+        from peftstudy.changes import projections
+        from peftstudy.changes.sparse_low_rank import SparseLowRank
 
         for module in projections.modules(model, shape, self.targets):
             part = SparseLowRank(module.weight.detach(), self.rank, self.alpha / self.rank, self.entries)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.injection import Injected, seed
+from peftstudy.changes.injection import Injected, seed
 from peftstudy.methods import register
 
 

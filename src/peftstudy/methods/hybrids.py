@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.additions import Added
+from peftstudy.changes.additions import Added
 from peftstudy.methods import register
 from peftstudy.methods.bottleneck import Parallel, Pfeiffer
 from peftstudy.methods.prefix import Prefix
@@ -93,7 +93,7 @@ class UniPELT(Hybrid):
         return UniPELTConfig(prefix, bottleneck, LoRAConfig(r=self.rank, alpha=self.alpha))
 
     def adapt(self, model, shape):
-        from peftstudy.gates import average_over_tokens
+        from peftstudy.changes.gates import average_over_tokens
 
         return average_over_tokens(super().adapt(model, shape))
 

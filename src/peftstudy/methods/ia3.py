@@ -1,6 +1,6 @@
 """(IA)^3, by peft."""
 
-from peftstudy import projections
+from peftstudy.changes import projections
 from peftstudy.methods import REPLACES, Method, register
 
 
@@ -16,7 +16,7 @@ class IA3(Method):
     def adapt(self, model, shape):
         from peft import IA3Config
 
-        from peftstudy.injection import inject
+        from peftstudy.changes.injection import inject
 
         # Inner activations are what the feed-forward's second matrix reads.
         config = IA3Config(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.injection import Injected
+from peftstudy.changes.injection import Injected
 from peftstudy.methods import REWRITES, register
 
 
@@ -40,7 +40,7 @@ class IncreLoRA(Injected):
             return f"begin {self.begin}, end {self.end}: want shares that leave time in between"
 
     def adapt(self, model, shape):
-        from peftstudy import growing, projections
+        from peftstudy.changes import growing, projections
 
         modules = projections.modules(model, shape, self.targets)
         model.growth = growing.Growth(modules, self.largest, self.alpha, self.rank * len(modules))

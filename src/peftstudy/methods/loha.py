@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.injection import Injected
+from peftstudy.changes.injection import Injected
 from peftstudy.methods import register
 
 

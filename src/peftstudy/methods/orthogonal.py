@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.injection import Injected
+from peftstudy.changes.injection import Injected
 from peftstudy.methods import REWRITES, register
 
 
@@ -63,8 +63,8 @@ class BOFT(Injected):
     def adapt(self, model, shape):
         from torch.nn.utils import parametrize
 
-        from peftstudy import projections
-        from peftstudy.butterflies import Butterfly
+        from peftstudy.changes import projections
+        from peftstudy.changes.butterflies import Butterfly
 
         for module in projections.modules(model, shape, self.targets):
             part = Butterfly(module.in_features, self.block, self.factors)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.additions import Added
+from peftstudy.changes.additions import Added
 from peftstudy.methods import register
 
 

@@ -40,7 +40,7 @@ class Words(Method):
         return f"{self.tokens} prompt tokens, and room for {room}" if self.tokens > room else None
 
     def adapt(self, model, shape):
-        from peftstudy import prompting
+        from peftstudy.changes import prompting
 
         if shape.about.writes:
             return prompting.Preceded(model, self.vectors(model, shape), self.tokens)
@@ -75,7 +75,7 @@ class Prompt(Words):
         return super().problem()
 
     def vectors(self, model, shape):
-        from peftstudy import prompting
+        from peftstudy.changes import prompting
 
         if self.initial == "random":
             return prompting.random_vectors(model, self.tokens)
@@ -104,7 +104,7 @@ class PTuning(Words):
         return super().problem()
 
     def vectors(self, model, shape):
-        from peftstudy.prompting import Encoder
+        from peftstudy.changes.prompting import Encoder
 
         return Encoder(self.tokens, shape.embedding, self.inner, self.network.upper())
 

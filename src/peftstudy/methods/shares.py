@@ -23,7 +23,7 @@ class Share(Method):
         return f"share {self.share}: want more than 0, at most 1" if not 0 < self.share <= 1 else None
 
     def adapt(self, model, shape):
-        from peftstudy.entries import train_entries
+        from peftstudy.changes.entries import train_entries
 
         return train_entries(model, shape, self.places(model, shape), stored=self.is_chosen_later)
 
@@ -73,7 +73,7 @@ class MagnitudeShare(Share):
     trains = "the share of the largest parameters"
 
     def places(self, model, shape):
-        from peftstudy.entries import largest, tensors
+        from peftstudy.changes.entries import largest, tensors
 
         return largest([parameter.detach().abs() for _, _, parameter in tensors(model, shape)], self.count(shape))
 
@@ -99,7 +99,7 @@ class GradientShare(RandomShare):
     def prepare(self, model, steps, losses):
         import torch
 
-        from peftstudy.entries import largest, of, originals
+        from peftstudy.changes.entries import largest, of, originals
 
         frozen = originals(model)
         information = [torch.zeros_like(parameter) for parameter in frozen]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from peftstudy import projections
-from peftstudy.injection import Injected, forget, seed
+from peftstudy.changes import projections
+from peftstudy.changes.injection import Injected, forget, seed
 from peftstudy.methods import SHARES, register
 
 

@@ -1,0 +1,1 @@
+"""What methods change in a backbone or add to it: the parts that several of them share."""

@@ -1,0 +1,37 @@
+"""How many of the feed-forward blocks' inner activations are not zero."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peftstudy.changes import projections
+from peftstudy.changes.masks import Mask
+from peftstudy.shapes import Shape
+
+
+class Densities:
+    """The activations' density in the batch that went through the model last, smooth, a number a layer."""
+
+    def __init__(self, model: Any, epsilon: float) -> None:
+        self.mask, self.epsilon = Mask(model), epsilon
+        self.found: list[Tensor] = []
+
+    def see(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Take what the second matrix of a feed-forward block reads in training, shape (texts, length, units)."""
+        if torch.is_grad_enabled() and module.training:
+            squared = inputs[0] ** 2
+            self.found.append(self.mask.mean(squared / (squared + self.epsilon)).mean())
+
+    def mean(self) -> Tensor | None:
+        """Return the mean over layers, once; None when no layer was computed."""
+        found, self.found = self.found, []
+        return torch.stack(found).mean() if found else None
+
+
+def watch(model: Any, shape: Shape, epsilon: float) -> Densities:
+    """Let the model's feed-forward blocks tell their densities."""
+    densities = Densities(model, epsilon)
+    for module in projections.modules(model, shape, ["output"]):
+        module.register_forward_pre_hook(densities.see)
+    return densities

@@ -1,0 +1,76 @@
+"""What peft puts into the weight matrices of a backbone's layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from peftstudy.changes import projections
+from peftstudy.methods import REPLACES, Method
+
+
+@dataclass(frozen=True)
+class Injected(Method):
+    """A method of peft that replaces matrices: its configuration, and what it trains for one of them.
+
+    targets: the matrices, by the names in peftstudy.changes.projections.
+    """
+
+    targets: tuple[str, ...] = ("query", "value")
+
+    turn = REPLACES
+    configuration = ""
+    """The name of its configuration class in peft."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the configuration is told beside the targets."""
+        return {}
+
+    def update(self, inputs: int, outputs: int) -> int:
+        """Return how many parameters are trained for a matrix."""
+        raise NotImplementedError
+
+    def problem(self) -> str | None:
+        return self.unfit() or projections.problem(self.targets)
+
+    def unfit(self) -> str | None:
+        """Return what is wrong with the options beside the targets, if anything."""
+        return None
+
+    def skip(self, shape):
+        for inputs, outputs in projections.sizes(shape, self.targets):
+            if reason := self.misfit(inputs, outputs):
+                return reason
+
+    def misfit(self, inputs: int, outputs: int) -> str | None:
+        """Return why a matrix of that size cannot be adapted, if it cannot."""
+        return None
+
+    def adapt(self, model, shape):
+        import peft
+
+        places = projections.places(model, shape, self.targets)
+        return inject(model, getattr(peft, self.configuration)(**self.settings(), target_modules=places))
+
+    def count(self, shape):
+        return sum(self.update(*size) for size in projections.sizes(shape, self.targets))
+
+
+def inject(model: Any, config: Any) -> Any:
+    """Let peft put what `config` describes into the model; return the model."""
+    import peft
+
+    forget(model)
+    return peft.inject_adapter_in_model(config, model)
+
+
+def forget(model: Any) -> None:
+    """Take away peft's note that it has been here: another of its methods may come beside the first on purpose."""
+    vars(model).pop("peft_config", None)
+
+
+def seed() -> int:
+    """Return the run's seed for what a library draws from a generator of its own."""
+    import torch
+
+    return torch.initial_seed() % 2**31

@@ -1,0 +1,148 @@
+"""How many examples it takes: to overtake another method, and to come near full fine-tuning."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from peftstudy.report.latex import NONE, absent, count, escape, floating, group, share, tabular
+from peftstudy.report.views import backbones, measure, of, sized
+from peftstudy.study import Study
+
+ENOUGH = 0.95
+"""The share of the reference's score at the largest size that counts as enough."""
+STEPS = 1_000
+COLUMNS = ["dataset", "backbone", "kind", "method", "reference", "seeds", "smallest", "largest", "state", "examples",
+           "low", "high"]  # fmt: skip
+
+
+class Crossing(NamedTuple):
+    """Where a curve over sizes crosses zero for the last time, and the sizes at which it may be zero.
+
+    state: `above` or `below` throughout, or `rises` or `falls` through zero at `examples`.
+    low, high: the first and the last size at which the 95 % interval of the mean holds zero; infinite
+    where that is the end of the sweep, None where no size is, or one seed tells no spread.
+    """
+
+    state: str
+    examples: float | None
+    low: float | None
+    high: float | None
+
+
+def crossing(sizes: np.ndarray, values: np.ndarray, level: float = 0.95) -> Crossing:
+    """Return where the mean over seeds crosses zero, linear in the logarithm of the size between those measured.
+
+    sizes: rising, shape (sizes,). values: shape (seeds, sizes). The interval inverts the t test of each
+    size's mean, so that it holds the true crossing as often as it says also with few seeds.
+    Source: Fieller (1954), for the inversion.
+
+    >>> found = crossing(np.array([100, 400]), np.array([[-1.0, 1.0], [-1.1, 0.9]]))
+    >>> found.state, round(found.examples)
+    ('rises', 207)
+    """
+    mean = values.mean(axis=0)
+    ahead = mean >= 0
+    turns = np.flatnonzero(ahead[1:] != ahead[:-1])
+    state, examples = ("above" if ahead[-1] else "below"), None
+    if len(turns):
+        left = turns[-1]
+        part = mean[left] / (mean[left] - mean[left + 1])
+        examples = float(np.exp(np.log(sizes[left]) + part * np.log(sizes[left + 1] / sizes[left])))
+        state = "rises" if ahead[-1] else "falls"
+    return Crossing(state, examples, *_level_sizes(sizes, values, level))
+
+
+def _level_sizes(sizes: np.ndarray, values: np.ndarray, level: float) -> tuple[float | None, float | None]:
+    seeds = len(values)
+    if seeds < 2:
+        return None, None
+    places = np.linspace(np.log(sizes[0]), np.log(sizes[-1]), STEPS)
+    between = np.array([np.interp(places, np.log(sizes), row) for row in values])
+    half = stats.t.ppf((1 + level) / 2, seeds - 1) * between.std(axis=0, ddof=1) / np.sqrt(seeds)
+    may_be = np.flatnonzero(np.abs(between.mean(axis=0)) <= half)
+    if not len(may_be):
+        return None, None
+    first, last = may_be[[0, -1]]
+    return (
+        float(np.exp(places[first])) if first > 0 else -np.inf,
+        float(np.exp(places[last])) if last < STEPS - 1 else np.inf,
+    )
+
+
+def efficiency(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return for each method where it overtakes the reference, and where it reaches ENOUGH of its last score.
+
+    kind `overtakes`: the method's score minus the reference's at the same size; `reaches`: minus ENOUGH of the
+    reference's at the largest size; both paired by seed. There are no rows without a reference or with one size.
+    """
+    rows = []
+    for dataset in study.datasets if study.reference else ():
+        for backbone in backbones(study):
+            rows += _of_backbone(of(runs, dataset=dataset, backbone=backbone, status="finished"), study)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _of_backbone(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
+    runs = runs[runs.split.isin(sized(study))]
+    sizes = runs.groupby("split").train_examples.mean().sort_values()
+    if len(sizes) < 2:
+        return
+    scores = {method: found.pivot(index="seed", columns="split", values="test_score").reindex(columns=sizes.index)
+              for method, found in runs.groupby("method")}  # fmt: skip
+    reference = scores.get(study.reference)
+    for method in study.methods:
+        if reference is None or method not in scores:
+            continue
+        targets = {"reaches": ENOUGH * reference.iloc[:, [-1] * len(sizes)].set_axis(sizes.index, axis=1)}
+        if method != study.reference:
+            targets["overtakes"] = reference
+        for kind, target in targets.items():
+            values = (scores[method] - target).dropna().to_numpy()
+            if len(values):
+                yield {
+                    "dataset": runs.dataset.iloc[0], "backbone": runs.backbone.iloc[0], "kind": kind, "method": method,
+                    "reference": study.reference, "seeds": len(values), "smallest": sizes.iloc[0],
+                    "largest": sizes.iloc[-1], **crossing(sizes.to_numpy(), values)._asdict(),
+                }  # fmt: skip
+
+
+def table(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return how many examples each method needs, a group of rows for each dataset and backbone."""
+    rows: list[list[str] | str] = []
+    for (dataset, backbone), found in tables.efficiency.groupby(["dataset", "backbone"], sort=False):
+        rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 5))
+        for method in study.methods:
+            cells = [cell(of(found, method=method, kind=kind)) for kind in ("overtakes", "reaches")]
+            if cells != [[NONE, ""]] * 2:
+                rows.append([escape(method), *cells[0], *cells[1]])
+    reference = escape(study.reference)
+    caption = (
+        f"Examples that it takes. Beside {reference}: the number of training examples from which on the mean "
+        f"{escape(measure(tables))} lies above, or below, that of {reference} with as many; {share(ENOUGH)} of it: "
+        f"from which on it lies above {share(ENOUGH)} of what {reference} has with the most. Both are read off "
+        "straight lines between the measured sizes, on a logarithmic scale. In brackets the sizes at which the paired "
+        r"95\,\% $t$ interval holds zero \citep[after][]{fieller1954}: it may be any of them; "
+        r"$\le$ and $\ge$ stand at the ends of the sweep. Seeds that lack a size are left out."
+    )
+    if not rows:
+        return floating("No backbone has finished runs with two sizes.", caption, "efficiency")
+    header = [["method", f"beside {reference}", "may be level", f"{share(ENOUGH)} of it", "may be level"]]
+    return floating(tabular("lllll", header, rows), caption, "efficiency")
+
+
+def cell(found: pd.DataFrame) -> list[str]:
+    """Return what became of one method, and the sizes that it may have happened at."""
+    if not len(found):
+        return [NONE, ""]
+    row = found.iloc[0]
+    word = {"rises": "above", "falls": "below"}.get(row.state, row.state)
+    said = f"{word} throughout" if absent(row.examples) else f"{word} from {count(row.examples)}"
+    if absent(row.low):
+        return [said, ""]
+    low = rf"$\le${count(row.smallest)}" if np.isinf(row.low) else count(row.low)
+    high = rf"$\ge${count(row.largest)}" if np.isinf(row.high) else count(row.high)
+    return [said, f"[{low}, {high}]"]

@@ -1,0 +1,92 @@
+"""The measures that claims are about: each a series by seed, of one dataset, split, backbone and method."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from peftstudy.evidence.claims import Term
+from peftstudy.statistics import CELL
+
+NEAR = 0.01
+"""A score so near to the best epoch's counts as converged."""
+CERTAIN = ("memory", "peak_memory_bytes", "peak_device_memory_bytes", "method_parameters", "head_parameters",
+           "backbone_parameters", "stored_bytes", "steps", "train_examples")  # fmt: skip
+"""Counts: chance has no part in them, so seeds that agree leave no doubt."""
+
+
+class Results:
+    """The finished runs of a study and their epochs, asked by cell; every answer is a series by seed."""
+
+    def __init__(self, runs: pd.DataFrame, epochs: pd.DataFrame):
+        done = runs[runs.status == "finished"]
+        self.runs = {cell: group.set_index("seed").sort_index() for cell, group in done.groupby(CELL)}
+        epochs = epochs.merge(done[[*CELL, "seed"]], on=[*CELL, "seed"])
+        self.epochs = dict(iter(epochs.groupby(CELL)))
+
+    def of(self, term: Term, dataset: str, split: str, backbone: str) -> pd.Series:
+        """Return the measure of a term; empty where nothing was measured. What the term leaves open is given."""
+        cell = (dataset, term.split or split, term.backbone or backbone, term.method)
+        if cell not in self.runs:
+            return pd.Series(dtype=float)
+        if term.measure in MEASURES:
+            return MEASURES[term.measure](self, cell).dropna()
+        column = next(name for name in (term.measure, f"test_{term.measure}") if name in self.runs[cell])
+        return self.runs[cell][column].dropna().astype(float)
+
+    def curve(self, name: str, cell: tuple[str, ...]) -> pd.DataFrame:
+        """A measure after each epoch, shape (epochs, seeds)."""
+        epochs = self.epochs.get(cell)
+        return pd.DataFrame() if epochs is None else epochs.pivot(index="epoch", columns="seed", values=name)
+
+    def held_out(self, cell: tuple[str, ...]) -> pd.DataFrame:
+        """The score on the held-out part after each epoch: on test where it was logged, else on validation."""
+        curve = self.curve("test_score", cell)
+        return curve if len(curve) and curve.notna().all(axis=None) else self.curve("validation_score", cell)
+
+
+def score(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """The main metric on test."""
+    return results.runs[cell].test_score
+
+
+def epoch_seconds(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """Seconds of training an epoch."""
+    return results.runs[cell].training_seconds / results.runs[cell].epochs
+
+
+def memory(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """The peak in MB, on the device where there is one."""
+    runs = results.runs[cell]
+    return runs.peak_device_memory_bytes.astype(float).fillna(runs.peak_memory_bytes) / 1e6
+
+
+def first_score(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """The held-out score after the first epoch."""
+    return _at(results.held_out(cell), 0)
+
+
+def last_loss(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """The training loss of the last epoch."""
+    return _at(results.curve("training_loss", cell), -1)
+
+
+def loss_fall(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """How far the training loss falls from the first epoch to the last."""
+    curve = results.curve("training_loss", cell)
+    return _at(curve, 0) - _at(curve, -1)
+
+
+def epochs_to_converge(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """The first epoch whose held-out score comes within NEAR of the best one."""
+    curve = results.held_out(cell)
+    return (curve >= curve.max() - NEAR).idxmax().astype(float) if len(curve) else pd.Series(dtype=float)
+
+
+def _at(curve: pd.DataFrame, epoch: int) -> pd.Series:
+    return curve.iloc[epoch] if len(curve) else pd.Series(dtype=float)
+
+
+MEASURES: dict[str, Callable[[Results, tuple[str, ...]], pd.Series]] = {
+    "score": score, "epoch_seconds": epoch_seconds, "memory": memory, "first_score": first_score,
+    "last_loss": last_loss, "loss_fall": loss_fall, "epochs_to_converge": epochs_to_converge,
+}  # fmt: skip

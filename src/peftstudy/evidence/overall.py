@@ -1,0 +1,69 @@
+"""Each method over all settings of a study, and its rank over the datasets."""
+
+import numpy as np
+import pandas as pd
+
+from peftstudy.evidence import aggregates
+from peftstudy.evidence.ranks import FEWEST_DATASETS, ranks
+from peftstudy.evidence.spread import draws
+from peftstudy.study import Study
+
+SETTING = ["dataset", "split", "backbone"]
+OVERALL = [
+    "method", "settings", "runs", "iqm", "iqm_low", "iqm_high", "reference", "improvement", "improvement_low",
+    "improvement_high",
+]  # fmt: skip
+RANKS = ["method", "mean_rank", "datasets", "p", "critical"]
+
+
+def settings(runs: pd.DataFrame, study: Study) -> dict[str, list[np.ndarray]]:
+    """Return each method's scores, an array a setting: those on which every method finished a run.
+
+    Backbones with random weights are no setting of their own: they are there to be compared with.
+    """
+    twins = [name for name, backbone in study.backbones.items() if backbone.random]
+    done = runs[(runs.status == "finished") & runs.test_score.notna() & ~runs.backbone.isin(twins)]
+    groups = [group.groupby("method").test_score for _, group in done.groupby(SETTING, sort=False)]
+    shared = [group for group in groups if set(group.groups) == set(study.methods)]
+    return {method: [group.get_group(method).to_numpy() for group in shared] for method in study.methods}
+
+
+def overall(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return interquartile mean and probability of improvement over the reference, with intervals, a row a method.
+
+    There are no rows where fewer than two settings are shared by all methods.
+    """
+    found = settings(runs, study)
+    rows = []
+    for method, scores in found.items():
+        if len(scores) < 2:
+            continue
+        iqm = aggregates.with_interval(aggregates.interquartile_mean, scores)
+        row = {"method": method, "settings": len(scores), "runs": sum(map(len, scores))}
+        row |= dict(zip(("iqm", "iqm_low", "iqm_high"), iqm, strict=True))
+        if study.reference and method != study.reference:
+            better = aggregates.with_interval(aggregates.probability_of_improvement, scores, found[study.reference])
+            names = ("improvement", "improvement_low", "improvement_high")
+            row |= {"reference": study.reference} | dict(zip(names, better, strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=OVERALL)
+
+
+def ranked(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return the methods' mean ranks over datasets, best first; none where there are fewer than FEWEST_DATASETS.
+
+    A dataset's score is the mean over its first split and the backbones that all methods share. Draws of one
+    dataset are one: they are not independent.
+    """
+    done = runs[(runs.status == "finished") & (runs.split == study.splits[0])]
+    cells = done.groupby(["dataset", "backbone", "method"]).test_score.mean().unstack()
+    origin = {name: first for first, names in draws(study).items() for name in names}
+    scores = cells.reindex(columns=list(study.methods)).dropna().rename(index=origin, level="dataset")
+    scores = scores.groupby("dataset").mean()
+    if len(scores) < FEWEST_DATASETS or len(study.methods) < 2:
+        return pd.DataFrame(columns=RANKS)
+    found = ranks(scores)
+    return pd.DataFrame(
+        {"method": found.mean.index, "mean_rank": found.mean.to_numpy(), "datasets": found.datasets, "p": found.p,
+         "critical": found.critical}
+    )  # fmt: skip

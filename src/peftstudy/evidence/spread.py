@@ -1,0 +1,147 @@
+"""Where the spread of scores comes from: the draw of the data, the seed, what the methods share, the test part."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from peftstudy.report.latex import absent, bounds, escape, floating, group, score, share, tabular
+from peftstudy.report.result_tables import pages, rule, spaced
+from peftstudy.report.views import backbones, main_splits, of
+from peftstudy.study import Study
+
+COLUMNS = ["dataset", "split", "backbone", "method", "draws", "seeds", "sd", "low", "high", "draw", "seed", "rest",
+           "test_part", "common"]  # fmt: skip
+COUNTED = ("accuracy", "exact_match")
+"""Metrics that are the mean of right and wrong answers, so that the spread of the test part's draw is a binomial's."""
+
+
+class Components(NamedTuple):
+    """Variances of a two-way table: between its rows, between its columns, and what neither explains."""
+
+    rows: float
+    columns: float
+    rest: float
+
+
+def two_way(values: np.ndarray) -> Components:
+    """Return the variance components of a table of random rows and random columns, one value a cell.
+
+    values: shape (rows, columns), two or more of each. Estimates by the mean squares of the analysis of
+    variance; one that would be negative is 0. Source: Searle, Casella and McCulloch (1992), chapter 4.
+
+    >>> two_way(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    Components(rows=2.0, columns=0.5, rest=0.0)
+    """
+    values = np.asarray(values, dtype=float)
+    across, down = values.shape
+    grand = values.mean()
+    of_rows, of_columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    rest = float(((values - of_rows - of_columns + grand) ** 2).sum() / ((across - 1) * (down - 1)))
+    between_rows = down * float(of_rows.var(ddof=1))
+    between_columns = across * float(of_columns.var(ddof=1))
+    return Components(max(0.0, (between_rows - rest) / down), max(0.0, (between_columns - rest) / across), rest)
+
+
+def draws(study: Study) -> dict[str, list[str]]:
+    """Return the study's datasets that differ in the seed of their draw alone, by the first of them."""
+    found: dict[str, list[str]] = {}
+    kinds: dict = {}
+    for name, dataset in study.datasets.items():
+        first = kinds.setdefault(replace(dataset, name="", data_seed=None), name)
+        found.setdefault(first, []).append(name)
+    return found
+
+
+def spread(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return standard deviations of the scores of each method, a row for each draw's dataset, split and backbone.
+
+    sd: over seeds, within a draw, with its 95 % interval (low, high) by the chi-squared distribution, for scores
+    that are normal. draw, seed, rest: the components of the table of draws and seeds, where there are two draws or
+    more. test_part: what other test examples of that number would add, of the metrics in COUNTED. common: the share
+    of the variance over seeds that is the same for all methods, which pairing by seed takes away.
+    """
+    rows = []
+    done = runs[(runs.status == "finished") & runs.test_score.notna()]
+    for first, names in draws(study).items():
+        for split in study.splits:
+            for backbone in backbones(study, split):
+                here = done[done.dataset.isin(names) & (done.split == split) & (done.backbone == backbone)]
+                where = {"dataset": first, "split": split, "backbone": backbone, "common": common(here)}
+                rows += [where | row for row in _of_methods(here, study)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _of_methods(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
+    for method in study.methods:
+        found = of(runs, method=method)
+        table = found.pivot(index="dataset", columns="seed", values="test_score")
+        within = table.sub(table.mean(axis=1), axis=0).stack()
+        freedom = len(within) - len(table)
+        if not freedom:
+            continue
+        squares = float((within**2).sum())
+        # Scores that are all alike say nothing of how far others would spread.
+        bound = np.sqrt(squares / stats.chi2.ppf([0.975, 0.025], freedom)) if squares > 1e-18 else (None, None)
+        row = {"method": method, "draws": len(table), "seeds": table.shape[1], "sd": (squares / freedom) ** 0.5,
+               "low": bound[0], "high": bound[1], "test_part": test_part(found)}  # fmt: skip
+        whole = table.dropna(axis=1)
+        if min(whole.shape) > 1:
+            row |= dict(zip(("draw", "seed", "rest"), np.sqrt(two_way(whole.to_numpy())), strict=True))
+        yield row
+
+
+def common(runs: pd.DataFrame) -> float | None:
+    """Return the share of the variance over seeds that all methods of a place have in common, within draws."""
+    parts = []
+    for _, found in runs.groupby("dataset"):
+        table = found.pivot(index="method", columns="seed", values="test_score").dropna()
+        if min(table.shape, default=0) > 1:
+            parts.append(two_way(table.to_numpy())[1:])
+    shared, rest = np.mean(parts, axis=0) if parts else (0.0, 0.0)
+    return float(shared / (shared + rest)) if shared + rest > 0 else None
+
+
+def test_part(runs: pd.DataFrame) -> float | None:
+    """Return the standard deviation of a run's score over draws of its test examples."""
+    if runs.metric.iloc[0] not in COUNTED:
+        return None
+    return float(np.sqrt((runs.test_score * (1 - runs.test_score) / runs.test_examples).mean()))
+
+
+def table(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return where the spread of each method comes from, on the splits that are compared as such."""
+    found = tables.spread[tables.spread.split.isin(main_splits(study))]
+    several = bool(found.draw.notna().any())
+    blocks = []
+    for (dataset, split, backbone), here in found.groupby(["dataset", "split", "backbone"], sort=False):
+        place = [dataset] * (len(draws(study)) > 1) + [split, backbone]
+        shared = here.common.iloc[0]
+        note = "" if absent(shared) else f": {share(shared)} of the variance over seeds is common to all methods"
+        rows = [
+            [escape(row.method), score(row.sd), bounds(row.low, row.high), score(row.test_part),
+             *([score(row.draw), score(row.seed), score(row.rest)] if several else [])]
+            for row in here.itertuples()
+        ]  # fmt: skip
+        blocks.append([group(escape(", ".join(place)) + note, 7 if several else 4), *rows])
+    caption = (
+        f"Where the spread comes from, as standard deviations of the score of a run. {rule(study)} Seeds: over seeds, "
+        r"which fix first values, order and dropout together, with its 95\,\% interval (chi-squared, if normal). "
+        "Test part: what other test examples of this number would add, where the score counts right answers. Common to "
+        "all methods: the share that pairing by seed takes out of differences, by the analysis of variance of methods "
+        r"and seeds \citep{searle1992variance}, 0 where its estimate is negative."
+    )  # fmt: skip
+    if several:
+        caption += (
+            " Draw, seed, both: the components of the table of draws of the data and seeds; "
+            "`both' is what neither explains alone."
+        )
+    if not blocks:
+        return floating("No method has finished two seeds.", caption, "spread")
+    heads = ["method", "seeds", "interval", "test part", *(["draw", "seed", "both"] if several else [])]
+    bodies = [tabular("lrlr" + "rrr" * several, [heads], spaced(some)) for some in pages(blocks)]
+    return "\n".join(floating(body, caption, f"spread-{i + 1}" if i else "spread") for i, body in enumerate(bodies))

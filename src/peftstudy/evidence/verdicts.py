@@ -1,0 +1,182 @@
+"""What becomes of claims: each statement has an interval over seeds, and that decides."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from peftstudy import checking
+from peftstudy.configuration import claim_from_config
+from peftstudy.evidence import power
+from peftstudy.evidence.claims import Statement, statements
+from peftstudy.evidence.intervals import Interval
+from peftstudy.evidence.measures import CERTAIN, Results
+from peftstudy.evidence.paired_tests import paired_difference
+from peftstudy.report.views import backbones
+from peftstudy.specs import Claim
+from peftstudy.study import Study
+
+MINUS = "\N{MINUS SIGN}"
+COLUMNS = ["origin", "sentence", "verdict", "seeds_needed", "evidence"]
+
+
+class Finding(NamedTuple):
+    """A statement in one place: what was found there, and the spread over seeds."""
+
+    what: str
+    statement: Statement
+    value: Interval | None
+    sd: float | None = None
+    seeds: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """holds when the interval lies within the bounds, fails when it lies beyond one, else undecided."""
+        if self.value is None or self.value.low is None:
+            return "undecided"
+        s, (_, low, high) = self.statement, self.value
+        if (low > s.low or (s.low_within and low == s.low)) and (high < s.high or (s.high_within and high == s.high)):
+            return "holds"
+        below = high < s.low or (high == s.low and not s.low_within)
+        above = low > s.high or (low == s.high and not s.high_within)
+        return "fails" if below or above else "undecided"
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds decide, with a power of 0.8, if mean and spread are the true ones; None where too many."""
+        if self.value is None or self.sd is None:
+            return None
+        nearest = min(abs(self.value.mean - self.statement.low), abs(self.value.mean - self.statement.high))
+        needed = power.seeds_to_separate(nearest, self.sd)
+        return needed and max(needed, self.seeds + 1)  # those that there are did not
+
+    @property
+    def room(self) -> float:
+        """How far the interval stays within the bounds; negative where it does not."""
+        return min(self.value.low - self.statement.low, self.statement.high - self.value.high)
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.what}: not measured"
+        mean, low, high = self.value
+        if low is None:
+            return f"{self.what}: {_short(mean)} (no interval)"
+        return f"{self.what}: {_short(mean)}" + (f" [{_short(low)}, {_short(high)}]" if low < high else "")
+
+
+def _short(value: float) -> str:
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+    return (text.lstrip("-") if not text.strip("-0.") else text).replace("-", MINUS)
+
+
+def check(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame, reported: Path) -> pd.DataFrame:
+    """Return sentence, verdict (holds, fails, undecided) and evidence of each claim, the study's own first.
+
+    origin: the study, or the publication that it replicates, whose claims lie in a folder of `reported`.
+    seeds_needed: how many would decide a claim that is open; empty where not even a thousand would.
+    """
+    results = Results(runs, epochs)
+    rows = []
+    for origin, claim in [*((study.name, claim) for claim in study.claims), *published(study, reported)]:
+        findings = list(found(claim, results, study))
+        said = verdict(findings)
+        open_ones = [finding.seeds_needed for finding in findings if finding.verdict == "undecided"]
+        needed = max(open_ones) if said == "undecided" and open_ones and None not in open_ones else None
+        rows.append((origin, claim.sentence, said, needed, evidence(findings)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def published(study: Study, reported: Path) -> Iterator[tuple[str, Claim]]:
+    """Yield the claims of the publication that a study replicates; those of paper/reported/NAME/claims.yaml."""
+    path = reported / str(study.replicates) / "claims.yaml"
+    if study.replicates is None or not path.is_file():
+        return
+    block = checking.load(path)
+    common = {key: value for key, value in block.items() if key != "claims"}
+    for claim in block["claims"]:
+        yield study.replicates, claim_from_config(common | claim)
+
+
+def found(claim: Claim, results: Results, study: Study) -> Iterator[Finding]:
+    """Yield a finding for each statement and place that a claim is about."""
+    for statement in statements(claim, claim.sentence):
+        open_places = places(claim, statement, study)
+        for place in open_places:
+            yield finding(statement, results, place, open_places)
+
+
+def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, str, str]]:
+    """Return the datasets, splits and backbones that a statement is made for; none of what its terms all name."""
+    splits = claim.splits or study.splits[:1]
+    terms = [term for _, term in statement.terms]
+    return [
+        (dataset, split, backbone)
+        for dataset in claim.datasets or study.datasets
+        for split in (splits if any(term.split is None for term in terms) else splits[:1])
+        for backbone in (
+            (claim.backbones or backbones(study, split)) if any(term.backbone is None for term in terms) else [""]
+        )
+    ]
+
+
+def cells(claim: Claim, study: Study) -> Iterator[tuple[str, str, str, str]]:
+    """Yield dataset, split, backbone and method of everything that a claim looks at."""
+    for statement in statements(claim, claim.sentence):
+        for dataset, split, backbone in places(claim, statement, study):
+            for _, term in statement.terms:
+                yield dataset, term.split or split, term.backbone or backbone, term.method
+
+
+def finding(statement: Statement, results: Results, place: tuple[str, str, str], places: list) -> Finding:
+    values = sum(factor * results.of(term, *place) for factor, term in statement.terms).dropna()
+    differ = [name for i, name in enumerate(place) if name and (i == 2 or len({other[i] for other in places}) > 1)]
+    what = _words(statement) + (f" ({', '.join(differ)})" if differ else "")
+    if not len(values):
+        return Finding(what, statement, None)
+    mean, low, high, _, _ = paired_difference(values, values * 0)
+    certain = all(term.measure in CERTAIN for _, term in statement.terms)
+    if certain and len(values) > 1 and values.nunique() == 1:
+        low = high = mean
+    sd = float(values.std(ddof=1)) if len(values) > 1 and values.nunique() > 1 else None
+    return Finding(what, statement, Interval(mean, low, high), sd, len(values))
+
+
+def _words(statement: Statement) -> str:
+    """Return the sum that a statement bounds, and its bounds where they are not zero."""
+    measures = {term.measure.replace("_", " ") for _, term in statement.terms}
+    text = ""
+    for factor, term in statement.terms:
+        name = f"{term.backbone} {term.method}" if term.backbone else term.method
+        name += f" at {term.split}" if term.split else ""
+        name = f"{term.measure.replace('_', ' ')} of {name}" if len(measures) > 1 else name
+        sign = (" + " if factor > 0 else f" {MINUS} ") if text else ("" if factor > 0 else MINUS)
+        text += sign + ("" if abs(factor) == 1 else f"{abs(factor):g} × ") + name
+    text = text if len(measures) > 1 or measures == {"score"} else f"{measures.pop()}, {text}"
+    low, high = statement.low, statement.high
+    if np.isfinite(low) and np.isfinite(high):
+        return f"{text}, between {_number(low)} and {_number(high)}"
+    bound, word = (low, "above") if np.isfinite(low) else (high, "below")
+    return f"{text}, {word} {_number(bound)}" if bound or word == "below" else text
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("-", MINUS)
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    """Return what findings say together: one that fails is enough to fail, all must hold to hold."""
+    verdicts = {finding.verdict for finding in findings}
+    return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
+
+
+def evidence(findings: list[Finding], most: int = 3) -> str:
+    """Return the findings that decide, with their numbers: those that fail, else the open ones, else the nearest."""
+    worst = next(kind for kind in ("fails", "undecided", "holds") if any(f.verdict == kind for f in findings))
+    shown = [finding for finding in findings if finding.verdict == worst]
+    counts = f"{len(shown)} of {len(findings)}; " if len(findings) > most else ""
+    if worst == "holds":
+        shown.sort(key=lambda finding: finding.room)
+        counts = f"all of {len(findings)}, nearest; " if len(findings) > most else ""
+    return counts + "; ".join(map(str, shown[:most]))

@@ -1,0 +1,227 @@
+"""What the study found, in generated sentences: which method to take, what it costs, how sure that is."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pandas as pd
+
+from peftstudy import statistics
+from peftstudy.report import latex
+from peftstudy.report.views import backbones, measure, of
+from peftstudy.study import Study
+
+BASELINES = {
+    "tfidf-logistic-regression": "tf-idf with logistic regression",
+    "tfidf-ridge": "tf-idf with ridge regression",
+}
+NEAR = 0.03
+"""A method this close to the best one may be worth its savings."""
+SEPARABLE = 0.05
+"""Methods are told apart when the adjusted p value of their difference is below."""
+
+
+class Choice(NamedTuple):
+    """The best method on one dataset, split and backbone, and the leanest of those that come near.
+
+    others: the summaries of the other methods there that finished a run.
+    """
+
+    dataset: str
+    split: str
+    backbone: str
+    best: pd.Series
+    lean: pd.Series | None
+    difference: pd.Series | None
+    others: pd.DataFrame
+
+    @property
+    def is_near(self) -> bool:
+        return self.difference is not None and self.difference.difference > -NEAR
+
+    @property
+    def is_leanest(self) -> bool:
+        return not (self.others.trained < self.best.trained).any()
+
+    @property
+    def is_highest(self) -> bool:
+        """Whether no other mean is higher; that of a method that lost runs may be."""
+        return not (self.others.test_score > self.best.test_score).any()
+
+
+def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
+    """Return a choice for each dataset and backbone, on the study's first split."""
+    split = study.splits[0]
+    found = []
+    for dataset in study.datasets:
+        for backbone in backbones(study, split):
+            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
+            here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)
+            if len(here):
+                differences = of(tables.differences, kind="best", dataset=dataset, split=split, backbone=backbone)
+                chosen = choose(here, differences)
+                others = here[here.method != chosen[0].method]
+                found.append(Choice(dataset, split, backbone, *chosen, others))
+    return found
+
+
+def choose(scores: pd.DataFrame, differences: pd.DataFrame):
+    """Return the best method, and of those that train less: the leanest one near it, or else the nearest one.
+
+    A method that lost a run, or collapsed in one, is not offered: a cheap method that may fail is no bargain.
+    """
+    best = statistics.best(scores)
+    to_best = differences.set_index("method")
+    sound = (scores.finished == scores.asked) & (scores.collapsed == 0) & scores.method.isin(to_best.index)
+    less = scores[sound & (scores.trained < best.trained)]
+    if not len(less):
+        return best, None, None
+    losses = less.method.map(to_best.difference)
+    near = less[losses > -NEAR]
+    lean = near.loc[near.trained.idxmin()] if len(near) else less.loc[losses.idxmax()]
+    return best, lean, to_best.loc[lean.method]
+
+
+def answer(tables: SimpleNamespace, study: Study) -> str:
+    """Return the report's answer in LaTeX: an item for each dataset and backbone."""
+    found = choices(tables, study)
+    if not found:
+        return "No run has finished, so there is no answer."
+    items = [r"\item " + " ".join(sentences(choice, tables, study)) for choice in found]
+    return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}"])
+
+
+def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str]:
+    best, lean, gap = choice.best, choice.lean, choice.difference
+    name = r"\textbf{" + latex.escape(best.method) + "}"
+    where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
+    among = "" if choice.is_highest else " of the methods that finished every run"
+    score = f"{estimate(best)} {metric(tables, choice.dataset)}{seeds(best)}"
+    said = [f"{where}, {name} scores best{among}: {score}{baseline(choice, tables)}."]
+    if choice.is_leanest:
+        return [*said, "It also trains the fewest parameters of all."]
+    if lean is None:
+        return [*said, "No method that trains fewer parameters finished every run without collapse."]
+    other = r"\textbf{" + latex.escape(lean.method) + "}"
+    loss = latex.estimate(gap.difference, gap.low, gap.high)
+    trained, time, stored = (ratio(lean, best, column) for column in ("trained", "training_seconds", "stored_bytes"))
+    costs = f"{trained} of the trained parameters, {time} of the training time and {stored} of the storage"
+    if choice.is_near:
+        said.append(f"{other} comes within {NEAR:g} of it (difference {loss}) at {costs}.")
+        said.append(
+            f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count."
+        )
+    else:
+        said.append(
+            f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
+        )
+        said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
+    return [*said, sureness(choice)]
+
+
+def sureness(choice: Choice) -> str:
+    """Return how sure it is that the best method beats the lean one."""
+    gap = choice.difference
+    if latex.absent(gap.detectable):
+        return f"How sure: {gap.pairs} shared {'seed says' if gap.pairs == 1 else 'seeds say'} nothing of the spread."
+    share = latex.share(1 - gap.improvement)
+    ahead = f"How sure: {latex.escape(choice.best.method)} is ahead in {share} of all pairs of "
+    if gap.p_holm < SEPARABLE:
+        return ahead + f"their runs, and {gap.pairs} seeds tell the two apart ($p$~{latex.relation(gap.p_holm)})."
+    visible = f"with {gap.pairs} seeds only a difference of {latex.score(gap.detectable)} or more would mostly be found"
+    said = f"{ahead}their runs, but that may be chance: {visible}"
+    if latex.absent(gap.seeds_needed):
+        return f"{said}."
+    return f"{said}; some {latex.count(max(gap.seeds_needed, gap.pairs + 1))} seeds would tell the two apart."
+
+
+def estimate(row: pd.Series) -> str:
+    return latex.estimate(row.test_score, row.low, row.high)
+
+
+def seeds(row: pd.Series) -> str:
+    if row.finished < row.asked:
+        return f" (mean of {row.finished} of {row.asked} runs; the others came to nothing)"
+    if row.finished == 1:
+        return " (one seed, so no interval)"
+    return f" (mean of {row.finished} seeds)"
+
+
+def baseline(choice: Choice, tables: SimpleNamespace) -> str:
+    found = of(tables.baselines, dataset=choice.dataset, split=choice.split).dropna(subset=["test_score"])
+    if not len(found):
+        return ""
+    row = found.loc[found.test_score.idxmax()]
+    name = BASELINES.get(row.baseline, row.baseline.replace("-", " "))
+    return f"; without a backbone, {latex.escape(name)} scores {latex.score(row.test_score)}"
+
+
+def ratio(a: pd.Series, b: pd.Series, column: str) -> str:
+    return latex.share(a[column] / b[column]) if b[column] else latex.NONE
+
+
+def metric(tables: SimpleNamespace, dataset: str | None = None) -> str:
+    return latex.escape(measure(tables, dataset))
+
+
+def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
+    """Return what pre-training gives each method, in a sentence for each pair of backbones."""
+    gains = of(tables.differences, kind="pretraining")
+    said = []
+    for (dataset, split, backbone), rows in gains.groupby(["dataset", "split", "backbone"], sort=False):
+        parts = [
+            f"{latex.score(row.difference)} {latex.bounds(row.low, row.high)}".strip()
+            + f" with {latex.escape(row.method)}"
+            for row in rows.itertuples()
+        ]
+        said.append(
+            f"On {latex.escape(dataset)} at {latex.escape(split)}, pre-training changes the "
+            f"{metric(tables, dataset)} of "
+            f"{latex.escape(backbone)} by {latex.listed(parts)}."
+        )
+    return " ".join(said)
+
+
+def sampling_error(tables: SimpleNamespace, study: Study) -> str:
+    """Return how far the draw of the test part may move an accuracy: a binomial 95 % half-width."""
+    found = choices(tables, study)
+    if not found or measure(tables, found[0].dataset) != "accuracy":
+        return "The intervals over seeds do not hold the draw of the test part."
+    best = found[0].best
+    half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5
+    return (
+        "The intervals are over seeds and do not hold the draw of the test part: its "
+        f"{latex.count(best.test_examples)} examples alone may move an accuracy of {latex.score(best.test_score)} by "
+        f"{latex.score(half)} either way "
+        "(differences, being paired on the same examples, less)."
+    )
+
+
+def comparability(tables: SimpleNamespace, study: Study) -> str:
+    """Return what the runs were made with, or what they wrongly mix."""
+    mixed = statistics.mixtures(tables.runs)
+    if mixed:
+        kinds = latex.escape(statistics.described(mixed))
+        return rf"\textbf{{The runs mix what ought to be the same}}: {kinds}. Compare costs with care."
+    done = tables.runs[tables.runs.status == "finished"]
+    if not len(done):
+        return "No run has finished."
+    row = done.iloc[0]
+    threads = "" if latex.absent(row.threads) else f" with {round(row.threads)} thread{'s' * (round(row.threads) != 1)}"
+    return f"All runs were made on {latex.escape(row.device)}{threads}, in {latex.escape(row.precision)}."
+
+
+def headline(tables: SimpleNamespace, study: Study) -> str:
+    """Return the answer in one line for the terminal."""
+    lines = []
+    for choice in choices(tables, study):
+        best, lean = choice.best, choice.lean
+        text = f"{choice.dataset} {choice.split} {choice.backbone}: {plain(best)}"
+        if lean is not None:
+            text += f", {plain(lean)} at {100 * lean.trained / best.trained:.2g} % of the trained parameters"
+        lines.append(text)
+    return "; ".join(lines) or "no run has finished"
+
+
+def plain(row: pd.Series) -> str:
+    interval = "" if latex.absent(row.low) else f" [{row.low:.2f}, {row.high:.2f}]"
+    return f"{row.method} {row.test_score:.2f}{interval}"

@@ -1,0 +1,81 @@
+"""What a score costs: which methods nothing beats in both, and which to take under a limit."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from peftstudy import statistics
+from peftstudy.report.latex import NONE, bounds, escape, floating, score, share, tabular
+from peftstudy.report.views import backbones, of
+from peftstudy.study import Study
+
+COSTS = {
+    "trained parameters": ("trained", (0.1, 0.01)),
+    "training time": ("training_seconds", (0.9, 0.75)),
+    "peak memory": ("memory", (0.9, 0.75)),
+    "storage": ("stored_bytes", (0.1, 0.01)),
+}
+"""What may be limited -> its column, and the limits, as shares of what the dearest method takes."""
+
+
+def costed(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that have a score, with `trained` (the head's parameters included) and `memory` in bytes."""
+    done = scores[scores.finished > 0]
+    memory = done.peak_device_memory_bytes.astype(float).fillna(done.peak_memory_bytes)
+    return done.assign(trained=done.method_parameters + done.head_parameters, memory=memory)
+
+
+def on_front(costs: pd.Series, scores: pd.Series) -> pd.Series:
+    """Return which methods no other one beats: none scores as high for less, or higher for as little.
+
+    >>> on_front(pd.Series([1, 2, 3]), pd.Series([0.5, 0.4, 0.6])).tolist()
+    [True, False, True]
+    """
+    cost, value = costs.to_numpy()[:, None], scores.to_numpy()[:, None]
+    beaten = ((cost >= cost.T) & (value <= value.T) & ((cost > cost.T) | (value < value.T))).any(axis=1)
+    return pd.Series(~beaten & costs.notna().to_numpy(), index=costs.index)
+
+
+def best_under(cells: pd.DataFrame, column: str, share_of_dearest: float) -> pd.Series | None:
+    """Return the best method of one dataset, split and backbone that keeps within a limit; None where none does.
+
+    A method that lost a run, or collapsed in one, is not offered.
+    """
+    sound = cells[(cells.finished == cells.asked) & (cells.collapsed == 0)]
+    # The limit is that of all methods, whether they are offered or not.
+    return statistics.best(sound[sound[column] <= share_of_dearest * cells[column].max()])
+
+
+def table(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return which method to take under which limit, on the first split, a column for each dataset and backbone."""
+    split = study.splits[0]
+    places = [(dataset, backbone) for dataset in study.datasets for backbone in backbones(study, split)]
+    cells = [costed(of(tables.scores, dataset=d, split=split, backbone=b)) for d, b in places]
+    cells_of = {place: found for place, found in zip(places, cells, strict=True) if len(found)}
+    limits = [("none", "trained", np.inf)]
+    limits += [(f"{name} at most {share(of_dearest)}", column, of_dearest)
+               for name, (column, parts) in COSTS.items() for of_dearest in parts]  # fmt: skip
+    floats = []
+    for start in range(0, len(cells_of), 3):
+        beside = list(cells_of.items())[start : start + 3]
+        rows = [
+            [name, *(cell(best_under(found, column, part)) for _, found in beside)] for name, column, part in limits
+        ]
+        rows = [row for row in rows if any(text != NONE for text in row[1:])] or rows[:1]
+        heads = [escape(b if len(study.datasets) == 1 else f"{d}, {b}") for (d, b), _ in beside]
+        label = f"best-under-{len(floats) + 1}" if floats else "best-under"
+        floats.append(floating(tabular("l" * (1 + len(beside)), [["limit", *heads]], rows), caption(split), label))
+    return "\n".join(floats) or floating("No run has finished.", caption(split), "best-under")
+
+
+def caption(split: str) -> str:
+    return (
+        f"Which method to take on {escape(split)} when a cost is limited to a share of what the dearest method takes: "
+        r"the best mean among those that keep within it, with its 95\,\% interval. Methods that lost a run, or "
+        "collapsed in one, are not offered; limits that none keeps are left out."
+    )
+
+
+def cell(row: pd.Series | None) -> str:
+    return NONE if row is None else f"{escape(row.method)} {score(row.test_score)} {bounds(row.low, row.high)}".rstrip()

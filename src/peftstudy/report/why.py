@@ -1,0 +1,153 @@
+"""Which runs stand behind a figure, a table, a cell of it or a number of the report."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from peftstudy import figures, tables
+from peftstudy.errors import unknown
+from peftstudy.evidence import verdicts
+from peftstudy.report.views import backbones, main_splits, sized
+from peftstudy.statistics import CELL
+from peftstudy.study import Study
+
+Chosen = Callable[[pd.DataFrame, Study], pd.DataFrame]
+
+
+def every(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    return runs
+
+
+def shown(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The backbones that are shown: those with random weights are compared with, apart."""
+    return runs[runs.backbone.isin(backbones(study))]
+
+
+def on_first_split(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    return runs[(runs.split == study.splits[0]) & runs.backbone.isin(backbones(study, study.splits[0]))]
+
+
+def on_main_splits(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    return shown(runs, study)[lambda frame: frame.split.isin(main_splits(study))]
+
+
+def on_sizes(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    return shown(runs, study)[lambda frame: frame.split.isin(sized(study))]
+
+
+def trained_and_random(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The cells of backbones with random weights, and those of the same methods and splits on their originals."""
+    pairs = {(name, b.random) for name, b in study.backbones.items() if b.random}
+    asked = runs[runs.backbone.isin([name for name, _ in pairs])]
+    cells = {(split, method) for split, method in zip(asked.split, asked.method, strict=True)}
+    own = runs.backbone.isin([name for pair in pairs for name in pair])
+    same = [(split, method) in cells for split, method in zip(runs.split, runs.method, strict=True)]
+    return runs[own & pd.Series(same, index=runs.index, dtype=bool)]
+
+
+def searched(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    rates = {name: method.learning_rate or study.training.learning_rate for name, method in study.methods.items()}
+    return runs[runs.method.isin([name for name, value in rates.items() if isinstance(value, tuple)])]
+
+
+def troubled(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    return runs[(runs.status != "finished") | runs.collapsed]
+
+
+def none(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """What stands in the configuration, or was found before any run."""
+    return runs.head(0)
+
+
+TABLES: dict[str, Chosen] = {
+    "data": none, "tokens": none, "backbones": none, "settings": none, "methods": every, "searches": searched,
+    "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes, "power": shown,
+    "spread": on_main_splits, "predictions": shown, "claims": every,
+    "pretraining": trained_and_random, "costs": on_first_split, "seconds": on_first_split,
+    "best-under": on_first_split, "failures": troubled,
+    "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split,
+    "replication-scores": shown, "replication-parameters": shown,
+}  # fmt: skip
+FIGURES: dict[str, Chosen] = {
+    "score-by-method": on_main_splits, "learning-curves": on_first_split, "performance-profile": shown,
+    "score-by-trained-parameters": on_first_split, "score-by-training-seconds": on_first_split,
+    "score-by-training-examples": on_sizes, "pretraining-gain": trained_and_random, "ranks": on_first_split,
+    "expected-score-by-trials": searched,
+}  # fmt: skip
+NUMBERS: dict[str, Chosen] = {
+    "Answer": on_first_split, "Headline": on_first_split, "SamplingError": on_first_split,
+    "PretrainingGain": trained_and_random, "SearchFairness": searched, "RanksOverDatasets": on_first_split,
+    "NumberOfCollapsedRuns": troubled,
+}  # fmt: skip
+"""Numbers of the text that rest on some of the runs; the others rest on all."""
+
+
+def why(
+    name: str, runs: pd.DataFrame, study: Study, numbers: Iterable[str], reported: Path
+) -> tuple[str, pd.DataFrame]:
+    """Return what a name stands for and its runs, in the study's order.
+
+    name: a figure, a table, a number of the text, `claim-3`, or a dataset, split, backbone, method or seed-N;
+    several, joined by slashes, narrow it down: scores/90-10/bert-tiny/lora. numbers: the names in numbers.tex.
+    Raises StudyError when there is no such thing.
+    """
+    kind, *places = name.split("/")
+    chosen, said = _kind(kind, runs, study, list(numbers), reported)
+    if chosen is None:
+        chosen, said, places = runs, "runs", [kind, *places]
+    for place in places:
+        column = _column(place, study, name)
+        value = int(place.removeprefix("seed-")) if column == "seed" else place
+        chosen = chosen[chosen[column] == value]
+    return said, chosen
+
+
+def _kind(
+    kind: str, runs: pd.DataFrame, study: Study, numbers: list[str], reported: Path
+) -> tuple[pd.DataFrame | None, str]:
+    if kind in tables.kinds(study):
+        return TABLES[kind](runs, study), f"table {kind}"
+    if kind in figures.kinds(study):
+        return FIGURES[kind](runs, study), f"figure {kind}"
+    if kind in numbers:
+        return NUMBERS.get(kind, every)(runs, study), f"number {kind}"
+    if kind.startswith("claim-"):
+        return _of_claim(kind, runs, study, reported)
+    return None, ""
+
+
+def _of_claim(kind: str, runs: pd.DataFrame, study: Study, reported: Path) -> tuple[pd.DataFrame, str]:
+    listed = [*study.claims, *(claim for _, claim in verdicts.published(study, reported))]
+    number = kind.removeprefix("claim-")
+    if not number.isdigit() or not 1 <= int(number) <= len(listed):
+        raise unknown("why", "claim", kind, [f"claim-{i + 1}" for i in range(len(listed))])
+    claim = listed[int(number) - 1]
+    own = pd.MultiIndex.from_frame(runs[CELL]).isin(list(verdicts.cells(claim, study)))
+    return runs[own], f"claim: {claim.sentence}"
+
+
+def _column(place: str, study: Study, name: str) -> str:
+    names = {
+        "dataset": study.datasets, "split": study.splits, "backbone": study.backbones, "method": study.methods,
+        "seed": [f"seed-{seed}" for seed in study.seeds],
+    }  # fmt: skip
+    for column, known in names.items():
+        if place in known:
+            return column
+    kinds = [*tables.kinds(study), *figures.kinds(study), *(place for known in names.values() for place in known)]
+    raise unknown(f"why {name}", "figure, table, number or place", place, kinds)
+
+
+def listing(said: str, chosen: pd.DataFrame, folder: str) -> str:
+    """Return the runs as text: how many, from which commits, and the path of each with its end and score."""
+    if not len(chosen):
+        return f"{said}: no runs stand behind it; it is what the configuration or the data say.\n"
+    done = chosen[chosen.status == "finished"]
+    commits = ", ".join(sorted(done.commit.dropna().astype(str).str[:10].unique())) or "unknown"
+    dirty = " (with changes that were not committed)" if done.dirty.any() else ""
+    lines = [f"{said}: {len(chosen)} runs, {len(done)} of them finished, from commit {commits}{dirty}"]
+    for row in chosen.itertuples():
+        end = f"{row.metric} {row.test_score:.4f}" if row.status == "finished" else f"{row.status}: {row.reason}"
+        lines.append(f"  {folder}/runs/{row.dataset}/{row.split}/{row.backbone}/{row.method}/seed-{row.seed}  {end}")
+    return "\n".join(lines) + "\n"

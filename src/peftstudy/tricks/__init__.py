@@ -1,0 +1,1 @@
+"""What makes the engine's step fast, each to be switched off by itself."""
