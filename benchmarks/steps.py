@@ -34,16 +34,26 @@ LENGTHS = (128, 256, 512)
 GROUPED = 6400  # documents: the Trainer groups by length within 50 batches at a time, nothing on fewer
 
 
+def cpu_seconds(work: Callable[[], Any]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
 class Cell:
     """One backbone, length and method, to be trained by any variant; each call starts from a fresh model.
 
-    What a variant needs is imported and made when it first runs, so that a process that measures
-    the memory of one holds nothing of the others.
+    gauge: what is measured of training, and of evaluation. What a variant needs is imported and made when it first
+    runs, so that a process that measures the memory of one holds nothing of the others.
     """
 
-    def __init__(self, name: str, length: int, method: str, rows: setting.Texts, folder: Path, precision: str) -> None:
+    def __init__(
+        self, name: str, length: int, method: str, rows: setting.Texts, folder: Path, precision: str,
+        gauge: Callable[[Callable[[], Any]], float] = cpu_seconds,
+    ) -> None:  # fmt: skip
         from transformers import AutoTokenizer
 
+        self.gauge = gauge
         self.method, self.length, self.precision, self.rows = method, length, precision, rows
         self.folder = folder / "backbones" / name
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
@@ -73,7 +83,7 @@ class Cell:
                 model, self.tokenizer, dataset, dataset, Path(output), 0, num_train_epochs=1,
                 learning_rate=1e-4, bf16=self.precision == "bfloat16", use_cpu=True, **options,
             )  # fmt: skip
-            return {"train": _cpu_seconds(ready.train), "evaluate": _cpu_seconds(lambda: ready.predict(dataset))}
+            return {"train": self.gauge(ready.train), "evaluate": self.gauge(lambda: ready.predict(dataset))}
 
     def _own(self, engine: str) -> dict[str, float]:
         from peftstudy import backbones, methods, tasks, training
@@ -93,13 +103,7 @@ class Cell:
         def evaluate() -> None:
             training.evaluate(runs[0].engine, task, tokens, every, self.precision)
 
-        return {"train": _cpu_seconds(train), "evaluate": _cpu_seconds(evaluate)}
-
-
-def _cpu_seconds(work: Callable[[], Any]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
+        return {"train": self.gauge(train), "evaluate": self.gauge(evaluate)}
 
 
 def measure(cell: Cell, names: list[str], rounds: int) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,12 @@ def test_steps_and_equality(made):
     assert row[0] == "full" and 0 < float(row[1]) < 2
 
 
+def test_operations(made):
+    words = ("--output", made, "--backbones", "tiny", "--lengths", 16, "--examples", 64, "--methods", "full")
+    [row] = table(made, "operations.py", *words)
+    assert all(float(ratio.strip("*")) > 1 for ratio in (row[5], row[8]))
+
+
 def test_memory(made):
     words = ("--output", made, "--backbones", "tiny", "--lengths", 16, "--methods", "full", "lora")
     full, lora = ([float(cell.replace(",", "")) for cell in row[3:]] for row in table(made, "memory.py", *words))

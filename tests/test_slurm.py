@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -240,7 +241,15 @@ def test_a_job_that_is_preempted_and_queued_again(study, whole):
 def test_ctrl_c_on_snakemake(study, whole):
     process = study.start()
     study.training()
-    process.send_signal(signal.SIGINT)
+    study.trainer().suspend()  # until it is cancelled: no run ends before Snakemake has heard
+    pressed = time.monotonic() - 5
+    while "Terminating processes on user request" not in study.said():
+        # An interrupt is lost on Python where it meets the end of a coroutine; a user presses again.
+        if time.monotonic() > pressed + 5:
+            process.send_signal(signal.SIGINT)
+            pressed = time.monotonic()
+        assert process.poll() is None, study.said()
+        time.sleep(0.1)
     study.end()
     assert process.returncode == 1
     wait_for(lambda: not study.cluster.jobs("PENDING,RUNNING,COMPLETING"), "cancelled jobs")
