@@ -1,6 +1,7 @@
 """The fast step against the plain loop: the same losses and gradients, whatever the method."""
 
 import dataclasses
+import resource
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from peftstudy import backbones, methods, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import TRICKS, Engine
 from peftstudy.specs import Training
-from peftstudy.tricks import dropout, embedding_gradients
+from peftstudy.tricks import allocation, dropout, embedding_gradients
 from peftstudy.tricks.packing import Attention, Layout
 
 EXAMPLES = np.array([5, 40, 3, 77, 12, 8, 91, 60, 33, 2, 54])
@@ -70,7 +71,7 @@ def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, da
     if methods.create(method).plain_attention:
         assert fast[0].tricks == set(TRICKS) - {"cut", "targets"} - ({"cached"} if method != "head" else set())
     else:
-        assert fast[0].tricks == {"cut", "dropout", "embeddings"}
+        assert fast[0].tricks == {"cut", "dropout", "embeddings", "memory"}
     assert_same(gradients(fast, data), plain)
 
 
@@ -309,6 +310,22 @@ def test_attention_weights_are_dropped_alike_folded_or_not(make_backbone, make_t
                 losses["folded" in tricks, step] = runner.logits(data, EXAMPLES)
     assert torch.allclose(losses[True, 0], losses[False, 0], atol=1e-5)
     assert not torch.allclose(losses[True, 0], losses[True, 1], atol=1e-3), "no attention weight was dropped"
+
+
+def test_freed_memory_comes_back_without_page_faults():
+    def faults(keep):
+        allocation.keep(keep)
+        for _ in range(2):  # the first takes it from the system
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            torch.ones(2**24)
+            found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        return found
+
+    try:
+        assert faults(keep=False) > 1000 > 10 * faults(keep=True)
+        assert faults(keep=False) > 1000
+    finally:
+        allocation.keep(False)
 
 
 def test_the_configuration_knows_the_tricks():
