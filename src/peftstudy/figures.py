@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from peftstudy import statistics
 from peftstudy.errors import StudyError
+from peftstudy.evidence.overall import rankable
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report import plotting
 from peftstudy.report.bargains import on_front
@@ -246,7 +247,7 @@ def kinds(study: Study) -> list[str]:
         absent.add("pretraining-gain")
     if len(list(study.cells())) < 2 or len(study.methods) < 2:
         absent.add("performance-profile")
-    if len(study.datasets) < FEWEST_DATASETS or len(study.methods) < 2:
+    if rankable(study) < FEWEST_DATASETS or len(study.methods) < 2:
         absent.add("ranks")
     if max(trials(study, method) for method in study.methods) < 2:
         absent.add("expected-score-by-trials")

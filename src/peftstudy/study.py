@@ -84,7 +84,9 @@ class Study:
                     yield dataset, split, backbone, [self.methods[name] for name in names]
 
     def has(self, dataset: str, split: str, backbone: str) -> bool:
-        """Return whether a backbone is run on a dataset and split: nothing narrows the grid there."""
+        """Return whether a backbone is run on a dataset and split: they are the study's, and nothing narrows it."""
+        if dataset not in self.datasets or backbone not in self.backbones:
+            return False
         asked, base = self.datasets[dataset], self.backbones[backbone]
         return (
             split in (asked.splits or self.splits)
