@@ -84,31 +84,23 @@ def cut(
     """
     classes = strata(examples)
     rng = np.random.default_rng([data_seed, 1])
-    size, part_of_train = None, 1.0
+    asked = _read(name)
     own = examples[~examples["borrowed"].to_numpy(bool)] if "borrowed" in examples else examples
-    if match := re.fullmatch(r"official(?:-([1-9]\d?))?", name):
-        part_of_train = int(match[1]) / 100 if match[1] else 1.0
+    if asked["kind"] == "official":
         learn, validating, test = _official(own, validation, rng, tested is None)
-    elif match := re.fullmatch(r"(\d{1,2})-(\d{1,2})|size-(\d+)", name):
-        share = int(match[1]) if match[1] else 90
-        size = int(match[3]) if match[3] else None
-        if match[1] and share + int(match[2]) != 100:
-            raise StudyError(f"splits: {name!r} does not add up to 100 (as 90-10 does).")
-        learn, validating, test = _drawn(own, share / 100, validation, rng)
     else:
-        raise StudyError(
-            f"splits: unknown name {name!r} (known: a-b as in 90-10, size-N as in size-500, official, official-N)."
-        )
+        learn, validating, test = _drawn(own, asked["percent"] / 100, validation, rng)
     if tested is not None:
         test = len(own) + tested.astype(np.int64)
     learn, validating, test, duplicates = _without_copies(examples, learn, validating, test)
-    if size is not None:
-        if size > len(learn):
+    kept = np.arange(len(learn))
+    if asked["kind"] == "size":
+        if asked["size"] > len(learn):
             raise StudyError(f"splits: {name} asks for more than the {len(learn)} examples that 90-10 trains on.")
-        learn, validating = learn[:size], validating[:size]
-    if part_of_train < 1:
-        kept = _beginning(validating, part_of_train)
-        learn, validating = learn[kept], validating[kept]
+        kept = kept[: asked["size"]]
+    elif asked["kind"] == "official":
+        kept = _beginning(validating, asked["percent"] / 100)
+    learn, validating = learn[kept], validating[kept]
     if "alike" in examples:
         learn, validating, test = _told_once(examples["alike"].to_numpy(), learn, validating, test)
     parts = {"train": learn[~validating], "validation": learn[validating], "test": test}
@@ -147,6 +139,21 @@ def folded(examples: pd.DataFrame) -> pd.Series:
     columns = [column for column in ("text", "text_pair", "choices") if column in examples]
     texts = [examples[column].map(fold) for column in columns]
     return pd.Series(["\0".join(both) for both in zip(*texts, strict=True)], index=examples.index)
+
+
+def _read(name: str) -> dict[str, Any]:
+    """Return what a split's name says: its kind (drawn, size or official), and percent or size."""
+    if match := re.fullmatch(r"(\d{1,2})-(\d{1,2})", name):
+        if int(match[1]) + int(match[2]) != 100:
+            raise StudyError(f"splits: {name!r} does not add up to 100 (as 90-10 does).")
+        return {"kind": "drawn", "percent": int(match[1])}
+    if match := re.fullmatch(r"size-(\d+)", name):
+        return {"kind": "size", "percent": 90, "size": int(match[1])}
+    if match := re.fullmatch(r"official(?:-([1-9]\d?))?", name):
+        return {"kind": "official", "percent": int(match[1] or 100)}
+    raise StudyError(
+        f"splits: unknown name {name!r} (known: a-b as in 90-10, size-N as in size-500, official, official-N)."
+    )
 
 
 def _drawn(
@@ -200,12 +207,9 @@ def _together(examples: pd.DataFrame) -> str | None:
 
 
 def _beginning(validating: np.ndarray, share: float) -> np.ndarray:
-    """Return which examples of an ordered training part are in its first share, and which in that of validation."""
-    kept = np.zeros(len(validating), dtype=bool)
-    for part in (~validating, validating):
-        places = np.flatnonzero(part)
-        kept[places[: round(len(places) * share)]] = True
-    return kept
+    """Return the places of the first share of train, and of that of validation, in an ordered training part."""
+    parts = [np.flatnonzero(part) for part in (~validating, validating)]
+    return np.sort(np.concatenate([places[: round(len(places) * share)] for places in parts]))
 
 
 def _told_once(
