@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -105,12 +106,23 @@ def test_datasets_that_differ_in_more_are_no_draws_of_one():
     assert spread.draws(study) == {"first": ["first"], "second": ["second"]}
 
 
+def test_budgets_on_one_dataset_are_one_dataset_and_no_draws_of_it():
+    plain = default_study()
+    only = replace(plain.datasets["libraries"], name="all")
+    short = replace(only, name="short", training=(("seconds", 5),), max_length=9)
+    study = replace(plain, datasets={"all": only, "short": short})
+    assert list(spread.draws(study)) == ["all", "short"] and list(spread.draws(study, shortened=True)) == ["all"]
+    assert overall.rankable(study) == 1
+    part = replace(only, name="part", source="other", methods=("full", "lora"))
+    assert overall.rankable(replace(plain, datasets={"all": only, "part": part})) == 1
+
+
 def test_draws_are_one_dataset_among_those_that_are_ranked(runs):
     runs = runs.assign(split="90-10")
     many = [f"d{number}" for number in range(6)]
     copies = pd.concat([runs[runs.dataset == "first"].assign(dataset=name) for name in many])
     assert len(overall.ranked(copies, drawn(*many))) == 0
-    other = default_study(datasets={name: BLOCK | {"max_length": 30 + i} for i, name in enumerate(many)},
+    other = default_study(datasets={name: BLOCK | {"examples": 30 + i} for i, name in enumerate(many)},
                           splits=["90-10"])  # fmt: skip
     assert set(overall.ranked(copies, other).datasets) == {6}
 

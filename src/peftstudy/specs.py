@@ -70,10 +70,15 @@ class Dataset:
     data_seed: int | None = None
     beams: int = 1
     target_length: int = 64
+    methods: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    training: Options = ()
+    test_from: str | None = None
+    gathered: bool = False
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""
-        return replace(self, max_length=Dataset.max_length)
+        return replace(self, max_length=Dataset.max_length, methods=(), splits=(), training=())
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Backbone:
     devices: int = 1
     methods: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -121,7 +127,7 @@ class Backbone:
 
     def without_grid(self) -> "Backbone":
         """The backbone as far as it decides its weights: not what it is run with."""
-        return replace(self, max_length=None, devices=1, methods=(), splits=())
+        return replace(self, max_length=None, devices=1, methods=(), splits=(), datasets=())
 
 
 @dataclass(frozen=True)

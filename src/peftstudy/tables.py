@@ -25,7 +25,7 @@ from peftstudy.report.latex import (
     tabular,
 )
 from peftstudy.report.views import selection_rule, sized
-from peftstudy.specs import MethodSpec
+from peftstudy.specs import MethodSpec, Training
 from peftstudy.study import Study
 
 Citations = Mapping[str, tuple[str, str]]
@@ -117,14 +117,11 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
 def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     """Return the table of the budget, which is one for all methods."""
     shape = study.training
-    length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
-    if shape.seconds:
-        length = f"as many steps as fit {shape.seconds:g} seconds of training, by a trial of each method"
-    if shape.minimum_steps:
-        length += f", at least {shape.minimum_steps} steps"
+    own = [name for name, dataset in study.datasets.items() if dataset.training]
     limits = sorted({study.max_length(dataset.name, backbone.name) for dataset, _, backbone, _ in study.cells()})
     rows = [
-        ["budget of a run", length],
+        *([["budget of a run", budget(shape)]] if len(own) < len(study.datasets) else []),
+        *([rf"budget of a run on {escape(name)}", budget(study.budget(name))] for name in own),
         ["examples a step", str(shape.batch_size)],
         ["tokens an example, at most", listed([str(limit) for limit in limits])],
         ["optimizer", rf"AdamW \citep{{loshchilov2019adamw}}, weight decay {shape.weight_decay:g}"],
@@ -136,6 +133,14 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     ]
     caption = "Settings, the same for every method."
     return floating(tabular("ll", [["setting", "value"]], rows), caption, "settings")
+
+
+def budget(shape: Training) -> str:
+    """Return how long a run trains."""
+    if shape.seconds:
+        return f"as many steps as fit {shape.seconds:g} seconds of training, by a trial of each method"
+    length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
+    return length + (f", at least {shape.minimum_steps} steps" if shape.minimum_steps else "")
 
 
 def search_rule(study: Study) -> str:
@@ -184,6 +189,7 @@ MADE = {
     "epochs": epoch_tables.epochs,
     "checklist": checklists.table,
     "replication-scores": replication.scores,
+    "replication-figures": replication.figures,
     "replication-parameters": replication.parameters,
 }
 
@@ -201,8 +207,7 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("spread")
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
-    if not study.replicates:
-        absent_ones |= {"replication-scores", "replication-parameters"}
+    absent_ones |= set(replication.TABLES) - set(replication.kinds(study))
     if not study.claims and not study.replicates:
         absent_ones.add("claims")
     return [kind for kind in MADE if kind not in absent_ones]

@@ -6,9 +6,16 @@ out: results/{study}/splits/{dataset}/examples.parquet, examples.json
 """
 
 
+def tested_on(wildcards, file):
+    """The file of the dataset whose test part a dataset is tested on; none where that is its own."""
+    other = study.datasets[wildcards.dataset].test_from
+    return [f"results/{wildcards.study}/splits/{other}/{file}"] if other else []
+
+
 rule take_examples:
     input:
-        lambda wildcards: f"results/{wildcards.study}/sources/{study.datasets[wildcards.dataset].source}/table.parquet",
+        table=lambda wildcards: f"results/{wildcards.study}/sources/{study.datasets[wildcards.dataset].source}/table.parquet",
+        tested=lambda wildcards: tested_on(wildcards, "examples.parquet"),
     output:
         table="results/{study}/splits/{dataset}/examples.parquet",
         about="results/{study}/splits/{dataset}/examples.json",
@@ -21,13 +28,14 @@ rule take_examples:
     conda:
         ENVIRONMENT
     shell:
-        "python -m peftstudy examples --spec {params.spec:q} --table {input:q}"
+        "python -m peftstudy examples --spec {params.spec:q} --table {input.table:q} --tested {input.tested:q}"
         " --data-seed {params.data_seed} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule cut_split:
     input:
-        "results/{study}/splits/{dataset}/examples.parquet",
+        examples="results/{study}/splits/{dataset}/examples.parquet",
+        tested=lambda wildcards: tested_on(wildcards, f"{wildcards.split}/test.npy"),
     output:
         expand("results/{{study}}/splits/{{dataset}}/{{split}}/{part}.npy", part=["train", "validation", "test"]),
         about="results/{study}/splits/{dataset}/{split}/split.json",
@@ -40,6 +48,6 @@ rule cut_split:
     conda:
         ENVIRONMENT
     shell:
-        "python -m peftstudy split --name {wildcards.split:q} --examples {input:q}"
+        "python -m peftstudy split --name {wildcards.split:q} --examples {input.examples:q} --tested {input.tested:q}"
         " --validation {params.validation} --data-seed {params.data_seed}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -81,7 +81,7 @@ def efficiency(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """
     rows = []
     for dataset in study.datasets if study.reference else ():
-        for backbone in backbones(study):
+        for backbone in backbones(study, dataset=dataset):
             rows += _of_backbone(of(runs, dataset=dataset, backbone=backbone, status="finished"), study)
     return pd.DataFrame(rows, columns=COLUMNS)
 

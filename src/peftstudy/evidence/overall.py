@@ -49,15 +49,26 @@ def overall(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=OVERALL)
 
 
+def rankable(study: Study) -> int:
+    """Return over how many datasets all methods can be ranked; budgets on one dataset, and draws of it, are one."""
+    origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
+    whole = {
+        origin[dataset.name]
+        for dataset, split, _, chosen in study.cells()
+        if split == study.splits[0] and len(chosen) == len(study.methods)
+    }
+    return len(whole)
+
+
 def ranked(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the methods' mean ranks over datasets, best first; none where there are fewer than FEWEST_DATASETS.
 
     A dataset's score is the mean over its first split and the backbones that all methods share. Draws of one
-    dataset are one: they are not independent.
+    dataset, and budgets on it, are one: they are not independent.
     """
     done = runs[(runs.status == "finished") & (runs.split == study.splits[0])]
     cells = done.groupby(["dataset", "backbone", "method"]).test_score.mean().unstack()
-    origin = {name: first for first, names in draws(study).items() for name in names}
+    origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
     scores = cells.reindex(columns=list(study.methods)).dropna().rename(index=origin, level="dataset")
     scores = scores.groupby("dataset").mean()
     if len(scores) < FEWEST_DATASETS or len(study.methods) < 2:

@@ -47,12 +47,16 @@ def two_way(values: np.ndarray) -> Components:
     return Components(max(0.0, (between_rows - rest) / down), max(0.0, (between_columns - rest) / across), rest)
 
 
-def draws(study: Study) -> dict[str, list[str]]:
-    """Return the study's datasets that differ in the seed of their draw alone, by the first of them."""
+def draws(study: Study, shortened: bool = False) -> dict[str, list[str]]:
+    """Return the study's datasets that differ in the seed of their draw alone, by the first of them.
+
+    shortened: or in what their runs are given of them, in length or time.
+    """
     found: dict[str, list[str]] = {}
     kinds: dict = {}
     for name, dataset in study.datasets.items():
-        first = kinds.setdefault(replace(dataset, name="", data_seed=None), name)
+        drawn = dataset.without_length() if shortened else dataset
+        first = kinds.setdefault(replace(drawn, name="", data_seed=None), name)
         found.setdefault(first, []).append(name)
     return found
 

@@ -116,7 +116,9 @@ def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, 
         for dataset in claim.datasets or study.datasets
         for split in (splits if any(term.split is None for term in terms) else splits[:1])
         for backbone in (
-            (claim.backbones or backbones(study, split)) if any(term.backbone is None for term in terms) else [""]
+            (claim.backbones or backbones(study, split, dataset))
+            if any(term.backbone is None for term in terms)
+            else [""]
         )
     ]
 
@@ -173,6 +175,8 @@ def verdict(findings: Iterable[Finding]) -> str:
 
 def evidence(findings: list[Finding], most: int = 3) -> str:
     """Return the findings that decide, with their numbers: those that fail, else the open ones, else the nearest."""
+    if not findings:
+        return "not run in any of its places"
     worst = next(kind for kind in ("fails", "undecided", "holds") if any(f.verdict == kind for f in findings))
     shown = [finding for finding in findings if finding.verdict == worst]
     counts = f"{len(shown)} of {len(findings)}; " if len(findings) > most else ""

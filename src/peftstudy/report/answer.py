@@ -53,7 +53,7 @@ def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
     split = study.splits[0]
     found = []
     for dataset in study.datasets:
-        for backbone in backbones(study, split):
+        for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)
             if len(here):

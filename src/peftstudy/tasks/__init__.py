@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftstudy.registry import Registry
@@ -41,6 +42,8 @@ class Task(ABC):
     """How many columns of text a dataset may name."""
     keys: ClassVar[frozenset[str]] = frozenset()
     """The keys of a dataset that mean something to it, beside those of all tasks."""
+    wanting: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Metrics that want data of their own, and what is said where these are missing."""
     words: ClassVar[bool] = False
     """Whether the text's column holds lists of words."""
     plain_label: ClassVar[bool] = True
