@@ -41,15 +41,15 @@ def target_logits(model: nn.Module, tokens: Tokens, index: np.ndarray, extra_tok
     device = next(model.parameters()).device
     sources, targets = _pieces(tokens, index)
     if library.config.is_encoder_decoder:
-        inputs = _padded(sources, tokens.about["pad_id"])
+        inputs = padded(sources, tokens.about["pad_id"])
         starts = [np.concatenate([[library.config.decoder_start_token_id], target[:-1]]) for target in targets]
-        written = _padded(starts, tokens.about["pad_id"])
+        written = padded(starts, tokens.about["pad_id"])
         inputs |= {"decoder_input_ids": written["input_ids"]}
         # Padding stands behind the text, where no token of it attends to; T5 has no other mask for it.
         asked = written["attention_mask"].bool()
     else:
         together = [np.concatenate([source, target[:-1]]) for source, target in zip(sources, targets, strict=True)]
-        inputs = _padded(together, tokens.about["pad_id"])
+        inputs = padded(together, tokens.about["pad_id"])
         asked = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
         for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
             asked[row, len(source) - 1 : len(source) + len(target) - 1] = True
@@ -85,7 +85,7 @@ def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, bea
     device = next(model.parameters()).device
     sources, _ = _pieces(tokens, index)
     # A decoder writes on at the end, so its padding stands in front.
-    inputs = _padded(sources, tokens.about["pad_id"], left=not library.config.is_encoder_decoder)
+    inputs = padded(sources, tokens.about["pad_id"], left=not library.config.is_encoder_decoder)
     settings = GenerationConfig(
         max_new_tokens=longest, num_beams=beams, do_sample=False, early_stopping=beams > 1,
         pad_token_id=tokens.about["pad_id"], eos_token_id=tokens.about["end_id"],
@@ -137,7 +137,7 @@ def _pieces(tokens: Tokens, index: np.ndarray) -> tuple[list[np.ndarray], list[n
     return sources, [ids[joined(begins, [example])].astype(np.int64) for example in index]
 
 
-def _padded(rows: list[np.ndarray], padding: int, left: bool = False) -> dict[str, Tensor]:
+def padded(rows: list[np.ndarray], padding: int, left: bool = False) -> dict[str, Tensor]:
     """Return input_ids and attention_mask of rows of different lengths, each shape (rows, longest)."""
     longest = max(map(len, rows))
     ids = np.full((len(rows), longest), padding, dtype=np.int64)
