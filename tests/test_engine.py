@@ -47,7 +47,7 @@ def gradients(built, data, examples=EXAMPLES, parts=1):
     runner.begin_step(0)
     total = 0.0
     for index in np.array_split(examples, parts):
-        logits = training.logits_of(runner, task, data, index)
+        logits = task.logits(runner, data, index)
         loss = task.loss_sum(logits, torch.from_numpy(task.targets(data, index))) / task.items(data, examples)
         loss.backward()
         total += float(loss.detach())

@@ -45,7 +45,7 @@ def an_engine(model, name, tricks="plain"):
 
 
 def loss_of(engine, data, index=BATCH):
-    return TASK.loss(training.logits_of(engine, TASK, data, index), torch.from_numpy(TASK.targets(data, index)))
+    return TASK.loss(TASK.logits(engine, data, index), torch.from_numpy(TASK.targets(data, index)))
 
 
 @pytest.fixture(scope="module")
