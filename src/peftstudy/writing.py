@@ -56,10 +56,18 @@ def target_logits(model: nn.Module, tokens: Tokens, index: np.ndarray, extra_tok
         asked = nn.functional.pad(asked, (extra_tokens, 0))
     asked = asked.to(device)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    _tell(model, asked.int().argmax(1))
     if all_tokens:
         return model(**inputs).logits[asked]
     with _at(library.get_output_embeddings(), asked):
         return model(**inputs).logits
+
+
+def _tell(model: nn.Module, begins: Tensor) -> None:
+    """Tell whom it concerns (see changes.infixes) which token of each row the first one written follows from."""
+    for module in model.modules():
+        if hasattr(module, "begins"):
+            module.begins = begins
 
 
 @contextmanager
@@ -73,10 +81,13 @@ def _at(layer: nn.Module, asked: Tensor) -> Iterator[None]:
 
 
 @torch.no_grad()
-def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, beams: int) -> list[np.ndarray]:
+def write(
+    model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, beams: int, extra_tokens: int = 0
+) -> list[np.ndarray]:
     """Return the tokens that the model writes behind each source, to the end of its text or to `longest` of them.
 
     beams: how many beginnings are kept at each token (beam search); 1 takes the most probable token each time.
+    extra_tokens: how many tokens the model itself puts before the sources.
     Nothing is drawn at random, and what a checkpoint's own generation_config.json asks for counts not.
     """
     from transformers import GenerationConfig
@@ -96,6 +107,7 @@ def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, bea
     )  # fmt: skip
     generate: Callable = getattr(model, "generate", library.generate)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    _tell(model, torch.tensor([extra_tokens + inputs["input_ids"].shape[1] - 1], device=device))
     # A padding that is the end mark, as GPT-2's, is taken for one on the wrong side, which would be said each time.
     with quiet(), _positions_by_mask(library):
         written = generate(**inputs, generation_config=settings, use_model_defaults=False)
