@@ -91,7 +91,7 @@ for name in methods.registered():
     assert done.stdout + done.stderr == ""
 
 
-@every_method
+@pytest.mark.parametrize("name", methods.able(contract.TASK.name))
 def test_takes_the_positions_that_it_declares(name):
     room = contract.SIZES["max_position_embeddings"] - 2 - create(name).extra_tokens
     inputs, _ = contract.batch("roberta", (room, 4))
