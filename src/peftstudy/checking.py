@@ -11,7 +11,7 @@ from peftstudy.backbones import impossible
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import claims
-from peftstudy.families import FAMILIES
+from peftstudy.families import FAMILIES, OBJECTIVES
 from peftstudy.shapes import planned_shape
 from peftstudy.specs import Backbone, Dataset, Pretraining
 from peftstudy.study import Study
@@ -223,7 +223,11 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
     if hidden % heads:
         raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
-    room = shape.get("max_position_embeddings", 512) - FAMILIES[pretrain.family].position_offset
+    family = FAMILIES[pretrain.family]
+    for name in sorted(set().union(*OBJECTIVES.values()) - set(OBJECTIVES[family.objective])):
+        if getattr(pretrain, name) != getattr(Pretraining, name):
+            raise StudyError(f"{at}.{name}: {pretrain.family} is pre-trained by {family.objective}, which has none.")
+    room = shape.get("max_position_embeddings", 512) - family.position_offset
     if pretrain.block_length > room:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
 

@@ -157,7 +157,8 @@ class Engine:
     def write(self, tokens: Tokens, index: np.ndarray) -> list[str]:
         """Return the texts that the model writes for the examples, in the way that the dataset asks for."""
         about = tokens.about
-        found = writing.write(self.model, tokens, index, about["target_length"], about["beams"])
+        length, beams = about["target_length"], about["beams"]
+        found = writing.write(self.model, tokens, index, length, beams, self.extra_tokens)
         return self._tokenizer.batch_decode(found, skip_special_tokens=True)
 
     @cached_property

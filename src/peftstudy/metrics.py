@@ -40,7 +40,7 @@ COLUMNS = {
     "tokens": ("dataset", "backbone", "examples", "mean_tokens", "max_length", "truncated_share"),
     "backbones": (
         "backbone", "kind", "family", "parameters", "origin", "revision", "pretraining_steps", "pretraining_tokens",
-        "pretraining_seconds", "pretraining_loss", "sha256",
+        "pretraining_seconds", "pretraining_loss", "pretraining_validation_loss", "sha256",
     ),
 }  # fmt: skip
 

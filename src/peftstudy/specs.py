@@ -83,9 +83,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a backbone is trained from random weights by masked-language modelling.
+    """How a backbone is trained from random weights, by the objective of its family.
 
     bag_of_words: the weight of a second loss, by which the first token foretells the words of its block.
+    corrupted: the share of the tokens that are hidden; None is that of the objective's paper.
+    mean_span: how many tokens a hidden piece has in the mean. permute_sentences: whether BART's are put in order, too.
+    validation: the share of the texts that is kept out of the training, for the loss at its end.
     """
 
     family: str
@@ -101,6 +104,10 @@ class Pretraining:
     bag_of_words: float = 0.0
     precision: str = "float32"
     seed: int = 0
+    corrupted: float | None = None
+    mean_span: float = 3.0
+    permute_sentences: bool = True
+    validation: float = 0.0
 
 
 @dataclass(frozen=True)

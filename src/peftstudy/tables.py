@@ -8,6 +8,7 @@ import pandas as pd
 
 from peftstudy import statistics
 from peftstudy.evidence import efficiency, spread
+from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
 from peftstudy.report import bargains, checklists, epoch_tables, evidence_tables, replication, result_tables
 from peftstudy.report.latex import (
@@ -69,7 +70,8 @@ def tokens(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
 
 def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     """Return the table of the backbones: shape, origin and pre-training."""
-    rows = []
+    rows, asked = [], {name: spec.pretrain for name, spec in study.backbones.items() if spec.pretrain}
+    held_out = any(own.validation for own in asked.values())
     for row in tables.backbones.itertuples():
         origin = NONE if absent(row.origin) else shortened(row.origin, 44)
         if not absent(row.revision):
@@ -77,22 +79,28 @@ def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         rows.append([
             escape(row.backbone), escape(row.family), count(row.parameters), origin, count(row.pretraining_steps),
             count(row.pretraining_tokens), amount(row.pretraining_seconds), score(row.pretraining_loss, 2),
+            *([score(row.pretraining_validation_loss, 2)] if held_out else []),
         ])  # fmt: skip
     header = [
-        ["", "", "", "", r"\multicolumn{4}{c}{pre-training}"],
+        ["", "", "", "", rf"\multicolumn{{{4 + held_out}}}{{c}}{{pre-training}}"],
         ["backbone", "family", "parameters", "origin", "steps", "tokens", "seconds", "loss"],
     ]
+    objectives = dict.fromkeys(FAMILIES[own.family].objective for own in asked.values()) or {MASKED: None}
     caption = (
-        "Backbones. Parameters are counted without the head. Pre-training is by masked-language modelling; a dash "
+        f"Backbones. Parameters are counted without the head. Pre-training is by {listed(objectives)}; a dash "
         "stands where it was done elsewhere or not at all. Loss: the mean over the last 100 steps on the training "
-        "text, in nats a hidden token."
+        f"text, in nats a {'hidden' if {*objectives} == {MASKED} else 'foretold'} token."
     )
-    if foretelling := [name for name, spec in study.backbones.items() if spec.pretrain and spec.pretrain.bag_of_words]:
+    if held_out:
+        header[1].append("held-out loss")
+        caption += " Held-out loss: that of texts which were kept out of the training."
+    if foretelling := [name for name, own in asked.items() if own.bag_of_words]:
         caption += (
             f" {listed(foretelling)}: in pre-training the first token, which the head reads, also foretells the words "
             r"of its block \citep{ma2024drop}."
         )
-    return floating(tabular("llrlrrrr", header, rows, r"\cmidrule(l){5-8}"), caption, "backbones")
+    alignment, rule = "llrlrrrr" + "r" * held_out, rf"\cmidrule(l){{5-{8 + held_out}}}"
+    return floating(tabular(alignment, header, rows, rule), caption, "backbones")
 
 
 def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> str:

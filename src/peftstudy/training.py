@@ -191,7 +191,7 @@ class Run:
         parts = list(micro_batches(tokens.sizes, batch, min(size, math.ceil(len(batch) / devices.count()))))
         for part, factor in devices.deal(parts):
             with autocast(self.device, self.settings.precision):
-                logits = logits_of(self.engine, self.task, tokens, part)
+                logits = self.task.logits(self.engine, tokens, part)
             loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
             penalty = self.method.penalty(self.model)
             asked = loss / items if penalty is None else loss / items + penalty * (len(part) / len(batch))
@@ -219,7 +219,7 @@ class Run:
             self.model.eval()
             chosen = np.random.default_rng([self.seed, 2]).permutation(train)[:examples]
             for part in micro_batches(tokens.sizes, chosen, size):
-                logits = logits_of(self.engine, self.task, tokens, part)
+                logits = self.task.logits(self.engine, tokens, part)
                 yield self.task.loss(logits, _targets(self.task, tokens, part, self.device))
 
         return losses
@@ -254,14 +254,6 @@ def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, 
     )
 
 
-def logits_of(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray) -> Tensor:
-    """Return what the head says of the examples numbered `index`, sorted by size, where the task reads it."""
-    if task.writes:
-        return engine.target_logits(tokens, index)
-    texts = tokens.texts(index)
-    return engine.logits(tokens, texts, task.read(tokens, texts))
-
-
 @dataclass(frozen=True)
 class Scored:
     """A model's answers to some examples, a row each, the mean loss of an item, and the scores."""
@@ -281,7 +273,7 @@ def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, prec
     with torch.inference_mode(), autocast(engine.device, precision):
         for start in range(0, len(index), EVALUATION_BATCH):
             part = index[by_length[start : start + EVALUATION_BATCH]]
-            output = logits_of(engine, task, tokens, part).float()
+            output = task.logits(engine, tokens, part).float()
             total += float(task.loss_sum(output, _targets(task, tokens, part, engine.device)))
             answers.append(task.answer(engine, output, tokens, part))
     ordered = pa.concat_tables(answers).take(np.argsort(by_length))

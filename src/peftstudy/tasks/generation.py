@@ -93,15 +93,16 @@ class Writing(Task):
 
         return cross_entropy(logits.float(), targets.long(), reduction="sum")
 
+    def logits(self, engine, tokens, index):
+        """Return those of the vocabulary at each token of the targets, shape (target tokens, vocabulary)."""
+        return engine.target_logits(tokens, index)
+
     def answer(self, engine, logits, tokens, index):
         return self.told(engine.write(tokens, index), tokens, index)
 
-    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
-        raise NotImplementedError("a text is written token by token, and not read off the logits of another")
-
     @abstractmethod
     def told(self, texts: Sequence[str], tokens: Tokens, index: np.ndarray) -> pa.Table:
-        """Return what `predict` returns elsewhere, from the texts that were written."""
+        """Return the answers to the examples numbered `index`, a row each, from the texts that were written."""
 
 
 @register("generation")
