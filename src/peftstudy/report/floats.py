@@ -48,7 +48,7 @@ def _float(body: str) -> Float:
         return Float(label, caption, [], [], body.splitlines()[-1])
     columns = group(body, start + len(r"\begin{tabular}"))
     aligns = re.findall(r"[lrcp]", re.sub(r"[@>]\{(?:[^{}]|\{[^{}]*\})*\}|(?<=p)\{[^{}]*\}", "", columns))
-    lines = [line for line in body[start:].splitlines() if line.endswith(r"\\")]
+    lines = [line.removesuffix("*") for line in body[start:].splitlines() if line.endswith((r"\\", r"\\*"))]
     above = body[start : body.index(r"\midrule")].splitlines()
     heads = sum(line.endswith(r"\\") for line in above)
     cells = [list(_cells(line.removesuffix(r"\\"), aligns)) for line in lines]
