@@ -1,6 +1,7 @@
 """How many examples it takes: by hand, where the truth is known, and at the edges."""
 
 import doctest
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -64,12 +65,14 @@ def runs(tmp_path_factory):
 def test_a_sweep_says_who_overtakes_and_what_is_enough(runs):
     found = efficiency.efficiency(runs, default_study())
     assert set(found.backbone) == {"bert-tiny"}  # the other one has two splits, one of them on that test part
-    assert set(found[found.kind == "overtakes"].method) == set(default_study().methods) - {"full"}
+    beside_full = found[(found.kind == "overtakes") & (found.reference == "full")]
+    assert set(beside_full.method) == set(default_study().methods) - {"full"}
+    assert len(found[found.kind == "overtakes"]) == 8 * 7 / 2
     full = found[(found.kind == "reaches") & (found.method == "full")].iloc[0]
     assert full.state == "rises" and full.low < full.examples < full.high
     scores = runs[(runs.method == "full") & (runs.backbone == "bert-tiny")].groupby("split").test_score.mean()
     assert scores["size-900"] < 0.95 * scores["90-10"] < scores["size-2700"] and 810 < full.examples < 2430
-    head = found[found.method == "head"]
+    head = found[(found.method == "head") & (found.reference == "full")]
     assert set(head.state) == {"below"} and head.low.isna().all()
 
 
@@ -82,8 +85,24 @@ def test_a_better_method_at_small_sizes_is_overtaken(runs):
     assert efficiency.cell(pd.DataFrame([row]))[0] == f"below from {round(row.examples):,}".replace(",", "{,}")
 
 
-def test_without_a_reference_or_a_sweep_there_are_no_rows(runs):
-    assert len(efficiency.efficiency(runs, default_study(reference=None))) == 0
+def test_without_a_sweep_there_are_no_rows_and_without_a_reference_pairs_alone(runs):
     assert len(efficiency.efficiency(runs[runs.split == "90-10"], default_study())) == 0
+    without = efficiency.efficiency(runs, default_study(reference=None))
+    assert set(without.kind) == {"overtakes"} and len(without) == 8 * 7 / 2
     lost = runs.assign(status=runs.status.where(runs.method != "full", "failed"))
-    assert len(efficiency.efficiency(lost, default_study())) == 0
+    left = efficiency.efficiency(lost, default_study())
+    assert set(left.kind) == {"overtakes"} and "full" not in {*left.method, *left.reference}
+
+
+def test_the_table_lists_the_pairs_that_change_places_and_counts_the_others(runs):
+    runs, study = runs.copy(), default_study()
+    small = (runs.method == "houlsby") & runs.split.isin(["size-300", "size-900"])
+    runs.loc[small, "test_score"] -= 0.2  # below prompt and bitfit there, and at its place after
+    found = efficiency.efficiency(runs, study)
+    text = efficiency.crossings(SimpleNamespace(efficiency=found, runs=runs), study, {})
+    turned = found[(found.kind == "overtakes") & found.examples.notna()]
+    assert f"{len(turned)} of 28 pairs change places" in text
+    lines = [line for line in text.splitlines() if line.startswith("houlsby &")]
+    assert {line.split(" & ")[1] for line in lines} >= {"prompt", "bitfit"}
+    row = turned[(turned.method == "prompt") & (turned.reference == "houlsby")].iloc[0]
+    assert row.state == "falls" and f"houlsby & prompt & {efficiency.count(row.examples)} & [" in text

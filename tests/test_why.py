@@ -54,6 +54,24 @@ def test_what_a_figure_draws_is_what_stands_behind_it(runs):
     assert set(ask("searches", runs)[1].method) == {"bitfit"}
 
 
+def test_what_is_compared_with_stands_behind_a_difference(runs):
+    _, found = ask("differences/90-10/bert-tiny/lora", runs)
+    assert set(found.method) == {"lora", "full"} and len(found) == 6
+    _, found = ask("scores/90-10/bert-tiny/lora", runs)
+    assert set(found.method) == {"lora"}
+    _, found = ask("crossings/bert-tiny/lora/head", runs)
+    assert set(found.method) == {"lora", "head"} and set(found.backbone) == {"bert-tiny"}
+
+
+def test_results_with_random_weights_have_their_runs(runs):
+    _, found = ask("pretraining/90-10/bert-tiny/full", runs)
+    assert found.groupby("backbone").seed.apply(list).to_dict() == {
+        "bert-tiny": [0, 1, 2], "bert-tiny-random": [0, 1, 2],
+    }  # fmt: skip
+    _, found = ask("pretraining/90-10/bert-tiny-random/full", runs)
+    assert set(found.backbone) == {"bert-tiny-random"} and len(found) == 3
+
+
 def test_a_claim_names_what_it_looks_at(runs):
     said, found = ask("claim-18", runs, course_study())
     assert said.startswith("claim: BitFit depends") and set(found.method) == {"bitfit"}

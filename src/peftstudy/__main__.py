@@ -118,7 +118,15 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         "train the runs of one job, the missing ones only",
         RUNS | {"--train": PATH, "--validation": PATH, "--checkpoint-seconds": {"type": float, "required": True}},
     ),
-    "evaluate": (commands.evaluate, "score trained runs on the test part", RUNS | {"--test": PATH}),
+    "evaluate": (
+        commands.evaluate,
+        "score trained runs on the test part",
+        RUNS
+        | {
+            "--test": PATH,
+            "--keep-weights": {"nargs": "+", "default": [], "metavar": "METHOD", "help": "whose runs keep theirs"},
+        },
+    ),
     "baseline": (
         commands.baseline,
         "score the majority class and a bag of words",
@@ -155,6 +163,15 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         {
             "folder": {"type": Path, "help": "a folder of its JSON files"},
             "--output": PATH | {"help": "a table, .csv or .parquet"},
+        },
+    ),
+    "publish": (
+        commands.publish,
+        "write one trained model as a folder that others can load, with a card; its weights are made again if need be",
+        {
+            "run": {"help": "its path: dataset/split/backbone/method/seed-0"},
+            "--to": PATH | {"help": "a new folder"},
+            "--results": {"type": Path, "default": Path("results/default"), "help": "the study's folder"},
         },
     ),
     "unpack": (

@@ -103,6 +103,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
     claims.check(study, where)
     _check_budget(config, study, where)
+    _known(f"{where}: workflow.keep_weights", "method", study.keep_weights, study.methods)
     if isinstance(study.run_minutes, dict):
         _known(f"{where}: workflow.run_minutes", "backbone", study.run_minutes, study.backbones)
     if study.replicates is not None:

@@ -140,12 +140,12 @@ def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, *
     return _outcome(inputs.output, records)
 
 
-def evaluate(runs: str, test: Path, **folders: Path) -> str:
+def evaluate(runs: str, test: Path, keep_weights: list[str], **folders: Path) -> str:
     from peftstudy import evaluation
     from peftstudy.runs import Inputs
 
     inputs = Inputs(**folders, device=process_device())
-    scored = evaluation.evaluate_pack(Pack.runs_from_json(runs), inputs, test)
+    scored = evaluation.evaluate_pack(Pack.runs_from_json(runs), inputs, test, keep_weights)
     return f"{inputs.output}, {len(scored)} runs scored on test"
 
 
@@ -290,6 +290,12 @@ def read_results(folder: Path, output: Path) -> str:
     found = exchange.read(folder)
     exchange.write_table(found, output)
     return f"{output}, {len(found)} experiments"
+
+
+def publish(run: str, to: Path, results: Path) -> str:
+    from peftstudy.publication import publishing
+
+    return publishing.publish(load_study(results / "study.json"), results, run, to, process_device())
 
 
 def unpack(archive: Path, output: Path) -> str:

@@ -25,7 +25,10 @@ def from_config(config: Mapping[str, Any]) -> Study:
         claims=tuple(claim_from_config(block) for block in config.get("claims", ())),
         training=_training(config.get("training", {}), search.seed),
         search=search,
-        **config.get("workflow", {}),
+        **{
+            key: value if isinstance(value, dict) else freeze(value)
+            for key, value in config.get("workflow", {}).items()
+        },
         **plain,
     )
 

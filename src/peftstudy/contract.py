@@ -19,6 +19,7 @@ from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.families import WRITERS
 from peftstudy.methods import Adapted, Method, adapt, load_trained, trained_state
+from peftstudy.publication import formats
 from peftstudy.shapes import Shape, read_shape
 from peftstudy.tokens import Tokens
 from peftstudy.tricks import dropout
@@ -226,6 +227,20 @@ def saves_and_loads_bit_for_bit(case: Case) -> None:
     assert torch.equal(logits(again, case.inputs), trained), "predictions differ after saving and loading"
 
 
+def comes_back_as_published(case: Case) -> None:
+    """The folder in which others get it, loaded by the lines of its card, gives the same predictions."""
+    result = case.fitted.adapted
+    expected, own = logits(result.model, case.inputs), folder(case.backbone)
+    trained = formats.Trained(case.method, TASK, own, case.shape, 1, tuple("abc"), trained_state(result.model))
+    form = formats.of(trained)
+    with tempfile.TemporaryDirectory() as place:
+        form.write(trained, Path(place))
+        (Path(place) / formats.BACKBONE).symlink_to(own)
+        model = formats.run(form.lines(trained), Path(place))
+    difference = float((logits(model, case.inputs) - expected).abs().max())
+    assert difference < 1e-5, f"published for {form.library}, its predictions differ by {difference:.1e}"
+
+
 def the_seed_fixes_the_weights(case: Case) -> None:
     """The same seed gives the same values, whatever was drawn before; the head's do not depend on the method."""
     results = [case.adapted(seed) for seed in (1, 1, 2)]
@@ -301,6 +316,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     fits_one_batch,
     counts_what_it_trains,
     saves_and_loads_bit_for_bit,
+    comes_back_as_published,
     the_seed_fixes_the_weights,
     padding_changes_nothing,
     has_the_gradients_of_the_plain_loop,

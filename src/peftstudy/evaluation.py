@@ -1,7 +1,7 @@
 """runs: score what was trained on the test part, once, and keep the predictions."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,13 @@ NO_ANSWERS = pa.table({})
 """Of a run that did not finish."""
 
 
-def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[Mapping[str, Any]]:
-    """Score the chosen weights of each trained run on the test part, once; keep the predictions."""
+def evaluate_pack(
+    runs: Sequence[RunSpec], inputs: Inputs, test: Path, kept: Collection[str] = ()
+) -> list[Mapping[str, Any]]:
+    """Score the chosen weights of each trained run on the test part, once; keep the predictions.
+
+    kept: the methods whose runs keep their weights, too.
+    """
     index = splits.load_part(test)
     data = tokens.load(inputs.tokens)
     inputs.check_backbone()
@@ -42,7 +47,7 @@ def evaluate_pack(runs: Sequence[RunSpec], inputs: Inputs, test: Path) -> list[M
                     write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
                 result = place.seal("test.json", result, "predictions.parquet")
             place.publish(EVALUATED, inputs.output / spec.path)
-            place.forget_weights()
+            place.forget_weights(but_chosen=spec.method in kept)
         results.append(result)
     return results
 

@@ -85,9 +85,10 @@ class Place:
             self.publish(TRAINED, output)
         return read_whole(output, "record.json")
 
-    def forget_weights(self) -> None:
-        """Remove weights and checkpoints: what is left is small and is kept."""
-        self.weights.unlink(missing_ok=True)
+    def forget_weights(self, but_chosen: bool = False) -> None:
+        """Remove weights and checkpoints: what is left is small and is kept; or all weights but the chosen epoch's."""
+        if not but_chosen:
+            self.weights.unlink(missing_ok=True)
         self.checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "epochs", ignore_errors=True)
 

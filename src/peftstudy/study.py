@@ -63,6 +63,7 @@ class Study:
     search: Search = field(default_factory=Search)
     methods_per_job: int = 4
     checkpoint_seconds: float = 30.0
+    keep_weights: tuple[str, ...] = ()
     job_minutes: float | None = None
     run_minutes: float | dict[str, float] = 5.0
     sizes: dict[str, int] = field(default_factory=dict)

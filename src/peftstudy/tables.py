@@ -183,6 +183,7 @@ MADE = {
     "differences": result_tables.differences,
     "overall": evidence_tables.overall,
     "efficiency": efficiency.table,
+    "crossings": efficiency.crossings,
     "power": evidence_tables.power,
     "spread": spread.table,
     "predictions": evidence_tables.predictions,
@@ -211,6 +212,8 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("pretraining")
     if not study.reference or len(sized(study)) < 2:
         absent_ones.add("efficiency")
+    if len(study.methods) < 2 or len(sized(study)) < 2:
+        absent_ones.add("crossings")
     if len(study.seeds) < 2:
         absent_ones.add("spread")
     if not study.reference:

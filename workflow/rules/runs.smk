@@ -9,6 +9,8 @@ out: results/{study}/runs/{dataset}/{split}/{backbone}/{method}/seed-{seed}/
      history.csv and predictions.parquet: with half as many files, Snakemake plans in half the time
 """
 
+KEEP = f" --keep-weights {' '.join(map(shlex.quote, study.keep_weights))}" if study.keep_weights else ""
+
 for pack in study.packs():
     devices = study.backbones[pack.backbone].devices
 
@@ -55,7 +57,7 @@ for pack in study.packs():
             update(pack.files(f"results/{study.name}/runs", "test.json")),
         params:
             runs=pack.json,
-            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
+            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs{KEEP}",
         log:
             f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
         conda:

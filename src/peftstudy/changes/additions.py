@@ -12,6 +12,7 @@ class Added(Method):
     """A method of the adapters library: its configuration there says all."""
 
     turn = ADDS
+    library = "adapters"
 
     @abstractmethod
     def config(self, shape) -> Any:

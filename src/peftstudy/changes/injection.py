@@ -19,6 +19,7 @@ class Injected(Method):
     targets: tuple[str, ...] = ("query", "value")
 
     turn = REPLACES
+    library = "peft"
     configuration = ""
     """The name of its configuration class in peft."""
 
@@ -46,11 +47,15 @@ class Injected(Method):
         """Return why a matrix of that size cannot be adapted, if it cannot."""
         return None
 
-    def adapt(self, model, shape):
+    def config(self, model, shape) -> Any:
+        """Return the library's configuration, for a model of that shape."""
         import peft
 
         places = projections.places(model, shape, self.targets)
-        return inject(model, getattr(peft, self.configuration)(**self.settings(), target_modules=places))
+        return getattr(peft, self.configuration)(**self.settings(), target_modules=places)
+
+    def adapt(self, model, shape):
+        return inject(model, self.config(model, shape))
 
     def count(self, shape):
         return sum(self.update(*size) for size in projections.sizes(shape, self.targets))

@@ -1,6 +1,7 @@
 """How many examples it takes: to overtake another method, and to come near full fine-tuning."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -74,13 +75,14 @@ def _level_sizes(sizes: np.ndarray, values: np.ndarray, level: float) -> tuple[f
 
 
 def efficiency(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Return for each method where it overtakes the reference, and where it reaches ENOUGH of its last score.
+    """Return for each two methods where one overtakes the other, and where each reaches ENOUGH of a reference's score.
 
-    kind `overtakes`: the method's score minus the reference's at the same size; `reaches`: minus ENOUGH of the
-    reference's at the largest size; both paired by seed. There are no rows without a reference or with one size.
+    kind `overtakes`: the method's score minus the other's at the same size, the study's reference being the other one
+    of its pairs; `reaches`: minus ENOUGH of the reference's at the largest size; both paired by seed. With one size
+    there are no rows.
     """
     rows = []
-    for dataset in study.datasets if study.reference else ():
+    for dataset in study.datasets:
         for backbone in backbones(study, dataset=dataset):
             rows += _of_backbone(of(runs, dataset=dataset, backbone=backbone, status="finished"), study)
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -93,21 +95,29 @@ def _of_backbone(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
         return
     scores = {method: found.pivot(index="seed", columns="split", values="test_score").reindex(columns=sizes.index)
               for method, found in runs.groupby("method")}  # fmt: skip
-    reference = scores.get(study.reference)
-    for method in study.methods:
-        if reference is None or method not in scores:
-            continue
-        targets = {"reaches": ENOUGH * reference.iloc[:, [-1] * len(sizes)].set_axis(sizes.index, axis=1)}
-        if method != study.reference:
-            targets["overtakes"] = reference
-        for kind, target in targets.items():
-            values = (scores[method] - target).dropna().to_numpy()
-            if len(values):
-                yield {
-                    "dataset": runs.dataset.iloc[0], "backbone": runs.backbone.iloc[0], "kind": kind, "method": method,
-                    "reference": study.reference, "seeds": len(values), "smallest": sizes.iloc[0],
-                    "largest": sizes.iloc[-1], **crossing(sizes.to_numpy(), values)._asdict(),
-                }  # fmt: skip
+    known = [method for method in study.methods if method in scores]
+    compared = [("overtakes", method, other, scores[other]) for method, other in _pairs(known, study.reference)]
+    if study.reference in known:
+        most = scores[study.reference].iloc[:, [-1] * len(sizes)].set_axis(sizes.index, axis=1)
+        compared += [("reaches", method, study.reference, ENOUGH * most) for method in known]
+    for kind, method, other, target in compared:
+        values = (scores[method] - target).dropna().to_numpy()
+        if len(values):
+            yield {
+                "dataset": runs.dataset.iloc[0], "backbone": runs.backbone.iloc[0], "kind": kind, "method": method,
+                "reference": other, "seeds": len(values), "smallest": sizes.iloc[0],
+                "largest": sizes.iloc[-1], **crossing(sizes.to_numpy(), values)._asdict(),
+            }  # fmt: skip
+
+
+def _pairs(methods: list[str], reference: str | None) -> list[tuple[str, str]]:
+    """Return each two methods once, those with the reference first and it behind.
+
+    >>> _pairs(["full", "head", "lora"], "full")
+    [('head', 'full'), ('lora', 'full'), ('head', 'lora')]
+    """
+    others = [method for method in methods if method != reference]
+    return [(method, reference) for method in others if reference in methods] + list(combinations(others, 2))
 
 
 def table(tables: SimpleNamespace, study: Study, methods) -> str:
@@ -116,7 +126,8 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
     for (dataset, backbone), found in tables.efficiency.groupby(["dataset", "backbone"], sort=False):
         rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 5))
         for method in study.methods:
-            cells = [cell(of(found, method=method, kind=kind)) for kind in ("overtakes", "reaches")]
+            own = of(found, method=method, reference=study.reference)
+            cells = [cell(of(own, kind=kind)) for kind in ("overtakes", "reaches")]
             if cells != [[NONE, ""]] * 2:
                 rows.append([escape(method), *cells[0], *cells[1]])
     reference = escape(study.reference)
@@ -134,6 +145,32 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
     return floating(tabular("lllll", header, rows), caption, "efficiency")
 
 
+def crossings(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return which method overtakes which other one, and where: the pairs that change places, the others counted."""
+    rows: list[list[str] | str] = []
+    for (dataset, backbone), found in of(tables.efficiency, kind="overtakes").groupby(
+        ["dataset", "backbone"], sort=False
+    ):
+        turned = found[found.examples.notna()].sort_values("examples", kind="stable")
+        level = found[found.examples.isna() & found.low.notna()]
+        place = escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}")
+        said = f"{count(len(turned))} of {count(len(found))} pairs change places"
+        rows.append(group(f"{place}: {said}; {count(len(level))} do not, and may be level somewhere", 4))
+        for row in turned.itertuples():
+            above, below = (row.method, row.reference) if row.state == "rises" else (row.reference, row.method)
+            rows.append([escape(above), escape(below), count(row.examples), where_level(row)])
+    caption = (
+        f"Who overtakes whom: the method whose mean {escape(measure(tables))} lies above that of the other from so "
+        "many training examples on, with as many for both. Pairs of which one lies above the other at every size are "
+        "counted, not listed. Lines, intervals and brackets as in the table of examples that it takes: straight lines "
+        r"between the measured sizes, and the sizes at which the paired 95\,\% $t$ interval holds zero."
+    )
+    if not rows:
+        return floating("No backbone has finished runs with two sizes.", caption, "crossings")
+    header = [["above from there", "below from there", "examples", "may be level"]]
+    return floating(tabular("llrl", header, rows), caption, "crossings")
+
+
 def cell(found: pd.DataFrame) -> list[str]:
     """Return what became of one method, and the sizes that it may have happened at."""
     if not len(found):
@@ -141,8 +178,13 @@ def cell(found: pd.DataFrame) -> list[str]:
     row = found.iloc[0]
     word = {"rises": "above", "falls": "below"}.get(row.state, row.state)
     said = f"{word} throughout" if absent(row.examples) else f"{word} from {count(row.examples)}"
+    return [said, where_level(row)]
+
+
+def where_level(row) -> str:
+    """Return the sizes at which two methods may be level; nothing where they are not, or one seed tells no spread."""
     if absent(row.low):
-        return [said, ""]
+        return ""
     low = rf"$\le${count(row.smallest)}" if np.isinf(row.low) else count(row.low)
     high = rf"$\ge${count(row.largest)}" if np.isinf(row.high) else count(row.high)
-    return [said, f"[{low}, {high}]"]
+    return f"[{low}, {high}]"

@@ -58,6 +58,10 @@ class Method(ABC):
     turn: ClassVar[int] = MARKS
     """When it has its turn in a combination."""
 
+    library: ClassVar[str] = ""
+    """The library, peft or adapters, in whose form its trained weights can be published; its configuration there is
+    what `config` returns."""
+
     alone: ClassVar[str] = ""
     """Why it cannot be combined with what adds, rewrites or replaces parts of the backbone, if it cannot."""
 

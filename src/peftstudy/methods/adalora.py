@@ -41,11 +41,10 @@ class AdaLoRA(Injected):
         if min(self.begin, self.end) < 0 or self.begin + self.end >= 1:
             return f"begin {self.begin}, end {self.end}: want shares that leave time in between"
 
-    def adapt(self, model, shape):
+    def config(self, model, shape):
         from peft import AdaLoraConfig
-        from peft.tuners.adalora import AdaLoraModel
 
-        config = AdaLoraConfig(
+        return AdaLoraConfig(
             init_r=self.first_rank,
             target_r=self.rank,
             lora_alpha=self.alpha,
@@ -53,6 +52,11 @@ class AdaLoRA(Injected):
             total_step=2,  # until the run says how many there are
             target_modules=projections.places(model, shape, self.targets),
         )
+
+    def adapt(self, model, shape):
+        from peft.tuners.adalora import AdaLoraModel
+
+        config = self.config(model, shape)
         forget(model)
         model.rank_allocator = AdaLoraModel(model, {"default": config}, "default").rankallocator
         return model

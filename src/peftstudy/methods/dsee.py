@@ -24,6 +24,7 @@ class DSEE(Injected):
     trains = "low-rank and sparse updates"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     turn = REWRITES
+    library = ""
 
     def unfit(self):
         if self.rank < 1 or self.alpha <= 0 or self.entries < 1:

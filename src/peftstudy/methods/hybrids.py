@@ -70,6 +70,7 @@ class UniPELT(Hybrid):
     citation = "mao2022unipelt"
     trains = "gated prefix, LoRA and bottlenecks"
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
+    library = ""  # whose gates are others
 
     def parts(self):
         return Prefix(self.tokens, self.inner), Pfeiffer(self.size, self.reduction)

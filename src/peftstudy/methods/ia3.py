@@ -12,18 +12,21 @@ class IA3(Method):
     trains = "vectors that scale activations"
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     turn = REPLACES
+    library = "peft"
 
-    def adapt(self, model, shape):
+    def config(self, model, shape):
         from peft import IA3Config
 
-        from peftstudy.changes.injection import inject
-
         # Inner activations are what the feed-forward's second matrix reads.
-        config = IA3Config(
+        return IA3Config(
             target_modules=projections.places(model, shape, ("key", "value", "output")),
             feedforward_modules=projections.places(model, shape, ("output",)),
         )
-        return inject(model, config)
+
+    def adapt(self, model, shape):
+        from peftstudy.changes.injection import inject
+
+        return inject(model, self.config(model, shape))
 
     def skip(self, shape):
         fused = shape.about.places["key"] == shape.about.places["query"]

@@ -29,6 +29,7 @@ class IncreLoRA(Injected):
     trains = "low-rank updates that grow where it matters"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     turn = REWRITES
+    library = ""
 
     def unfit(self):
         if not 1 <= self.rank <= self.largest or self.alpha <= 0 or self.grown < 1 or self.orthogonality < 0:

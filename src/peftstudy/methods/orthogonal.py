@@ -51,6 +51,7 @@ class BOFT(Injected):
     trains = "rotations made of factors"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     turn = REWRITES
+    library = ""
 
     def unfit(self):
         if self.block < 2 or self.block % 2 or self.factors < 1:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from peftstudy.changes import projections
 from peftstudy.changes.injection import Injected, forget, seed
 from peftstudy.methods import SHARES, register
 
@@ -16,9 +15,8 @@ class Shared(Injected):
     def adapt(self, model, shape):
         import peft
 
-        places = projections.places(model, shape, self.targets)
         forget(model)
-        peft.get_peft_model(model, getattr(peft, self.configuration)(**self.settings(), target_modules=places))
+        peft.get_peft_model(model, self.config(model, shape))
         return model  # whose layers hold what they share; the wrapper around it adds nothing
 
 

@@ -131,7 +131,12 @@ def evaluation(data: SimpleNamespace, study: Study) -> tuple[str, str]:
 
 
 def weights(data: SimpleNamespace, study: Study) -> tuple[str, str]:
-    return "no", "Trained weights are removed once they are scored; seeds and commit make them again."
+    if study.keep_weights:
+        return (
+            "partly",
+            f"Kept are those of {listed([escape(name) for name in study.keep_weights])}; peftstudy publish.",
+        )
+    return "partly", "Weights are removed once they are scored; peftstudy publish makes a run's again, with a card."
 
 
 def results(data: SimpleNamespace, study: Study) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def _float(body: str) -> Float:
         return Float(label, caption, [], [], body.splitlines()[-1])
     columns = group(body, start + len(r"\begin{tabular}"))
     aligns = re.findall(r"[lrcp]", re.sub(r"[@>]\{(?:[^{}]|\{[^{}]*\})*\}|(?<=p)\{[^{}]*\}", "", columns))
-    lines = [line for line in body[start:].splitlines() if line.endswith(r"\\")]
+    lines = [line.removesuffix("*") for line in body[start:].splitlines() if line.endswith((r"\\", r"\\*"))]
     above = body[start : body.index(r"\midrule")].splitlines()
     heads = sum(line.endswith(r"\\") for line in above)
     cells = [list(_cells(line.removesuffix(r"\\"), aligns)) for line in lines]
@@ -85,7 +85,7 @@ def placed(found: Float, study: Study) -> Float:
 
     What stands at the head of a row, above a group of rows, above a column or first in the caption is a place
     where it is the name of a dataset, a split, a backbone, a method or a seed of the study; of two methods, the
-    nearer one is meant (the method `head` is a word for parameters, too).
+    nearer one is meant (the method `head` is a word for parameters, too), and both where they are as near.
     """
     order = ("datasets", "splits", "backbones", "methods")
     kinds = {name: kind for kind in reversed(order) for name in getattr(study, kind)}
@@ -103,8 +103,10 @@ def placed(found: Float, study: Study) -> Float:
         own_seed = [f"seed-{cell.latex}" for cell, column in _columns(row) if column in seeds]
         for cell, column in _columns(row):
             of_cell = [name for name in cell.latex.split()[:1] if name in study.methods]  # lora 0.51 [0.49, 0.53]
-            near = {kinds[name]: name for name in [*whole, *above[column], *here, *own, *of_cell]}
-            yield cell._replace(places=(*(near[kind] for kind in order if kind in near), *own_seed))
+            near: dict[str, list[str]] = {}
+            for names in (whole, above[column], here, own, of_cell):
+                near |= {kind: [name for name in names if kinds[name] == kind] for kind in map(kinds.get, names)}
+            yield cell._replace(places=(*(name for kind in order for name in near.get(kind, ())), *own_seed))
 
     groups = [
         Rows(name, [list(at(row, _named(name.partition(": ")[0], kinds))) for row in rows])

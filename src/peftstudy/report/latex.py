@@ -116,8 +116,8 @@ def relation(p: float) -> str:
 
 
 def group(text: str, columns: int) -> str:
-    """Return a row that names the rows below it."""
-    return rf"\multicolumn{{{columns}}}{{@{{}}l}}{{\emph{{{text}}}}}\\"
+    """Return a row that names the rows below it, and stays with the first of them where a page ends."""
+    return rf"\multicolumn{{{columns}}}{{@{{}}l}}{{\emph{{{text}}}}}\\*"
 
 
 def tabular(columns: str, header: Sequence[Sequence[str]], rows: Sequence[Sequence[str] | str], rules: str = "") -> str:

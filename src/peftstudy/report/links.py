@@ -36,8 +36,10 @@ class Links:
         self._behind: dict[str, frozenset[int]] = {}
         self._at: dict[str, set[int]] = {}
         # Backwards: a name that is, say, a dataset's and a method's means the dataset.
+        self._column: dict[str, str] = {}
         for column in reversed(CELL):
             self._at |= {name: set(found) for name, found in self.runs.groupby(column).groups.items()}
+            self._column |= dict.fromkeys(self.runs[column], column)
         self._at |= {f"seed-{seed}": set(found) for seed, found in self.runs.groupby("seed").groups.items()}
 
     def to(self, kind: str, *places: str) -> Link | None:
@@ -47,9 +49,12 @@ class Links:
         """
         if kind not in self._behind:
             self._behind[kind] = frozenset(self._chosen(kind).index)
-        found = set(self._behind[kind])
+        found, wanted = set(self._behind[kind]), {}
         for place in places:
-            found &= self._at.get(place, set())
+            at = set().union(*(self._at.get(one, set()) for one in why.beside(kind, place, self.study)))
+            wanted[self._column.get(place)] = wanted.get(self._column.get(place), set()) | at
+        for at in wanted.values():
+            found &= at
         return self.of(found, "/".join([kind, *places] if kind else places)) if found else None
 
     def _chosen(self, kind: str) -> pd.DataFrame:

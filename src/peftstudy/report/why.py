@@ -62,7 +62,8 @@ def none(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 TABLES: dict[str, Chosen] = {
     "data": none, "tokens": none, "backbones": none, "settings": none, "methods": every, "searches": searched,
-    "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes, "power": shown,
+    "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes,
+    "crossings": on_sizes, "power": shown,
     "spread": on_main_splits, "predictions": shown, "claims": every,
     "pretraining": trained_and_random, "costs": on_first_split, "seconds": on_first_split,
     "best-under": on_first_split, "failures": troubled,
@@ -82,6 +83,18 @@ NUMBERS: dict[str, Chosen] = {
 }  # fmt: skip
 """Numbers of the text that rest on some of the runs; the others rest on all."""
 
+BESIDE_REFERENCE = ("differences", "power", "predictions", "efficiency", "overall")
+BESIDE_TWINS = ("pretraining", "pretraining-gain", "PretrainingGain")
+
+
+def beside(kind: str, place: str, study: Study) -> tuple[str, ...]:
+    """Return a place, and the one that a comparison of this kind sets it against: its results rest on both."""
+    if kind in BESIDE_REFERENCE and place in study.methods and study.reference:
+        return place, study.reference
+    if kind in BESIDE_TWINS and place in study.backbones:
+        return place, *(name for name, backbone in study.backbones.items() if backbone.random == place)
+    return (place,)
+
 
 def why(
     name: str, runs: pd.DataFrame, study: Study, numbers: Iterable[str], reported: Path
@@ -89,17 +102,21 @@ def why(
     """Return what a name stands for and its runs, in the study's order.
 
     name: a figure, a table, a number of the text, `claim-3`, or a dataset, split, backbone, method or seed-N;
-    several, joined by slashes, narrow it down: scores/90-10/bert-tiny/lora. numbers: the names in numbers.tex.
+    several, joined by slashes, narrow it down: scores/90-10/bert-tiny/lora; two of a kind, as two methods, count both.
+    What a comparison is made with counts, too: differences/90-10/bert-tiny/lora names the reference's runs as well.
+    numbers: the names in numbers.tex.
     Raises StudyError when there is no such thing.
     """
     kind, *places = name.split("/")
     chosen, said = _kind(kind, runs, study, list(numbers), reported)
     if chosen is None:
         chosen, said, places = runs, "runs", [kind, *places]
+    wanted: dict[str, list[str]] = {}
     for place in places:
-        column = _column(place, study, name)
-        value = int(place.removeprefix("seed-")) if column == "seed" else place
-        chosen = chosen[chosen[column] == value]
+        wanted.setdefault(_column(place, study, name), []).extend(beside(kind, place, study))
+    for column, values in wanted.items():
+        found = "seed-" + chosen.seed.astype(str) if column == "seed" else chosen[column]
+        chosen = chosen[found.isin(values)]
     return said, chosen
 
 

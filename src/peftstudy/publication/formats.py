@@ -1,0 +1,277 @@
+"""The forms in which trained weights are handed on: each written by its library, and read back by the card's lines.
+
+Lines are Python that stands in the card and makes `model`, in evaluation mode, from the folder it is run in.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from peftstudy import backbones, methods, tasks
+from peftstudy.families import BOTH
+from peftstudy.files import read_json, write_json
+from peftstudy.shapes import Shape
+
+BACKBONE = "backbone"
+"""The folder within that holds a backbone which no hub has."""
+TRAINED = "trained.safetensors"
+RECIPE = "peftstudy.json"
+PEFT_TASKS = {
+    "AutoModelForSequenceClassification": "SEQ_CLS", "AutoModelForTokenClassification": "TOKEN_CLS",
+    "AutoModelForQuestionAnswering": "QUESTION_ANS", "AutoModelForCausalLM": "CAUSAL_LM",
+    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
+}  # fmt: skip
+"""transformers' Auto class -> PEFT's task type."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, and what it was made from.
+
+    weights: what was trained, by name. repository, revision: of a backbone from the hub; None for the others, which go
+    into the folder.
+    """
+
+    method: methods.Method
+    task: tasks.Task
+    backbone: Path
+    shape: Shape
+    seed: int
+    labels: tuple[str, ...]
+    weights: Mapping[str, Tensor]
+    repository: str | None = None
+    revision: str | None = None
+
+    def loaded(self) -> backbones.Loaded:
+        """Return the backbone with its fresh head."""
+        return backbones.load(self.backbone, self.task, len(self.labels), self.seed, self.method.attention, self.labels)
+
+    def adapted(self) -> methods.Adapted:
+        """Return the model as it was trained."""
+        found = methods.adapt(self.method, self.loaded(), self.shape, self.seed)
+        methods.load_trained(found.model, self.weights)
+        return found
+
+    @property
+    def auto_class(self) -> str:
+        """The transformers Auto class that reads the backbone."""
+        return "AutoModelForSeq2SeqLM" if self.task.writes and self.shape.about.kind == BOTH else self.task.auto_class
+
+    def line(self, place: str, *asked: str) -> str:
+        """Return the line that makes a transformers model of what lies at a place."""
+        is_eager = self.method.attention == "eager" or not self.shape.about.sdpa
+        asked = (f'"{place}"', *asked, *(['attn_implementation="eager"'] if is_eager else []))
+        return f"model = {self.auto_class}.from_pretrained({', '.join(asked)})"
+
+    def base_line(self) -> str:
+        """Return the line that makes the backbone with a fresh head."""
+        asked = [f'revision="{self.revision}"'] if self.repository else []
+        asked += [] if self.task.writes else [f"num_labels={self.task.outputs(len(self.labels))}"]
+        return self.line(self.repository or BACKBONE, *asked)
+
+
+class Format(ABC):
+    """A form of a library's own."""
+
+    library: ClassVar[str]
+    needs_backbone: ClassVar[bool] = True
+    """Whether the backbone's weights must be had apart."""
+
+    @abstractmethod
+    def fits(self, trained: Trained) -> bool:
+        """Return whether trained weights can have this form."""
+
+    @abstractmethod
+    def write(self, trained: Trained, folder: Path) -> None:
+        """Write the weights, with the head, into a folder that is there."""
+
+    @abstractmethod
+    def lines(self, trained: Trained) -> list[str]:
+        """Return the lines that read them back."""
+
+
+class Whole(Format):
+    """A transformers model: where everything is trained, that is what there is to hand on."""
+
+    library = "transformers"
+    needs_backbone = False
+
+    def fits(self, trained):
+        named = dict(trained.loaded().model.named_parameters())
+        return named.keys() == trained.weights.keys()
+
+    def write(self, trained, folder):
+        trained.adapted().model.save_pretrained(folder)
+
+    def lines(self, trained):
+        return [f"from transformers import {trained.auto_class}", "", trained.line(".")]
+
+
+class Peft(Format):
+    """What PeftModel.from_pretrained reads."""
+
+    library = "peft"
+
+    def fits(self, trained):
+        # Its matrices are linear layers here, and PEFT would meet transposed ones.
+        return trained.method.library == self.library and trained.shape.family != "gpt2"
+
+    def write(self, trained, folder):
+        import peft
+
+        loaded = trained.loaded()
+        names = head_modules(loaded)
+        backbones.seed_torch(trained.seed, "method")
+        config = trained.method.config(loaded.model, trained.shape)
+        config.modules_to_save, config.task_type = names or None, PEFT_TASKS[trained.auto_class]
+        model = peft.get_peft_model(loaded.model, config)
+        config.base_model_name_or_path, config.revision = trained.repository or BACKBONE, trained.revision
+        places = model.state_dict(keep_vars=True)
+        with torch.no_grad():
+            for name, tensor in trained.weights.items():
+                places[_in_peft(name, names)].copy_(tensor)
+        model.save_pretrained(folder, save_embedding_layers=False)
+
+    def lines(self, trained):
+        return [
+            "from peft import PeftModel", f"from transformers import {trained.auto_class}", "", trained.base_line(),
+            'model = PeftModel.from_pretrained(model, ".")',
+        ]  # fmt: skip
+
+
+class Adapters(Format):
+    """What load_adapter reads, and the head beside it: the library's own form of heads leaves BERT's pooler out."""
+
+    library = "adapters"
+
+    def fits(self, trained):
+        # The library gives layers without biases some, drawn at random; readers would have other ones.
+        return trained.method.library == self.library and trained.shape.biased
+
+    def write(self, trained, folder):
+        from adapters.loading import AdapterLoader
+
+        found = trained.adapted()
+        weights, config = AdapterLoader(found.model).save_to_state_dict(trained.method.name)
+        write_json(folder / "adapter_config.json", config | {"model_name": trained.repository})
+        # What layers share is stored once: its own writer refuses to store it in this form.
+        once = {tensor.data_ptr(): name for name, tensor in reversed(weights.items())}
+        save_file({name: weights[name].contiguous() for name in once.values()}, folder / "adapter.safetensors")
+        save_file({name: trained.weights[name] for name in sorted(found.head_names)}, folder / "head.safetensors")
+
+    def lines(self, trained):
+        return [
+            "import adapters", "from safetensors.torch import load_file",
+            f"from transformers import {trained.auto_class}", "", trained.base_line(), "adapters.init(model)",
+            "# It warns that no adapter is active, and then activates this one.",
+            'model.load_adapter(".", set_active=True, with_head=False, use_safetensors=True)',
+            'model.load_state_dict(load_file("head.safetensors"), strict=False)', "model.eval()",
+        ]  # fmt: skip
+
+
+class Tensors(Format):
+    """Those of the backbone's own parameters that were trained."""
+
+    library = "transformers"
+
+    def fits(self, trained):
+        fresh, adapted = trained.loaded().model, trained.adapted().model
+        return type(fresh) is type(adapted) and fresh.state_dict().keys() == adapted.state_dict().keys()
+
+    def write(self, trained, folder):
+        save_file(dict(trained.weights), folder / TRAINED)
+
+    def lines(self, trained):
+        return [
+            "from safetensors.torch import load_file", f"from transformers import {trained.auto_class}", "",
+            trained.base_line(), f'model.load_state_dict(load_file("{TRAINED}"), strict=False)',
+        ]  # fmt: skip
+
+
+class Own(Format):
+    """Tensors of a method that no library reads, and what this package needs to make its model again."""
+
+    library = "peftstudy"
+
+    def fits(self, trained):
+        return True
+
+    def write(self, trained, folder):
+        save_file(dict(trained.weights), folder / TRAINED)
+        names = type(trained.method).options()
+        recipe = {
+            "method": trained.method.name, "options": {name: getattr(trained.method, name) for name in names},
+            "task": trained.task.name, "labels": trained.labels, "seed": trained.seed,
+            "repository": trained.repository, "revision": trained.revision,
+        }  # fmt: skip
+        write_json(folder / RECIPE, recipe)
+
+    def lines(self, trained):
+        return ["from peftstudy.publication import formats", "", 'model = formats.load(".")']
+
+
+FORMATS: tuple[Format, ...] = (Whole(), Peft(), Adapters(), Tensors(), Own())
+"""The first that fits is taken."""
+
+
+def of(trained: Trained) -> Format:
+    return next(found for found in FORMATS if found.fits(trained))
+
+
+def load(folder: Path | str) -> Any:
+    """Return the model that Own has written."""
+    from safetensors.torch import load_file
+
+    from peftstudy.specs import freeze
+
+    folder, recipe = Path(folder), read_json(Path(folder) / RECIPE)
+    backbone = folder / BACKBONE
+    if recipe["repository"]:
+        from huggingface_hub import snapshot_download
+
+        backbone = Path(snapshot_download(recipe["repository"], revision=recipe["revision"]))
+    task = tasks.create(recipe["task"])
+    method = methods.create(recipe["method"], {name: freeze(value) for name, value in recipe["options"].items()})
+    shape = backbones.shape_for(backbone, task)
+    weights = load_file(folder / TRAINED)
+    trained = Trained(method, task, backbone, shape, recipe["seed"], tuple(recipe["labels"]), weights)
+    return trained.adapted().model
+
+
+def run(lines: Iterable[str], folder: Path) -> Any:
+    """Return the model that a card's lines make, when they are run in its folder."""
+    made: dict[str, Any] = {}
+    with chdir(folder), backbones.quiet():
+        exec("\n".join(lines), made)
+    return made["model"]
+
+
+def head_modules(loaded: backbones.Loaded) -> list[str]:
+    """Return the largest modules that hold parameters of the head and no others."""
+    modules = dict(loaded.model.named_modules())
+    found: dict[str, None] = {}
+    for name in sorted(loaded.head):
+        path = name.rpartition(".")[0]
+        while (above := path.rpartition(".")[0]) and _is_of(modules[above], above, loaded.head):
+            path = above
+        found[path] = None
+    return list(found)
+
+
+def _is_of(module: Any, path: str, head: frozenset[str]) -> bool:
+    return all(f"{path}.{name}" in head for name, _ in module.named_parameters())
+
+
+def _in_peft(name: str, saved: Iterable[str]) -> str:
+    """Return what PEFT calls a parameter, those of modules that it stores whole among them."""
+    for path in saved:
+        if name.startswith(f"{path}."):
+            return f"base_model.model.{path}.modules_to_save.default.{name.removeprefix(f'{path}.')}"
+    return f"base_model.model.{name}"
