@@ -98,8 +98,8 @@ def why(
         chosen, said, places = runs, "runs", [kind, *places]
     for place in places:
         column = _column(place, study, name)
-        value = int(place.removeprefix("seed-")) if column == "seed" else place
-        chosen = chosen[chosen[column] == value]
+        value = place.removeprefix("seed-") if column == "seed" else place
+        chosen = chosen[chosen[column].astype(str) == value]
     return said, chosen
 
 
