@@ -90,6 +90,9 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _check_origin(f"{where}: backbones.{name}", block)
     _check_ranges(config, where)
     study = from_config(config)
+    for number, seed in enumerate(study.seeds):
+        if seed in study.seeds[:number]:
+            raise StudyError(f"{where}: seeds: {seed} stands there twice; two seeds that are equal are a plain one.")
     _check_sources(config, where)
     for dataset in study.datasets.values():
         _check_dataset(f"{where}: datasets.{dataset.name}", dataset, study)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from peftstudy import configuration, devices, files, specs, stopping
+from peftstudy import configuration, devices, files, seeds, specs, stopping
 from peftstudy.study import Pack, Study
 
 
@@ -172,7 +172,7 @@ def _outcome(output: Path, records: list[Any]) -> str:
     said = f"{output}, {len(records)} runs"
     for record in failed:
         asked = record["asked"]
-        said += f"\n  {asked['method']}, seed {asked['seed']}: {record['status']}: {record['reason']}"
+        said += f"\n  {asked['method']}, seed {seeds.seed(asked['seed'])}: {record['status']}: {record['reason']}"
     return said
 
 

@@ -61,7 +61,7 @@ def write(study: Study, results: Path, output: Path) -> None:
 
 
 def _key(spec: RunSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in KEYS}
+    return {name: getattr(spec, name) for name in KEYS[:-1]} | {"seed": str(spec.seed)}
 
 
 def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:

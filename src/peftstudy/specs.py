@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from peftstudy import seeds
+
 PROTOCOL = 1
 """Raised when records made before stop being comparable with those made after."""
 
@@ -187,7 +189,7 @@ class RunSpec:
     split: str
     backbone: str
     method: str
-    seed: int
+    seed: seeds.Seed
     task: str
     adaptation: str
     options: Options
@@ -213,7 +215,7 @@ class RunSpec:
         training = {"engine": "plain", **value["training"]}  # the only one there was before the setting
         training |= {name: freeze(training[name]) for name in ("learning_rate", "engine") if name in training}
         return cls(
-            **{**value, "options": freeze(value["options"]),
+            **{**value, "options": freeze(value["options"]), "seed": seeds.seed(value["seed"]),
                "training": Training(**training), "search": Search(**value["search"])}
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from peftstudy import seeds
 from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training
 
 
@@ -29,9 +30,9 @@ class Pack:
     @property
     def json(self) -> str:
         """The pack's runs for the command line, each cell once with its seeds."""
-        cells: dict[RunSpec, list[int]] = {}
+        cells: dict[RunSpec, list] = {}
         for run in self.runs:
-            cells.setdefault(replace(run, seed=0), []).append(run.seed)
+            cells.setdefault(replace(run, seed=0), []).append(seeds.plain(run.seed))
         plain = [{**cell.as_dict(), "seed": seeds} for cell, seeds in cells.items()]
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
@@ -52,7 +53,7 @@ class Study:
     splits: tuple[str, ...]
     backbones: dict[str, Backbone]
     methods: dict[str, MethodSpec]
-    seeds: tuple[int, ...]
+    seeds: tuple[seeds.Seed, ...]
     replicates: str | None = None
     reference: str | None = None
     claims: tuple[Claim, ...] = ()
@@ -188,7 +189,7 @@ class Study:
             *(f"{root}/backbones/{name}" for name in self.backbones),
         ]
 
-    def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: int) -> RunSpec:
+    def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: seeds.Seed) -> RunSpec:
         rate = method.learning_rate or self.training.learning_rate
         training = replace(self.budget(dataset.name), learning_rate=rate)
         return RunSpec(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy import seeds, statistics
 from peftstudy.evidence import efficiency, spread
 from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
@@ -136,7 +136,7 @@ def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         ["schedule", f"linear warm-up over {share(shape.warmup)} of the steps, then linear decay to zero"],
         ["gradients", f"cut to length {shape.gradient_norm:g}"],
         ["precision", escape(shape.precision)],
-        ["seeds", escape(", ".join(map(str, study.seeds)))],
+        ["seeds", escape(seeds.said(study.seeds))],
         ["reported model", selection_rule(study)],
     ]
     caption = "Settings, the same for every method."

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from peftstudy import devices
+from peftstudy import devices, seeds
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
@@ -90,12 +90,12 @@ class Plan:
 class Run:
     """One model on its way through its budget, with what is needed to stop and go on."""
 
-    def __init__(self, model: nn.Module, method: Method, task: Task, settings: Training, seed: int) -> None:
+    def __init__(self, model: nn.Module, method: Method, task: Task, settings: Training, seed: seeds.Seed) -> None:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
         devices.shard(model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.engine = engine_of(model, method, task, settings, seed)
+        self.engine = engine_of(model, method, task, settings, seeds.order(seed))
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
         self._total = torch.zeros(())
@@ -163,7 +163,7 @@ class Run:
         """Do the steps of one epoch that are left; return the mean training loss over its items."""
         self.model.train()
         progress, before = self.progress, time.perf_counter() - self.progress.epoch_seconds
-        order = np.random.default_rng([self.seed, progress.epoch]).permutation(train)
+        order = np.random.default_rng([seeds.order(self.seed), progress.epoch]).permutation(train)
         self._total = torch.full((), progress.epoch_loss, device=self.device)
         for start in range(progress.epoch_examples, len(order), self.settings.batch_size):
             if progress.step == plan.steps:
@@ -217,7 +217,7 @@ class Run:
         def losses(examples: int, size: int) -> Iterator[Tensor]:
             """Without dropout: what is drawn here would shift what training draws."""
             self.model.eval()
-            chosen = np.random.default_rng([self.seed, 2]).permutation(train)[:examples]
+            chosen = np.random.default_rng([seeds.initialization(self.seed), 2]).permutation(train)[:examples]
             for part in micro_batches(tokens.sizes, chosen, size):
                 logits = self.task.logits(self.engine, tokens, part)
                 yield self.task.loss(logits, _targets(self.task, tokens, part, self.device))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from peftstudy import seeds
 from peftstudy.evidence import aggregates
 from peftstudy.evidence.ranks import FEWEST_DATASETS, ranks
 from peftstudy.evidence.spread import draws
@@ -34,19 +35,36 @@ def overall(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     There are no rows where fewer than two settings are shared by all methods.
     """
     found = settings(runs, study)
+    grid = crossing(study)
     rows = []
     for method, scores in found.items():
         if len(scores) < 2:
             continue
-        iqm = aggregates.with_interval(aggregates.interquartile_mean, scores)
+        iqm = aggregates.with_interval(aggregates.interquartile_mean, scores, grid=grid)
         row = {"method": method, "settings": len(scores), "runs": sum(map(len, scores))}
         row |= dict(zip(("iqm", "iqm_low", "iqm_high"), iqm, strict=True))
         if study.reference and method != study.reference:
-            better = aggregates.with_interval(aggregates.probability_of_improvement, scores, found[study.reference])
+            better = aggregates.with_interval(
+                aggregates.probability_of_improvement, scores, found[study.reference], grid=grid
+            )
             names = ("improvement", "improvement_low", "improvement_high")
             row |= {"reference": study.reference} | dict(zip(names, better, strict=True))
         rows.append(row)
     return pd.DataFrame(rows, columns=OVERALL)
+
+
+def crossing(study: Study) -> np.ndarray | None:
+    """Return which of the study's seeds has which initialisation and order, shape (initialisations, orders).
+
+    None where runs are independent; empty where they are not, and the seeds are no whole grid.
+    """
+    first, then = seeds.shared(study.seeds)
+    if min(first, then) < 2:
+        return None
+    if not seeds.is_grid(study.seeds):
+        return np.empty((0, 0), dtype=int)
+    order = sorted(range(first * then), key=lambda i: seeds.both(study.seeds[i]))
+    return np.array(order).reshape(first, then)
 
 
 def rankable(study: Study) -> int:

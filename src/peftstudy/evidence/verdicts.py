@@ -11,6 +11,7 @@ from peftstudy import checking
 from peftstudy.configuration import claim_from_config
 from peftstudy.evidence import power
 from peftstudy.evidence.claims import Statement, statements
+from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import Interval
 from peftstudy.evidence.measures import CERTAIN, Results
 from peftstudy.evidence.paired_tests import paired_difference
@@ -141,8 +142,10 @@ def finding(statement: Statement, results: Results, place: tuple[str, str, str],
     certain = all(term.measure in CERTAIN for _, term in statement.terms)
     if certain and len(values) > 1 and values.nunique() == 1:
         low = high = mean
-    sd = float(values.std(ddof=1)) if len(values) > 1 and values.nunique() > 1 else None
-    return Finding(what, statement, Interval(mean, low, high), sd, len(values))
+    gaps = spread(values.to_numpy(dtype=float), values.index) if values.nunique() > 1 else None
+    if gaps is None:
+        return Finding(what, statement, Interval(mean, low, high))
+    return Finding(what, statement, Interval(mean, low, high), gaps.sd, gaps.independent)
 
 
 def _words(statement: Statement) -> str:

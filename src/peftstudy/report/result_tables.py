@@ -5,7 +5,7 @@ from types import MappingProxyType, SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics, tasks
+from peftstudy import seeds, statistics, tasks
 from peftstudy.evidence.intervals import MANY
 from peftstudy.report import bargains
 from peftstudy.report.answer import SEPARABLE, metric
@@ -49,7 +49,9 @@ def over_seeds(study: Study) -> str:
     if number == 1:
         return "There is one seed, so there are no intervals."
     way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
-    return f"In brackets 95\\,\\% intervals over {number} seeds, by {way}."
+    if min(seeds.shared(study.seeds)) > 1:
+        way = "their variance components and Student's t"
+    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way}."
 
 
 def mixed(tables: SimpleNamespace) -> str:
