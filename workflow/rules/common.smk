@@ -89,9 +89,7 @@ LONGEST = (LONGEST and LONGEST.value) or math.inf
 
 def runtime_of(pack):
     """Minutes for a job that trains a pack."""
-    return lambda wildcards, attempt: min(
-        needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt), LONGEST
-    )
+    return lambda wildcards, attempt: min(needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt), LONGEST)
 
 
 def names(kind, blocks):
