@@ -153,6 +153,51 @@ def test_checkpointed_activations_change_nothing(method, tricks, make_backbone, 
     assert all(torch.equal(gradient, found[1][1][name]) for name, gradient in found[0][1].items())
 
 
+DECODERS = ("gpt2", "llama")
+ON_DECODERS = ("full", "houlsby", "layernorm", "lora")
+"""A few kinds of change; every method is held against the plain loop on decoders by the contract (test_methods)."""
+
+
+@pytest.mark.parametrize("method", ON_DECODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("of", ["classification", "multiple-choice", "generation"])
+def test_batches_of_decoders_are_packed(of, decoder, method, make_backbone, make_task_tokens, monkeypatch):
+    monkeypatch.setattr(embedding_gradients, "LARGE", 1)
+    folder, data = make_backbone(decoder), tokens.load(make_task_tokens(of, decoder))
+    plain = gradients(an_engine(folder, method, "plain", of=of), data)
+    built = an_engine(folder, method, "fast", of=of)
+    writes = {"cut", "targets"} if of == "generation" else set()
+    assert built[0].tricks == {"packed", "read", "dropout", "embeddings"} | writes
+    assert_same(gradients(built, data), plain)
+    built[0].model.zero_grad()
+    assert_same(gradients(built, data, parts=3), plain)
+    for left_out in ("packed", "read"):
+        assert_same(gradients(an_engine(folder, method, set(TRICKS) - {left_out}, of=of), data), plain)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_what_packs_a_decoder_gets_out_of_the_way(decoder, make_backbone, make_task_tokens):
+    """Between batches it is the library's own model: it is asked for logits, and writes."""
+    data = tokens.load(make_task_tokens("generation", decoder))
+    (fast, _), (plain, _) = (an_engine(make_backbone(decoder), "full", t, of="generation") for t in ("fast", "plain"))
+    ids = torch.arange(5, 15)[None]
+    with torch.no_grad():
+        fast.target_logits(data, EXAMPLES)
+        assert torch.equal(fast.model(input_ids=ids).logits, plain.model(input_ids=ids).logits)
+    assert fast.write(data, EXAMPLES) == plain.write(data, EXAMPLES)
+
+
+@pytest.mark.parametrize("of", ["classification", "generation"])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_so_they_are_with_checkpointed_activations(decoder, of, make_backbone, make_task_tokens):
+    found, data = [], tokens.load(make_task_tokens(of, decoder))
+    for checkpointing in (False, True):
+        built = an_engine(make_backbone(decoder), "full", "fast", 0.3, of=of, activation_checkpointing=checkpointing)
+        found.append(gradients(built, data, parts=3))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(gradient, found[1][1][name]) for name, gradient in found[0][1].items())
+
+
 def test_checkpointed_activations_are_not_kept(make_backbone, make_tokens):
     data, kept = tokens.load(make_tokens("roberta")), {}
     for checkpointing in (False, True):
@@ -175,8 +220,8 @@ def test_a_second_step_forgets_the_embedding_gradients_of_the_first(make_backbon
 
 
 @pytest.mark.parametrize("lengths", [[4, 4, 4], [1], [1, 1], [2, 3, 3, 5, 9, 9, 9, 9, 11, 14]], ids=str)
-@pytest.mark.parametrize("firsts", [False, True])
-def test_attention_is_softmax_within_each_text_with_its_exact_gradient(lengths, firsts):
+@pytest.mark.parametrize(("firsts", "causal"), [(False, False), (True, False), (False, True)])
+def test_attention_is_softmax_within_each_text_with_its_exact_gradient(lengths, firsts, causal):
     torch.manual_seed(0)
     layout, heads = Layout(np.array(lengths)), 2
     rows = len(lengths) if firsts else sum(lengths)
@@ -189,8 +234,11 @@ def test_attention_is_softmax_within_each_text_with_its_exact_gradient(lengths, 
         q, k, v = (
             x.view(-1, heads, 3).transpose(0, 1) for x in (q, key[begin : begin + length], value[begin:][:length])
         )
-        expected.append((torch.softmax(q @ k.mT / 3**0.5, -1) @ v).transpose(0, 1).reshape(-1, 6))
-    found = Attention.apply(query, key, value, layout, heads, None)
+        scores = q @ k.mT / 3**0.5
+        if causal and not firsts:
+            scores = scores + torch.full((length, length), -torch.inf).triu(1)
+        expected.append((torch.softmax(scores, -1) @ v).transpose(0, 1).reshape(-1, 6))
+    found = Attention.apply(query, key, value, layout, heads, None, causal)
     assert torch.allclose(found, torch.cat(expected))
 
     def always_the_same(weights):
@@ -198,7 +246,9 @@ def test_attention_is_softmax_within_each_text_with_its_exact_gradient(lengths, 
         return 2.0 * (torch.rand(weights.shape, generator=generator, dtype=weights.dtype) < 0.5)
 
     for noise in (None, always_the_same):
-        assert torch.autograd.gradcheck(lambda *x, n=noise: Attention.apply(*x, layout, heads, n), (query, key, value))
+        assert torch.autograd.gradcheck(
+            lambda *x, n=noise: Attention.apply(*x, layout, heads, n, causal), (query, key, value)
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)

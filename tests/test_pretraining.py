@@ -23,6 +23,7 @@ from peftstudy import (
     writing,
 )
 from peftstudy.checkpoints import Checkpoints
+from peftstudy.errors import StudyError
 from peftstudy.families import ENCODERS, FAMILIES, WRITERS
 from peftstudy.shapes import planned_shape
 from peftstudy.specs import Pretraining, Training
@@ -177,6 +178,27 @@ def test_parts_add_up_to_the_library_s_own_loss(family, corpus, monkeypatch):
     theirs = torch.cat([p.grad.ravel() for p in model.parameters()])
     assert found == pytest.approx(float(loss.detach()), rel=1e-5)
     assert torch.allclose(ours, theirs, atol=1e-5) and theirs.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_bfloat16_is_near_float32(family, corpus):
+    losses = [
+        pretraining.pretrain(
+            dataclasses.replace(settings_of(family), steps=5, precision=precision, validation=0.1), corpus, None, CPU
+        ).about["validation_loss"]
+        for precision in ("float32", "bfloat16")
+    ]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_tokenizers_that_span_corruption_cannot_work_with_are_refused(corpus, tmp_path):
+    corpora.train_tokenizer("gpt2", corpus, 280, 64).save_pretrained(tmp_path)
+    settings = dataclasses.replace(settings_of("t5"), tokenizer=(("folder", str(tmp_path)),), steps=1)
+    with pytest.raises(StudyError, match=r"has 0 sentinels .* wants 2"):
+        pretraining.pretrain(settings, corpus, None, CPU)
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(StudyError, match="without which t5 knows no marks"):
+        pretraining.pretrain(settings, corpus, None, CPU)
 
 
 def test_nothing_is_dropped_in_pre_training_and_rates_are_kept_for_later(corpus):

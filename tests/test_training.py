@@ -164,7 +164,7 @@ def test_every_family_learns_by_the_engine_and_is_scored_as_by_the_plain_loop(fa
     data = tokens.load(make_tokens(family))
     settings = dataclasses.replace(SETTINGS, epochs=8)
     run = a_run(make_backbone(family), settings)
-    packed = family in ("bert", "roberta", "electra")
+    packed = family in ("bert", "roberta", "electra", "gpt2", "llama")
     assert ("packed" in run.engine.tricks, "cut" in run.engine.tricks) == (packed, not packed)
     history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history
     assert history[-1].training_loss < 0.9 * history[0].training_loss

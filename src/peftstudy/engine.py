@@ -8,7 +8,7 @@ it is. The tests hold the two against each other for every method.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MethodType
 from typing import Any
 
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from peftstudy import devices, writing
+from peftstudy.families import FAMILIES
 from peftstudy.tokens import Tokens
-from peftstudy.tricks import allocation, dropout, embedding_gradients, frozen_body
+from peftstudy.tricks import allocation, decoders, dropout, embedding_gradients, frozen_body
 from peftstudy.tricks.packing import Attention, Layout, Noise, first_position, folded_attention
 
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
-    "cut": "where that cannot be: padded batches cut by length into small parts, their gradients added",
+    "cut": "where that cannot be, and where texts are written: batches cut by length into small parts",
     "read": "the last layer only for the tokens that the head reads: the first of each text, marked or masked ones",
     "folded": "no keys and values there for first tokens: their matrices are applied to the question and the answer",
     "cached": "the output of a frozen body once for each example, where no dropout acts in it",
@@ -41,7 +42,7 @@ class Packed:
     """The packed batch that is on its way through the model.
 
     layout: where its texts are. read: the places of the tokens that the head reads, shape (tokens read,).
-    firsts: whether those are the first tokens of the texts.
+    firsts: whether that is one token of each text: the first, or of a decoder's the last.
     """
 
     layout: Layout
@@ -78,11 +79,16 @@ class Engine:
         if frozen and not dropout_in_frozen_body:
             dropout.stop(frozen_body.parts(model))
         attentions = [module for module in model.modules() if _is_attention(module)]
+        # A decoder's body is called by itself, which several devices would not notice.
+        decoding = [] if extra_tokens or devices.count() > 1 else decoders.attentions(model)
         self.tricks = _named(tricks)
-        if not attentions or not plain_attention:
+        if not (attentions or decoding) or not plain_attention:
             self.tricks -= {"packed"}
-        self.tricks -= {"cut"} if "packed" in self.tricks else {"read", "folded", "cached"}
-        if not reads_first:
+        if "packed" not in self.tricks:
+            self.tricks -= {"read", "folded", "cached"}
+        elif reads_first or not decoding:  # a vocabulary's logits at many tokens are faster in small parts
+            self.tricks -= {"cut"}
+        if not reads_first or decoding:
             self.tricks -= {"folded", "cached"}
         if not frozen or frozen_body.drops(model) or hasattr(model.base_model, "embeddings_project"):
             self.tricks -= {"cached"}
@@ -96,12 +102,17 @@ class Engine:
             self.tricks -= {"targets"}
         if devices.count() > 1:  # they reach for weights while no layer has gathered them
             self.tricks -= {"cached", "embeddings"}
-        self._batch: Packed | None = None
+        self._is_decoder = bool(decoding) and "packed" in self.tricks
+        self._library = writing.library_model(model)
+        self._own_attention = self._library.config._attn_implementation
+        self._batch = None
         self._words = np.random.SFC64(seed)
         self._frozen: frozen_body.States | None = None
         self._answer: Tensor | None = None
         allocation.keep("memory" in self.tricks)
-        if "packed" in self.tricks:
+        if self._is_decoder:
+            self._pack_decoder(decoding)
+        elif "packed" in self.tricks:
             self._pack(attentions)
         if "dropout" in self.tricks:
             self._replace_dropout()
@@ -109,6 +120,16 @@ class Engine:
             self._keep_embedding_gradients()
         if activation_checkpointing:
             self._recompute_layers()
+
+    @property
+    def _batch(self) -> Packed | None:
+        return self._under_way
+
+    @_batch.setter
+    def _batch(self, batch: Packed | None) -> None:
+        self._under_way = batch
+        if self._is_decoder:
+            self._library.config._attn_implementation = decoders.NAME if batch else self._own_attention
 
     @property
     def largest_part(self) -> int | None:
@@ -134,6 +155,11 @@ class Engine:
         """
         if "packed" not in self.tricks:
             return self._padded_logits(tokens, index, read)
+        if self._is_decoder:
+            packed = tokens.packed(index)
+            layout = Layout(tokens.lengths[index])
+            states = self._decoder_states(layout, layout.lasts, packed["input_ids"], firsts=True)
+            return self._library.score(states)
         if "cached" in self.tricks:
             return self._cached_logits(tokens, index)
         return self._packed_logits(tokens, index, read)
@@ -142,7 +168,7 @@ class Engine:
         inputs = self._tensors(tokens.batch(index))
         if not inputs["token_type_ids"].any():
             del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
-        config = writing.library_model(self.model).config
+        config = self._library.config
         config.pad_token_id = tokens.about["pad_id"]  # decoders look for the last token that is none
         logits = _logits(self.model(**inputs))
         if read is None:
@@ -152,6 +178,13 @@ class Engine:
 
     def target_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
         """Return the logits at each token of the examples' targets, shape (target tokens, vocabulary)."""
+        if self._is_decoder:
+            texts = writing.together(tokens, index)
+            layout = Layout(np.array([len(ids) for ids, _ in texts]))
+            read = np.concatenate([np.arange(first, len(ids)) + offset for (ids, first), offset in
+                                   zip(texts, layout.offsets[:-1], strict=True)])  # fmt: skip
+            states = self._decoder_states(layout, torch.from_numpy(read), np.concatenate([ids for ids, _ in texts]))
+            return self._library.get_output_embeddings()(states)
         return writing.target_logits(self.model, tokens, index, self.extra_tokens, "targets" not in self.tricks)
 
     def write(self, tokens: Tokens, index: np.ndarray) -> list[str]:
@@ -165,21 +198,21 @@ class Engine:
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        folder = writing.library_model(self.model).config.name_or_path
+        folder = self._library.config.name_or_path
         return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
 
     def _packed_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
         layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
         if read is None:
-            with self._under_way(layout, layout.firsts, firsts=True):
+            with self._on_its_way(layout, layout.firsts, firsts=True):
                 return self.model(**self._packed_inputs(layout, **packed)).logits
         within = packed["position_ids"]
         places = np.repeat(layout.offsets[:-1], tokens.lengths[index]) + within + self.extra_tokens * (within > 0)
-        with self._under_way(layout, torch.from_numpy(places[read])):
+        with self._on_its_way(layout, torch.from_numpy(places[read])):
             return _logits(self.model(**self._packed_inputs(layout, **packed)))[0]
 
     @contextmanager
-    def _under_way(self, layout: Layout, read: Tensor, firsts: bool = False) -> Iterator[None]:
+    def _on_its_way(self, layout: Layout, read: Tensor, firsts: bool = False) -> Iterator[None]:
         """Let the modules know which batch is on its way through the model."""
         self._batch = Packed(layout, read.to(self.device), firsts)
         try:
@@ -210,7 +243,7 @@ class Engine:
         """Return what the head reads of each example, shape (examples, 1, width), from the body alone."""
         embeddings, encoder = frozen_body.parts(self.model)
         layout = Layout(tokens.lengths[index])
-        with self._under_way(layout, layout.firsts, firsts=True):
+        with self._on_its_way(layout, layout.firsts, firsts=True):
             return encoder(embeddings(**self._packed_inputs(layout, **tokens.packed(index))))[0]
 
     def states(self, ids: np.ndarray, read: np.ndarray) -> Tensor:
@@ -226,7 +259,7 @@ class Engine:
             found = self.model.base_model(**inputs).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))
-        with self._under_way(layout, torch.from_numpy(np.flatnonzero(read))):
+        with self._on_its_way(layout, torch.from_numpy(np.flatnonzero(read))):
             inputs = self._packed_inputs(layout, ids.ravel(), places, np.zeros_like(places))
             return self.model.base_model(**inputs).last_hidden_state[0]
 
@@ -250,6 +283,43 @@ class Engine:
         if "cached" in self.tricks:
             encoder = frozen_body.parts(self.model)[-1]
             _wrap(encoder, lambda *call, **named: frozen_body.answer(*call[:2], self._answer, *call[2:], **named))
+
+    def _decoder_states(self, layout: Layout, read: Tensor, ids: np.ndarray, firsts: bool = False) -> Tensor:
+        """Return the last hidden states of a decoder's tokens that are read, shape (tokens read, width)."""
+        positions = np.concatenate([np.arange(length) for length in layout.lengths])
+        with self._on_its_way(layout, read, firsts):
+            inputs = self._packed_inputs(layout, ids, positions, np.zeros_like(positions))
+            del inputs["token_type_ids"]
+            inputs |= {"attention_mask": decoders.everything(self.device), "use_cache": False}
+            return self._library.base_model(**inputs).last_hidden_state[0, self._batch.read]
+
+    def _pack_decoder(self, attentions: list[Any]) -> None:
+        """Let attention know the batch's layout, and the last layer's feed-forward see what is read."""
+        for attention in attentions:
+            attention.packed_attention = partial(self._attend_causally, attention is attentions[-1], attention)
+        layers = FAMILIES[self._library.config.model_type].list_of_layers(self._library.base_model)
+        if "read" in self.tricks:
+            _wrap(layers[-1].mlp, self._feed_forward)
+
+    def _attend_causally(
+        self, last: bool, attention: Any, query: Tensor, key: Tensor, value: Tensor, rate: float
+    ) -> Tensor:
+        """Do what the attention of a decoder does for a packed batch; return (1, tokens, heads, depth)."""
+        batch, heads, tokens = self._batch, query.shape[1], query.shape[2]
+        projected = decoders.flat(*map(self._computed, (query, key, value)), attention)
+        noise = self._noise(rate) if rate else None
+        reading = last and batch.firsts and "read" in self.tricks
+        asking = projected[0][batch.read] if reading else projected[0]
+        context = Attention.apply(asking, *projected[1:], batch.layout, heads, noise, True)
+        if reading:
+            context = decoders.scattered(context, batch.read, tokens)
+        return context.view(1, tokens, heads, -1)
+
+    def _feed_forward(self, original: Callable, module: nn.Module, states: Tensor) -> Tensor:
+        if self._batch is None:
+            return original(states)
+        found = original(states[:, self._batch.read])
+        return decoders.scattered(found[0], self._batch.read, states.shape[1])[None]
 
     def _attend(self, original: Callable, attention: Any, states: Tensor, *args: Any, last: bool, **kwargs: Any) -> Any:
         """Do what BertAttention does for a packed batch: states, shape (1, tokens, width)."""

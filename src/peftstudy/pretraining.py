@@ -91,6 +91,11 @@ def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
         raise StudyError(f"pretrain.tokenizer.folder: {folder} is not a folder.")
     if (folder / "tokenizer_config.json").exists():
         return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+    if settings.family in ("llama", "t5"):
+        raise StudyError(
+            f"pretrain.tokenizer.folder: {folder} has no tokenizer_config.json, without which {settings.family} knows "
+            "no marks; save the tokenizer with save_pretrained()."
+        )
     kinds = {"gpt2": GPT2TokenizerFast} | dict.fromkeys((*corpora.BYTE_LEVEL, "bart"), RobertaTokenizerFast)
     plain = kinds.get(settings.family, BertTokenizerFast)
     return plain.from_pretrained(folder, local_files_only=True, model_max_length=positions)

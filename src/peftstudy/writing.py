@@ -48,11 +48,11 @@ def target_logits(model: nn.Module, tokens: Tokens, index: np.ndarray, extra_tok
         # Padding stands behind the text, where no token of it attends to; T5 has no other mask for it.
         asked = written["attention_mask"].bool()
     else:
-        together = [np.concatenate([source, target[:-1]]) for source, target in zip(sources, targets, strict=True)]
-        inputs = padded(together, tokens.about["pad_id"])
+        texts = together(tokens, index)
+        inputs = padded([ids for ids, _ in texts], tokens.about["pad_id"])
         asked = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
-        for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            asked[row, len(source) - 1 : len(source) + len(target) - 1] = True
+        for row, (ids, first) in enumerate(texts):
+            asked[row, first : len(ids)] = True
         asked = nn.functional.pad(asked, (extra_tokens, 0))
     asked = asked.to(device)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
@@ -140,6 +140,12 @@ def _positions_by_mask(library: Any) -> Iterator[None]:
 def _to_the_end(row: np.ndarray, end: int) -> np.ndarray:
     ends = np.flatnonzero(row == end)
     return row[: ends[0]] if len(ends) else row
+
+
+def together(tokens: Tokens, index: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Return what a decoder reads of some examples, and at which of its tokens the first of the target is asked for."""
+    pairs = zip(*_pieces(tokens, index), strict=True)
+    return [(np.concatenate([source, target[:-1]]), len(source) - 1) for source, target in pairs]
 
 
 def _pieces(tokens: Tokens, index: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

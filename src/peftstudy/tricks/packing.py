@@ -46,6 +46,11 @@ class Group:
             return None
         return torch.from_numpy(np.arange(self.longest) < self.lengths[:, None])
 
+    @cached_property
+    def later(self) -> Tensor:
+        """Which places, by column, stand behind which, by row: shape (longest, longest)."""
+        return torch.ones(self.longest, self.longest, dtype=torch.bool).triu(1)
+
     def pad(self, tokens: Tensor) -> Tensor:
         """Return the group's rows of `tokens`, shape (all tokens, width), as (count, longest, width)."""
         own = tokens[self.start : self.stop]
@@ -92,6 +97,11 @@ class Layout:
         return torch.from_numpy(self.offsets[:-1])
 
     @cached_property
+    def lasts(self) -> Tensor:
+        """The place of each text's last token, shape (texts,)."""
+        return torch.from_numpy(self.offsets[1:] - 1)
+
+    @cached_property
     def groups(self) -> list[Group]:
         return list(self._groups())
 
@@ -109,13 +119,22 @@ class Layout:
 class Attention(torch.autograd.Function):
     """softmax(q k' / sqrt(d)) v within each text of a packed batch, with dropout on the weights.
 
-    query: shape (tokens, width), or (texts, width) when only the first token of each text asks.
+    query: shape (tokens, width), or (texts, width) when only one token of each text asks, which sees all of it.
     key, value: shape (tokens, width). Returns the shape of query.
-    noise: None without dropout.
+    noise: None without dropout. causal: whether a token sees itself and those before it alone.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, heads: int, noise: Noise | None):
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layout: Layout,
+        heads: int,
+        noise: Noise | None,
+        causal: bool = False,
+    ):
         ctx.layout, ctx.heads, ctx.tokens, ctx.firsts = layout, heads, len(key), len(query) != len(key)
         context = torch.zeros_like(query)
         kept: list[Tensor] = []
@@ -125,7 +144,9 @@ class Attention(torch.autograd.Function):
             k, v = (_heads(group.pad(states), heads) for states in (key, value))
             q = q * (1 / math.sqrt(q.shape[-1]))
             scores = torch.bmm(q, k.transpose(1, 2))
-            if group.valid is not None:
+            if causal and not ctx.firsts:  # padding stands behind all that counts
+                scores.masked_fill_(group.later.to(scores.device), -torch.inf)
+            elif group.valid is not None:
                 absent = ~group.valid.to(scores.device)
                 scores.view(group.count, heads, -1, group.longest).masked_fill_(absent[:, None, None], -torch.inf)
             weights = torch._softmax(scores, -1, False)
@@ -156,7 +177,7 @@ class Attention(torch.autograd.Function):
             group.unpad(_joined(torch.bmm(of_scores.transpose(1, 2), q), heads), of_key)
             scaled = torch.bmm(of_scores, k) * (1 / math.sqrt(q.shape[-1]))
             _answer(group, _joined(scaled, heads), of_query, ctx.firsts)
-        return of_query, of_key, of_value, None, None, None
+        return of_query, of_key, of_value, None, None, None, None
 
 
 def folded_attention(
