@@ -193,7 +193,7 @@ def test_a_negative_estimate_is_zero_and_said_so():
     row = spread.spread(scored(0.5 + grid.ravel() / 10), crossed()).iloc[0]
     assert row.initialization == row.order == 0 and row.below_zero == "initialization, order"
     table = spread.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed(), {})
-    assert table.count("(0.000)") == 2 and "a negative estimate, taken for 0" in table
+    assert table.count("& (0.000) &") == 2 and "(0.000): a negative estimate, taken for 0" in table
 
 
 def test_crossed_seeds_say_which_moves_the_scores():

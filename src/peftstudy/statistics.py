@@ -24,7 +24,7 @@ COSTS = [
     "learning_rate", "epochs", "train_examples", "test_examples", "method_parameters", "head_parameters",
     "backbone_parameters", "stored_bytes", "setup_seconds", "training_seconds", "evaluation_seconds",
     "forward_seconds", "backward_seconds", "optimizer_seconds", "examples_per_second",
-    "peak_memory_bytes", "peak_device_memory_bytes",
+    "peak_memory_bytes", "peak_device_memory_bytes", "device_joules", "processor_joules",
 ]  # fmt: skip
 COUNTS = [
     "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed", "mixed", "lost_low",

@@ -128,7 +128,8 @@ def _still(found: Overview, results: Path) -> list[str]:
         unit = "GPU-hours"
     jobs = sum(bool(runs) for runs in left.values()) + to_test + len(list(_missing_backbones(found.study, results)))
     hours = sum(seconds[pack.name] * found.study.backbones[pack.backbone].devices for pack in packs) / 3600
-    lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{_disk(found, left, results)}"]
+    rest = _disk(found, left, results) + _energy(found, left)
+    lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{rest}"]
     for name in found.study.backbones:
         own = [pack for pack in packs if pack.backbone == name and left[pack.name]]
         lines += _of_backbone(found, name, own, seconds)
@@ -152,6 +153,12 @@ def _missing_backbones(study: Study, results: Path) -> Iterator[str]:
     for name, backbone in study.backbones.items():
         if backbone.kind != "hub" and not (results / "backbones" / name).exists():
             yield name
+
+
+def _energy(found: Overview, left: Mapping[str, list[RunSpec]]) -> str:
+    """Say what energy the rest will take, where counters told it of finished runs like each of it."""
+    joules = [found.estimates.run_joules(run) for runs in left.values() for run in runs]
+    return "" if not joules or None in joules else f", {sum(joules) / 3.6e6:,.3g} kWh"
 
 
 def _disk(found: Overview, left: Mapping[str, list[RunSpec]], results: Path) -> str:

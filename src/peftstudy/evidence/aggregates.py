@@ -56,7 +56,8 @@ def with_interval(
 
     samples: what `statistic` takes. grid: where runs share seeds, which run has which two, shape (initialisations,
     orders): both are drawn anew, and a run comes along with its two (the pigeonhole bootstrap of Owen, 2007).
-    There are no bounds where no setting has two runs, for then nothing can be drawn anew, nor where a setting lacks a run of the grid.
+    There are no bounds where no setting has two runs, for then nothing can be drawn anew, nor where a setting lacks
+    a run of the grid.
     """
     value = float(statistic(*samples))
     if all(len(scores) < 2 for runs in samples for scores in runs):

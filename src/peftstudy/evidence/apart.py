@@ -116,7 +116,7 @@ def cells(row: pd.Series, draws: bool) -> Iterator[str]:
 
 def meaning(draws: bool) -> str:
     """Return what the components and their marks mean, for a caption."""
-    said = " Components by the analysis of variance; bold: the largest; in brackets: a negative estimate, taken for 0. "
+    said = " Components by the analysis of variance; bold: the largest; (0.000): a negative estimate, taken for 0. "
     if draws:
         return said + "Draw: what another draw of the data adds; the others are within a draw."
     return said + (
