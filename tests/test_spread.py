@@ -215,6 +215,12 @@ def test_a_missing_run_leaves_the_components_and_takes_the_intervals():
     assert row.initialization > 0 and np.isnan(row.initialization_low)
 
 
+def test_scores_that_are_all_alike_have_no_largest_component():
+    found = spread.spread(scored(np.full(12, 0.3)), crossed())
+    assert found.sd.tolist() == pytest.approx([0]) and found.initialization.isna().all()
+    assert "No cell has scores that differ" in apart.sentence(found, crossed())
+
+
 def test_too_few_levels_are_a_sentence_and_no_number():
     few = drawn("first", seeds={"initialization": [0, 1], "order": [0, 1, 2]}, methods={"full": {}}, backbones=ONE,
                 reference=None)  # fmt: skip

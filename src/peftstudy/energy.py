@@ -124,8 +124,8 @@ class Device:
         return None if error else found.value
 
     def _processes(self) -> int:
-        found = ctypes.c_uint(0)
-        self._nvml.nvmlDeviceGetComputeRunningProcesses_v3(self._handle, ctypes.byref(found), None)
+        found = ctypes.c_uint(0)  # room for none: what comes back is their number alone
+        self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle, ctypes.byref(found), None)
         return found.value
 
     def read(self) -> None:
