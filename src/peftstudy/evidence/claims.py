@@ -16,7 +16,7 @@ from peftstudy.metrics import COLUMNS, MEASURED, TESTED
 from peftstudy.specs import Claim
 from peftstudy.study import Study
 
-DERIVED = ("score", "epoch_seconds", "energy", "memory", "first_score", "last_loss", "loss_fall", "epochs_to_converge")
+DERIVED = ("score", "epoch_seconds", "memory", "energy", "first_score", "last_loss", "loss_fall", "epochs_to_converge")
 """Measures that are no column of the runs; measures.py says what each is."""
 SPLIT_NAMES = r"[0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official"
 TERM = re.compile(rf"(?:(\w+)\()?(?:([^/@()]+)/)?([^/@()]+?)(?:@({SPLIT_NAMES}))?(\))?")
