@@ -205,7 +205,7 @@ def test_a_negative_estimate_is_zero_and_said_so():
     row = spread.spread(scored(0.5 + grid.ravel() / 10), crossed()).iloc[0]
     assert row.initialization == row.order == 0 and row.below_zero == "initialization, order"
     table = spread.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed(), {})
-    assert table.count("(0.000)") == 2 and "a negative estimate, taken for 0" in table
+    assert table.count("& (0.000) &") == 2 and "(0.000): a negative estimate, taken for 0" in table
 
 
 def test_crossed_seeds_say_which_moves_the_scores():
@@ -225,6 +225,12 @@ def test_a_missing_run_leaves_the_components_and_takes_the_intervals():
     scores = 0.7 + of_a_grid(np.random.default_rng(0), 0.1, 0.1, 0.01).ravel()
     row = spread.spread(scored(scores[1:], LABELS[1:]), crossed()).iloc[0]
     assert row.initialization > 0 and np.isnan(row.initialization_low)
+
+
+def test_scores_that_are_all_alike_have_no_largest_component():
+    found = spread.spread(scored(np.full(12, 0.3)), crossed())
+    assert found.sd.tolist() == pytest.approx([0]) and found.initialization.isna().all()
+    assert "No cell has scores that differ" in apart.sentence(found, crossed())
 
 
 def test_too_few_levels_are_a_sentence_and_no_number():

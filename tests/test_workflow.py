@@ -50,6 +50,16 @@ def test_every_run_asked_for_is_in_the_metrics(finished):
     assert searches.groupby(["split", "backbone"])["chosen"].sum().eq(1).all()
 
 
+def test_crossing_the_seeds_trains_the_new_pairs_alone(copied):
+    before = copied.records()
+    copied.run(METRICS, config=changed(seeds={"initialization": [0, 1], "order": [0, 1]}, splits=["90-10"]))
+    new = {f"made/90-10/{name}/seed-{seed}" for name in ("small/lora", "small/full", "small-random/full")
+           for seed in ("i0-o1", "i1-o0")}  # fmt: skip
+    assert written(before, copied.records()) == new
+    runs = pd.read_csv(copied.folder / METRICS)
+    assert set(runs["status"]) == {"finished"} and set(runs["seed"]) == {"0", "1", "i0-o1", "i1-o0"}
+
+
 @pytest.fixture(scope="module")
 def archived(finished, tmp_path_factory) -> Project:
     """The tiny study with its archive and its report, if there is a LaTeX to make it with."""

@@ -17,21 +17,26 @@ SAMPLE = 25
 
 @dataclass
 class Estimates:
-    """Seconds a run, by the finished runs that are most like it.
+    """Seconds and joules a run, by the finished runs that are most like it.
 
     study: whose guess is taken for a run before one of its backbone has finished.
     """
 
     study: Study
     sums: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
+    joules: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
 
     def add(self, asked: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
         """Take a finished run into account."""
         seconds = measured["setup_seconds"] + measured["training_seconds"] + measured["evaluation_seconds"]
+        on_device = measured.get("device", "cpu") != "cpu"
+        joules = measured.get("device_joules" if on_device else "processor_joules")
         for key in _keys(asked["backbone"], asked["dataset"], asked["split"], asked["method"]):
             total = self.sums.setdefault(key, [0.0, 0.0])
             total[0] += seconds
             total[1] += 1
+            if joules is not None:
+                self.joules.setdefault(key, []).append(joules)
 
     def run_seconds(self, run: RunSpec) -> float:
         """Return the mean of the method on the split; else of the split; else of the backbone; else the guess."""
@@ -39,6 +44,12 @@ class Estimates:
             if key in self.sums:
                 return self.sums[key][0] / self.sums[key][1]
         return 60 * self.study.minutes_of(run.backbone)
+
+    def run_joules(self, run: RunSpec) -> float | None:
+        """Return the mean of the method on the split, of the split or of the backbone; None where no counter was."""
+        keys = _keys(run.backbone, run.dataset, run.split, run.method)
+        found = next((self.joules[key] for key in keys if key in self.joules), None)
+        return found and sum(found) / len(found)
 
     def is_measured(self, backbone: str) -> bool:
         return (backbone,) in self.sums

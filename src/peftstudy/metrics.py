@@ -19,7 +19,8 @@ MEASURED = (
     "validation_examples", "method_parameters", "head_parameters", "backbone_parameters", "stored_bytes",
     "setup_seconds", "training_seconds", "evaluation_seconds", "forward_seconds", "backward_seconds",
     "optimizer_seconds", "examples_per_second", "tokens_per_second",
-    "peak_memory_bytes", "peak_device_memory_bytes", "device", "threads", "engine",
+    "peak_memory_bytes", "peak_device_memory_bytes", "device_joules", "processor_joules", "energy_absent",
+    "device", "threads", "engine",
 )  # fmt: skip
 TESTED = ("test_examples", "test_seconds")
 COLUMNS = {

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import backbones, devices, files, methods, mishaps, seeds, splits, tasks, tokens, training
+from peftstudy import backbones, devices, energy, files, methods, mishaps, seeds, splits, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -250,6 +250,7 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         "tokens_per_second": progress.tokens_seen / seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if inputs.device.type == "cuda" else None,
+        **energy.measured(*progress.joules, run.meter, inputs.device.type == "cuda"),
         "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
         "devices": devices.count(),
         "threads": torch.get_num_threads(),

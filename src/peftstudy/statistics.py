@@ -13,7 +13,6 @@ from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import over_seeds, rate
 from peftstudy.evidence.paired_tests import holm, paired_difference
 from peftstudy.files import whole
-from peftstudy.seeds import labels
 from peftstudy.study import Study
 
 STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims")
@@ -24,7 +23,7 @@ COSTS = [
     "learning_rate", "epochs", "train_examples", "test_examples", "method_parameters", "head_parameters",
     "backbone_parameters", "stored_bytes", "setup_seconds", "training_seconds", "evaluation_seconds",
     "forward_seconds", "backward_seconds", "optimizer_seconds", "examples_per_second",
-    "peak_memory_bytes", "peak_device_memory_bytes",
+    "peak_memory_bytes", "peak_device_memory_bytes", "device_joules", "processor_joules",
 ]  # fmt: skip
 COUNTS = [
     "metric", "asked", "finished", "diverged", "failed", "missing", "collapsed", "mixed", "lost_low",
@@ -179,13 +178,13 @@ def refuse_mixtures(runs: pd.DataFrame, study: Study, where: str) -> None:
 def read(path: Path) -> pd.DataFrame:
     """Return a CSV of the workflow: names stay text (one may be null, or 2024), gaps become NaN."""
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys([*NAMES, "seed"], str))
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(NAMES, str))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file; the stage before this one makes it.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not a whole CSV file ({error}); delete it to make it again.") from None
-    if "seed" in frame:
-        frame["seed"] = labels(frame.seed)
+    if "seed" in frame and not pd.api.types.is_numeric_dtype(frame.seed):
+        frame["seed"] = frame.seed.map(str)  # pandas reads a long file in parts, and a part may have plain seeds alone
     for column in ("collapsed", "chosen", "dirty"):
         # In scores.csv `collapsed` is a count, and stays one.
         words = frame[column].map(str).str.lower() if column in frame else pd.Series(["1"])

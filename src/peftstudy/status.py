@@ -125,7 +125,7 @@ def _still(found: Overview, results: Path) -> list[str]:
     unit, watts = _device(found)
     jobs = sum(bool(runs) for runs in left.values()) + to_test + len(list(_missing_backbones(found.study, results)))
     hours = sum(seconds[pack.name] * found.study.backbones[pack.backbone].devices for pack in packs) / 3600
-    rest = _disk(found, left, results) + _guessed_energy(hours, watts)
+    rest = _disk(found, left, results) + _energy(found, left, hours, watts)
     lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{rest}"]
     for name in found.study.backbones:
         own = [pack for pack in packs if pack.backbone == name and left[pack.name]]
@@ -164,7 +164,11 @@ def _missing_backbones(study: Study, results: Path) -> Iterator[str]:
             yield name
 
 
-def _guessed_energy(hours: float, watts: float) -> str:
+def _energy(found: Overview, left: Mapping[str, list[RunSpec]], hours: float, watts: float) -> str:
+    """Say what energy the rest will take: by the counters of finished runs like each of it, else a guess by hours."""
+    joules = [found.estimates.run_joules(run) for runs in left.values() for run in runs]
+    if joules and None not in joules:
+        return f", {sum(joules) / 3.6e6:,.3g} kWh"
     return f", about {hours * watts / 1000:,.2f} kWh (a guess: {watts:g} W, workflow.watts)"
 
 

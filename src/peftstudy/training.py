@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from peftstudy import devices, seeds
+from peftstudy import devices, energy, seeds
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
@@ -47,6 +47,7 @@ class TrainingState:
     """How far a run is: all that a checkpoint must hold beside the optimizer and the generators.
 
     epoch_*: of the epoch under way; its loss is the sum over its items so far.
+    joules: of devices and of processors, by all processes, as far as the run is over or was put back.
     """
 
     epoch: int = 0
@@ -61,6 +62,7 @@ class TrainingState:
     epoch_loss: float = 0.0
     epoch_seconds: float = 0.0
     phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    joules: tuple[float, float] = (0.0, 0.0)
 
     @property
     def is_finite(self) -> bool:
@@ -98,6 +100,7 @@ class Run:
         self.engine = engine_of(model, method, task, settings, seeds.order(seed))
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
+        self.meter = energy.Meter(energy.Device(self.device))
         self._total = torch.zeros(())
         self._lapped = 0.0
 
@@ -121,6 +124,7 @@ class Run:
             self.method.prepare(self.model, plan.steps, self._losses(tokens, train))
         while self.progress.epoch < plan.epochs and self.progress.is_finite:
             loss = self._epoch(tokens, train, plan, checkpoints)
+            self.meter.tick()
             trained = time.perf_counter()
             scored = evaluate(self.engine, self.task, tokens, validation, self.settings.precision)
             self._record(loss, scored, time.perf_counter() - trained)
@@ -130,6 +134,7 @@ class Run:
             if time.perf_counter() - said > SECONDS_BETWEEN_LINES:
                 said = time.perf_counter()
                 log.info("epoch %d of %d: training loss %.3f", self.progress.epoch, plan.epochs, loss)
+        self.progress.joules = self._joules()
         return self.progress
 
     def state(self) -> dict[str, Any]:
@@ -144,6 +149,7 @@ class Run:
                 **vars(self.progress),
                 "history": [asdict(row) for row in self.progress.history],
                 "epoch_loss": float(self._total) if self.progress.epoch_examples else 0.0,
+                "joules": self._joules(),
             },
         }
 
@@ -156,8 +162,13 @@ class Run:
         if state["device_generators"]:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
         history = [Epoch(**row) for row in state["progress"]["history"]]
-        self.progress = TrainingState(**{**state["progress"], "history": history})
+        # Checkpoints from before there was a meter do not say what their run had taken.
+        self.progress = TrainingState(**{"joules": (math.nan, math.nan), **state["progress"], "history": history})
         log.info("going on from step %d", self.progress.step)
+
+    def _joules(self) -> tuple[float, float]:
+        taken = devices.add_up(torch.tensor(self.meter.joules(), dtype=torch.float64))
+        return tuple(before + now for before, now in zip(self.progress.joules, taken.tolist(), strict=True))
 
     def _epoch(self, tokens: Tokens, train: np.ndarray, plan: Plan, checkpoints: Checkpoints) -> float:
         """Do the steps of one epoch that are left; return the mean training loss over its items."""
@@ -175,6 +186,7 @@ class Run:
             progress.examples_seen += len(batch)
             progress.tokens_seen += int(tokens.sizes[batch].sum())
             progress.epoch_seconds = time.perf_counter() - before
+            self.meter.tick()
             checkpoints.save(self, progress.step)
         return float(self._total) / progress.epoch_items
 

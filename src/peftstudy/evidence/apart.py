@@ -33,13 +33,15 @@ def parts(runs: pd.DataFrame) -> dict[str, float | str | None]:
     runs: the method's scored runs in one place, of one draw of the data or of several. With several, there is a
     component `draw`, too, and the others are within a draw: an order there orders other examples. The bounds are 95 %,
     for a whole grid on one draw. below_zero: the components whose estimate was negative and that are taken for 0.
-    There is nothing where fewer than FEWEST initialisations or orders have runs.
+    There is nothing where fewer than FEWEST initialisations or orders have runs, or where all scores are alike.
     """
     found = [seeds.parse(label) for label in runs.seed]
     first, then = ([of(one) for one in found] for of in (seeds.initialization, seeds.order))
     if min(len(set(first)), len(set(then))) < FEWEST:
         return {}
     draw, scores = list(runs.dataset), runs.test_score.to_numpy(dtype=float)
+    if np.ptp(scores) < 1e-9:
+        return {}
     several = len(set(draw)) > 1
     factors = [first, then]
     if several:
@@ -93,7 +95,7 @@ def sentence(found: pd.DataFrame, study: Study) -> str:
         )
     known = [(row, chosen) for _, row in found.iterrows() if (chosen := largest(row))]
     if not known:
-        return f"No cell has finished runs of {FEWEST} initialisations and {FEWEST} orders."
+        return f"No cell has scores that differ, of {FEWEST} initialisations and {FEWEST} orders."
     counts = Counter(part for _, (part, _) in known).most_common()
     said = listed([f"{PARTS[part]} in {number}" for part, number in counts])
     apart = [f"{escape(row.method)} ({escape(row.split)}, {escape(row.backbone)}: {PARTS[part]})"
@@ -116,7 +118,7 @@ def cells(row: pd.Series, draws: bool) -> Iterator[str]:
 
 def meaning(draws: bool) -> str:
     """Return what the components and their marks mean, for a caption."""
-    said = " Components by the analysis of variance; bold: the largest; in brackets: a negative estimate, taken for 0. "
+    said = " Components by the analysis of variance; bold: the largest; (0.000): a negative estimate, taken for 0. "
     if draws:
         return said + "Draw: what another draw of the data adds; the others are within a draw."
     return said + (

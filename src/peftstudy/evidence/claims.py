@@ -16,7 +16,7 @@ from peftstudy.metrics import COLUMNS, MEASURED, TESTED
 from peftstudy.specs import Claim
 from peftstudy.study import Study
 
-DERIVED = ("score", "epoch_seconds", "memory", "first_score", "last_loss", "loss_fall", "epochs_to_converge",
+DERIVED = ("score", "epoch_seconds", "memory", "energy", "first_score", "last_loss", "loss_fall", "epochs_to_converge",
            "deviation")  # fmt: skip
 """Measures that are no column of the runs; measures.py says what each is."""
 SPLIT_NAMES = r"[0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official(?:-[0-9]{1,2})?"
@@ -48,7 +48,7 @@ def known_measures() -> list[str]:
     """Return the names of all measures: the derived ones, costs, and every metric of the test part."""
     scores = [column for column in COLUMNS["runs"] if column.startswith("test_") and column not in TESTED]
     metrics = [column.removeprefix("test_") for column in scores]
-    numbers = [name for name in MEASURED if name not in ("device", "threads", "engine")]
+    numbers = [name for name in MEASURED if name not in ("device", "threads", "engine", "energy_absent")]
     return list(dict.fromkeys([*DERIVED, *numbers, *metrics]))
 
 

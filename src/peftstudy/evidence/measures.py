@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from peftstudy.evidence.claims import Term
+from peftstudy.report import bargains
 from peftstudy.statistics import CELL
 
 NEAR = 0.01
@@ -60,6 +61,11 @@ def memory(results: Results, cell: tuple[str, ...]) -> pd.Series:
     return runs.peak_device_memory_bytes.astype(float).fillna(runs.peak_memory_bytes) / 1e6
 
 
+def energy(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """The joules of training and evaluation, of the device where there is one, else of the processors."""
+    return bargains.joules(results.runs[cell])
+
+
 def first_score(results: Results, cell: tuple[str, ...]) -> pd.Series:
     """The held-out score after the first epoch."""
     return _at(results.held_out(cell), 0)
@@ -93,7 +99,7 @@ def _at(curve: pd.DataFrame, epoch: int) -> pd.Series:
 
 
 MEASURES: dict[str, Callable[[Results, tuple[str, ...]], pd.Series]] = {
-    "score": score, "epoch_seconds": epoch_seconds, "memory": memory, "first_score": first_score,
+    "score": score, "epoch_seconds": epoch_seconds, "memory": memory, "energy": energy, "first_score": first_score,
     "last_loss": last_loss, "loss_fall": loss_fall, "epochs_to_converge": epochs_to_converge,
     "deviation": deviation,
 }  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from peftstudy import statistics
-from peftstudy.report.latex import NONE, bounds, escape, floating, score, share, tabular
+from peftstudy.report.latex import NONE, bounds, count, escape, floating, score, share, tabular
 from peftstudy.report.views import backbones, of
 from peftstudy.study import Study
 
@@ -14,16 +14,44 @@ COSTS = {
     "trained parameters": ("trained", (0.1, 0.01)),
     "training time": ("training_seconds", (0.9, 0.75)),
     "peak memory": ("memory", (0.9, 0.75)),
+    "energy": ("joules", (0.9, 0.75)),
     "storage": ("stored_bytes", (0.1, 0.01)),
 }
 """What may be limited -> its column, and the limits, as shares of what the dearest method takes."""
 
 
 def costed(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that have a score, with `trained` (the head's parameters included) and `memory` in bytes."""
+    """Return the cells that have a score, with costs of their own.
+
+    trained: parameters, the head's included. memory: bytes, the device's where there is one. joules: the device's
+    where there is one, else the processors'; NaN where no counter says.
+    """
     done = scores[scores.finished > 0]
     memory = done.peak_device_memory_bytes.astype(float).fillna(done.peak_memory_bytes)
-    return done.assign(trained=done.method_parameters + done.head_parameters, memory=memory)
+    trained = done.method_parameters + done.head_parameters
+    return done.assign(trained=trained, memory=memory, joules=joules(done))
+
+
+def joules(rows: pd.DataFrame) -> pd.Series:
+    """Return the joules of what runs, or cells of runs, ran on."""
+    on_device = rows.peak_device_memory_bytes.notna()
+    return rows.processor_joules.astype(float).where(~on_device, rows.device_joules.astype(float))
+
+
+def energy(runs: pd.DataFrame) -> str:
+    """Return in a sentence what the joules of runs are of, or why there are none."""
+    done = runs[runs.status == "finished"]
+    known = joules(done).notna()
+    if not known.any():
+        why = ", ".join(sorted(done.energy_absent.dropna().unique())) or "the records do not say why"
+        return f"Energy is not known ({escape(why)})."
+    whose = (
+        "the device"
+        if done[known].peak_device_memory_bytes.notna().any()
+        else "the processors, shared out by busy time"
+    )
+    of = "" if known.all() else f" of {count(known.sum())} of {count(len(known))} runs; the others have no count"
+    return f"Energy: of training and evaluation, by the counters of {whose}{of}."
 
 
 def on_front(costs: pd.Series, scores: pd.Series) -> pd.Series:

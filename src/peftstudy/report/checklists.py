@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from peftstudy import searching, seeds
 from peftstudy.evidence.intervals import MANY
+from peftstudy.report import bargains
 from peftstudy.report.answer import comparability
 from peftstudy.report.latex import amount, count, escape, floating, listed, tabular
 from peftstudy.report.result_tables import selection_rule
@@ -76,7 +77,7 @@ def significance(data: SimpleNamespace, study: Study) -> tuple[str, str]:
 def compute(data: SimpleNamespace, study: Study) -> tuple[str, str]:
     return "partly", (
         f"{comparability(data, study)} {hours(data)} Time and memory of each method: Table~\\ref{{tab:costs}}. "
-        "Energy was not measured. Say what was computed before, and is not in these runs."
+        f"{kilowatt_hours(data)} Say what was computed before, and is not in these runs."
     )
 
 
@@ -156,6 +157,14 @@ def hours(data: SimpleNamespace) -> str:
     done = data.runs[data.runs.status == "finished"]
     seconds = done[["setup_seconds", "training_seconds", "evaluation_seconds", "test_seconds"]].sum().sum()
     return f"{count(len(done))} runs took {amount(seconds / 3600)} hours together."
+
+
+def kilowatt_hours(data: SimpleNamespace) -> str:
+    """Return the energy of all finished runs, as far as counters say."""
+    done = data.runs[data.runs.status == "finished"]
+    joules = bargains.joules(done)
+    total = f"{amount(joules.sum() / 3.6e6)} kWh. " if joules.notna().any() else ""
+    return total + bargains.energy(data.runs)
 
 
 CHECKLISTS: dict[str, tuple[str, tuple[Item, ...]]] = {

@@ -39,13 +39,15 @@ def power(tables: SimpleNamespace, study: Study, methods) -> str:
             return None
         return [share(row.improvement), score(row.detectable), needed(row)]
 
+    alone = "" if seeds.shared(study.seeds) == (0, 0) else ", each for initialisation and order"
+
     def caption(dataset):
         return (
             f"How sure the differences in {metric(tables, dataset)} to {escape(study.reference)} are. {rule(study)} "
             "Better: how probable it is that a run of the method beats one of the reference, ties counting half "
             rf"\citep{{agarwal2021deep}}. Visible: the difference that this many seeds find with a power of "
             f"{share(POWER)} (paired $t$ test, two-sided, 0.05). Seeds: how many find the difference that was seen "
-            "with that power, if it and its spread are the true ones."
+            f"with that power, if it and its spread are the true ones{alone}."
         )
 
     return grid(study, caption, "power", ["better", "visible", "seeds"], "rrr", 3, cell, lambda dataset, split: [])

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import pandas as pd
+
 from peftstudy.report import answer, bargains, latex
 from peftstudy.report.answer import SEPARABLE, Choice
 from peftstudy.report.links import Link, Links
@@ -57,13 +59,18 @@ def card(choice: Choice, data: SimpleNamespace, links: Links) -> Card:
             f"{latex.count(best.trained)} trained parameters ({latex.share(best.trained / best.backbone_parameters)} "
             f"of the backbone's), {latex.amount(best.training_seconds)} s of training, "
             f"{latex.amount(bargains.costed(best.to_frame().T.infer_objects()).memory.iloc[0] / 1e6)} MB of memory, "
-            f"{latex.amount(best.stored_bytes / 1e6)} MB to store"
+            f"{latex.amount(best.stored_bytes / 1e6)} MB to store{energy(best)}"
         ),
         sure=" ".join(sure(choice, data)),
         saving=saving(choice, other),
         link=links.to("", *place, best.method),
         saving_link=links.to("", *place, lean.method) if lean is not None else None,
     )
+
+
+def energy(best: pd.Series) -> str:
+    joules = bargains.costed(best.to_frame().T.infer_objects()).joules.iloc[0]
+    return "" if latex.absent(joules) else f", {latex.amount(joules / 1e3)} kJ"
 
 
 def baseline(choice: Choice, data: SimpleNamespace) -> str:

@@ -59,6 +59,8 @@ def cells(data: SimpleNamespace, study: Study, links: Links) -> Explorer:
     if study.reference:
         columns += [Column(f"minus {study.reference}"), Column("interval", "l"), Column("p")]
     columns += [Column("trained"), Column("training s"), Column("memory MB"), Column("stored kB")]
+    has_energy = bool(bargains.joules(data.scores).notna().any())
+    columns += [Column("energy kJ")] if has_energy else []
     scores = ordered(data.scores, study)
     cost_of = bargains.costed(scores)
     marks = dict(marked(data))
@@ -80,6 +82,7 @@ def cells(data: SimpleNamespace, study: Study, links: Links) -> Explorer:
             Item(latex.amount(_divided(cost.get("memory"), 1e6))),
             Item(latex.amount(_divided(cost.get("stored_bytes"), 1e3))),
         ]  # fmt: skip
+        found += [Item(latex.amount(_divided(cost.get("joules"), 1e3)))] if has_energy else []
         rows.append(Row("/".join(place), found))
     return Explorer("cells", columns, rows, len(names) - 1)
 

@@ -248,17 +248,19 @@ def metric_rows(
 
 def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return what a run of each method costs on the first split, means over the runs that finished."""
-    split = study.splits[0]
+    split, has_energy = study.splits[0], bool(bargains.joules(tables.scores).notna().any())
     rows: list[list[str] | str] = []
     for dataset in study.datasets:
         for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             rows += [r"\addlinespace"] if rows else []
-            rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 10))
+            rows.append(
+                group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 10 + has_energy)
+            )
             here = bargains.costed(here)
             unbeaten = {
                 column: bargains.on_front(here[column], here.test_score)
-                for column in ("trained", "training_seconds", "memory", "stored_bytes")
+                for column in ("trained", "training_seconds", "memory", "stored_bytes", "joules")
             }
             for index, row in here.iterrows():
                 star = {column: r"$^{\star}$" if front[index] else "" for column, front in unbeaten.items()}
@@ -269,21 +271,25 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
                     amount(row.training_seconds) + star["training_seconds"], amount(row.evaluation_seconds),
                     amount(row.setup_seconds), count(row.examples_per_second),
                     count(row.memory / 1e6) + star["memory"], amount(row.stored_bytes / 1e3) + star["stored_bytes"],
+                    *([amount(row.joules / 1e3) + star["joules"]] if has_energy else []),
                 ])  # fmt: skip
     on_device = tables.scores.peak_device_memory_bytes.notna().any()
     header = [
         ["", r"\multicolumn{3}{c}{trained parameters}", r"\multicolumn{3}{c}{seconds}", "examples", "memory", "stored"],
         ["method", "method", "head", "share", "training", "evaluation", "set-up", "a second", "MB", "kB"],
     ]
+    if has_energy:
+        header = [[*line, name] for line, name in zip(header, ("energy", "kJ"), strict=True)]
     caption = (
         f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} {mixed(tables)}"
         "Share: the method's parameters of the "
         f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
-        r"must be kept for the task besides the backbone. $^{\star}$: on the Pareto front; no other method scores "
+        f"must be kept for the task besides the backbone. {bargains.energy(tables.runs)} "
+        r"$^{\star}$: on the Pareto front; no other method scores "
         "higher for as little of it, or as high for less."
     )
     lines = r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"
-    return floating(tabular("lrrrrrrrrr", header, rows, lines), caption, "costs")
+    return floating(tabular("lrrrrrrrrr" + "r" * has_energy, header, rows, lines), caption, "costs")
 
 
 def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
