@@ -10,12 +10,15 @@ that is not there in 5 % of studies, or fewer.
 
 import argparse
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from peftstudy.evidence import aggregates, efficiency, paired_tests, ranks
-from peftstudy.evidence.intervals import MANY, interval, rate
+from peftstudy import seeds as pairs
+from peftstudy.evidence import aggregates, components, efficiency, paired_tests, ranks
+from peftstudy.evidence.intervals import MANY, interval, over_seeds, rate
 from peftstudy.evidence.paired_tests import holm
 
 SHAPES: dict[str, tuple[Callable, float]] = {
@@ -50,6 +53,12 @@ def intervals(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, 
             for i in range(max(draws // 6, 20))
         ]
         yield "probability of improvement", f"{settings} settings, 5 seeds", 0.95, float(np.mean(held))
+    grid = np.arange(9).reshape(3, 3)
+    held = [
+        holds(aggregates.with_interval(aggregates.interquartile_mean, on_grids(rng, 4), grid=grid, seed=i), 0.0)
+        for i in range(max(draws // 6, 20))
+    ]
+    yield "interquartile mean, pigeonhole", "4 settings, 3 by 3 seeds", 0.95, float(np.mean(held))
 
 
 def tests(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, float, float]]:
@@ -94,6 +103,28 @@ def crossings(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, 
         yield "size at which methods cross, t inverted", f"normal, {seeds} seeds", 0.95, float(np.mean(held))
 
 
+def crossed(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, float, float]]:
+    """Yield the same for runs of crossed seeds: their mean, the variances over initialisations and of the rest."""
+    spreads = {"initialisations spread": (0.02, 0.0), "both spread": (0.02, 0.02)}
+    for (first, then), (spread, (of_first, of_then)) in product(((3, 3), (3, 5), (5, 5)), spreads.items()):
+        labels = list(map(str, pairs.of({"initialization": range(first), "order": range(then)})))
+        held = []
+        for _ in range(draws):
+            scores = rng.normal(0, of_first, (first, 1)) + rng.normal(0, of_then, then)
+            scores = scores + rng.normal(0, 0.01, (first, then))
+            mean = over_seeds(pd.Series(0.8 + scores.ravel(), labels))
+            found = components.components(scores.ravel(), *np.indices(scores.shape).reshape(2, -1))
+            bounds = components.grid_bounds(found, (first, then))
+            held.append([holds(mean, 0.8), holds(bounds[0], of_first**2), holds(bounds[2], 0.01**2)])
+        names = [
+            "mean over crossed seeds, t",
+            "variance over initialisations, Williams",
+            "variance of the rest, chi-squared",
+        ]
+        for name, share in zip(names, np.mean(held, axis=0), strict=True):
+            yield name, f"normal, {first} by {then}, {spread}", 0.95, float(share)
+
+
 def holds(found, truth: float) -> bool:
     return found.low <= truth <= found.high
 
@@ -101,6 +132,14 @@ def holds(found, truth: float) -> bool:
 def pair(rng: np.random.Generator, settings: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the scores of two methods that are alike, five seeds in each setting."""
     return tuple([rng.normal(0.1 * i, 0.02, 5) for i in range(settings)] for _ in range(2))
+
+
+def on_grids(rng: np.random.Generator, settings: int) -> list[np.ndarray]:
+    """Return the scores of a method, around 0 in each setting, for three initialisations with three orders each."""
+    parts = [
+        rng.normal(0, 0.02, (3, 1)) + rng.normal(0, 0.02, 3) + rng.normal(0, 0.01, (3, 3)) for _ in range(settings)
+    ]
+    return [scores.ravel() for scores in parts]
 
 
 def answers(rng: np.random.Generator, examples: int) -> np.ndarray:
@@ -114,6 +153,7 @@ def table(draws: int, seed: int) -> Iterator[tuple[str, str, float, float]]:
     yield from intervals(rng, draws)
     yield from tests(rng, draws)
     yield from crossings(rng, draws)
+    yield from crossed(rng, draws)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ import usual
 
 from peftstudy.files import sha256
 from peftstudy.provenance import code, peak_memory_bytes
+from peftstudy.tricks import allocation
 
 LENGTHS = (128, 256, 512)
 GROUPED = 6400  # documents: the Trainer groups by length within 50 batches at a time, nothing on fewer
@@ -76,6 +77,7 @@ class Cell:
         }
 
     def _trainer(self, **options: Any) -> dict[str, float]:
+        allocation.keep(False)  # the engine had it otherwise
         model = usual.load(self.folder, self.method, self.classes, 0)
         dataset = self.dataset
         with tempfile.TemporaryDirectory() as output:

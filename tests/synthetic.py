@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy import seeds, statistics
 from peftstudy.configuration import from_config
 from peftstudy.study import Study
 
@@ -261,7 +261,8 @@ def write_results(folder: Path, study: Study, published: Path, runs: pd.DataFram
     tables.write(metrics, folder / "statistics", folder / "tables", study, METHODS, published)
     paper.write(folder, study, published)
     files.write_json(
-        folder / "study.json", {"study": study.name, "folder": "/home/somebody/data", "seeds": study.seeds}
+        folder / "study.json",
+        {"study": study.name, "folder": "/home/somebody/data", "seeds": [*map(seeds.plain, study.seeds)]},
     )
     made = {"python": "3.11.2", "packages": {"torch": "2.13.0+cpu"}, "machine": {"processor": "A processor"}}
     for row in pd.read_csv(metrics / "runs.csv").itertuples():

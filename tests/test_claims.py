@@ -55,6 +55,22 @@ def test_what_is_no_statement_is_refused(text):
         read(text, "c")
 
 
+def test_deviations_are_those_from_the_median():
+    runs = pd.DataFrame({"test_score": [0.5, 0.6, 0.9], "seed": [0, 1, 2], "status": "finished"})
+    runs = runs.assign(dataset="d", split="90-10", backbone="b", method="m")
+    epochs = runs[["dataset", "split", "backbone", "method", "seed"]]
+    term = read("deviation(m) > 0", "c").terms[0][1]
+    assert measures.Results(runs, epochs).of(term, "d", "90-10", "b").tolist() == pytest.approx([0.1, 0, 0.3])
+    assert not len(measures.Results(runs[:1], epochs).of(term, "d", "90-10", "b"))
+
+
+def test_a_claim_about_what_the_study_has_not_is_undecided(tmp_path):
+    study = replace(default_study(), claims=(Claim("Nowhere.", ("full > head",), splits=("official-30",)),))
+    write_metrics(tmp_path, study)
+    found = verdicts.check(study, *(statistics.read(tmp_path / f"{name}.csv") for name in ("runs", "epochs")), tmp_path)
+    assert found.iloc[0][["verdict", "evidence"]].tolist() == ["undecided", "not run in any of its places"]
+
+
 def test_every_derived_measure_is_known_and_measured():
     assert tuple(measures.MEASURES) == claims.DERIVED
     assert {"accuracy", "method_parameters", "training_seconds"} <= set(claims.known_measures())

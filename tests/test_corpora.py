@@ -1,7 +1,6 @@
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -35,25 +34,14 @@ def test_blocks_hold_the_corpus_in_order(bert):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(bert)
-    found = corpora.blocks(["the old stone", "a new river was here"] * 5, tokenizer, 8, None)
+    marks = corpora.frame("bert", tokenizer)
+    found = corpora.blocks(["the old stone", "a new river was here"] * 5, tokenizer, marks, 8, None)
     assert found.shape[1] == 8
     assert (found[:, 0] == tokenizer.cls_token_id).all() and (found[:, -1] == tokenizer.sep_token_id).all()
     stream = found[:, 1:-1].ravel()
     expected = [*tokenizer("the old stone", add_special_tokens=False)["input_ids"], tokenizer.sep_token_id]
     assert stream[: len(expected)].tolist() == expected
-    assert len(corpora.blocks(["the old stone"] * 9, tokenizer, 8, 12)) == 2
-
-
-def test_masking_follows_the_published_shares():
-    special = {"cls": 0, "sep": 1, "pad": 2, "mask": 3}
-    ids = np.random.default_rng(0).integers(4, 1000, (400, 64))
-    ids[:, 0], ids[:, -1] = 0, 1
-    hidden, chosen = corpora.mask_tokens(ids, np.random.default_rng(1), special, 1000)
-    assert not chosen[:, [0, -1]].any()
-    assert np.array_equal(hidden[~chosen], ids[~chosen])
-    assert abs(chosen[:, 1:-1].mean() - 0.15) < 0.01
-    shares = [(hidden[chosen] == 3).mean(), (hidden[chosen] == ids[chosen]).mean()]
-    assert np.allclose(shares, [0.8, 0.1], atol=0.02)
+    assert len(corpora.blocks(["the old stone"] * 9, tokenizer, marks, 8, 12)) == 2
 
 
 def test_a_vocabulary_larger_than_the_text_is_refused():
@@ -61,11 +49,41 @@ def test_a_vocabulary_larger_than_the_text_is_refused():
         corpora.train_tokenizer("bert", ["a few words"] * 3, 5000, 64)
 
 
+def test_a_vocabulary_without_room_for_bytes_is_refused():
+    with pytest.raises(StudyError, match="300 asked, but bytes and marks alone are 359; ask for more"):
+        corpora.train_tokenizer("t5", ["a few words"] * 3, 300, 64)
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "one", "two"),
+    [
+        ("gpt2", 259, "a b", "a bc"),
+        ("llama", 261, "<s>a b", "<s>a b<s>c"),
+        ("t5", 361, "a b</s>", "a b</s>c</s>"),
+        ("bart", 263, "<s>a b</s>", "<s>a b</s></s>c</s>"),
+    ],
+)
+def test_writers_mark_texts_and_blocks_as_their_families_do(family, size, one, two, tmp_path):
+    from transformers import AutoTokenizer
+
+    corpora.train_tokenizer(family, ["a b c"] * 9, size, 64).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.decode(tokenizer("a b")["input_ids"]) == one
+    assert tokenizer.decode(tokenizer("a b", "c")["input_ids"]) == two
+    assert all(tokenizer.convert_tokens_to_ids(tokenizer.tokenize(mark)) for mark in corpora.MARKS[family].more)
+    rows = corpora.blocks(["a b", "c"] * 4, tokenizer, corpora.frame(family, tokenizer), 12, None)
+    expected = {
+        "gpt2": "a b<|endoftext|>c<|endoftext|>", "llama": "<s>a b</s><s>c</s>", "t5": "a b</s>c</s>",
+        "bart": "<s>a b</s>c</s>",
+    }  # fmt: skip
+    assert tokenizer.decode(rows[0]).startswith(expected[family])
+
+
 DIGEST = """
 import hashlib
 from peftstudy import corpora
 texts = [f"the {a}{b} of {b}{a} is \u00e9{a} {c}" for a in "abcdefgh" for b in "stuvw" for c in ("\u4e00", "x")]
-for family, size in (("bert", 60), ("roberta", 280)):
+for family, size in (("bert", 60), ("roberta", 280), ("t5", 400)):
     tokenizer = corpora.train_tokenizer(family, texts, size, 64)
     print(hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest())
 """
@@ -75,4 +93,4 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process():
     command = [sys.executable, "-c", DIGEST]
     said = {subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout for _ in "12"}
     assert len(said) == 1
-    assert len(said.pop().split()) == 2
+    assert len(said.pop().split()) == 3

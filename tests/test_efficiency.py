@@ -11,6 +11,7 @@ from synthetic import default_study, write_metrics
 from peftstudy import statistics
 from peftstudy.evidence import efficiency
 from peftstudy.evidence.efficiency import crossing
+from peftstudy.evidence.intervals import interval
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0])
 
@@ -38,7 +39,7 @@ def test_the_interval_is_the_sizes_whose_t_interval_holds_zero():
     for size, inside in [(found.low * 1.02, True), (found.low * 0.98, False), (found.high * 0.98, True),
                          (found.high * 1.02, False)]:  # fmt: skip
         there = [np.interp(np.log(size), np.log(SIZES), row) for row in values]
-        _, low, high = statistics.interval(there)
+        _, low, high = interval(there)
         assert (low <= 0 <= high) == inside
     assert found.low < found.examples < found.high
 

@@ -16,7 +16,7 @@ from peftstudy.families import WRITERS
 from peftstudy.methods import adapt, create, load_trained, registered, trained_state
 from peftstudy.shapes import Shape, read_shape, shape_of
 
-CASES = [(name, backbone) for name in registered() for backbone in contract.BACKBONES]
+CASES = [(name, backbone) for name in methods.able(contract.TASK.name) for backbone in contract.BACKBONES]
 ON_WRITERS = ("bitfit", "dsee", "embeddings", "encoder", "full", "houlsby", "ia3", "layernorm", "lora", "loreft",
               "prefix", "prompt")  # fmt: skip
 """A method of each kind: those that the default selection holds against the contract on families that write, too."""
@@ -91,7 +91,7 @@ for name in methods.registered():
     assert done.stdout + done.stderr == ""
 
 
-@every_method
+@pytest.mark.parametrize("name", methods.able(contract.TASK.name))
 def test_takes_the_positions_that_it_declares(name):
     room = contract.SIZES["max_position_embeddings"] - 2 - create(name).extra_tokens
     inputs, _ = contract.batch("roberta", (room, 4))

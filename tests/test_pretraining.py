@@ -1,15 +1,30 @@
 import copy
 import dataclasses
 
+import made_tasks
 import numpy as np
 import pytest
 import torch
 from conftest import made_texts
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from peftstudy import backbones, engine, methods, pretraining, tasks, tokens, training
+from peftstudy import (
+    backbones,
+    corpora,
+    corruption,
+    engine,
+    examples,
+    methods,
+    objectives,
+    pretraining,
+    tasks,
+    tokens,
+    training,
+    writing,
+)
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.families import ENCODERS
+from peftstudy.families import ENCODERS, FAMILIES, WRITERS
+from peftstudy.shapes import planned_shape
 from peftstudy.specs import Pretraining, Training
 from peftstudy.tricks import embedding_gradients
 
@@ -27,6 +42,12 @@ SETTINGS = Pretraining(
     learning_rate=5e-3,
 )  # fmt: skip
 CPU = torch.device("cpu")
+
+
+def settings_of(family):
+    """T5's vocabulary holds a hundred sentinels beside bytes and words."""
+    vocabulary = 400 if family == "t5" else 280
+    return dataclasses.replace(SETTINGS, family=family, tokenizer=(("vocabulary", vocabulary),))
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +76,19 @@ def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, 
     settings = dataclasses.replace(SETTINGS, steps=1, family=family, bag_of_words=bag_of_words)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
     library = AutoModelForMaskedLM.from_config(trained.model.config).eval()
-    run = pretraining.MaskedRun(copy.deepcopy(library), trained.tokenizer, settings)
-    run.model = copy.deepcopy(library)
-    run.engine = engine.Engine(run.model, tricks, 0)
-    model, special = run.model, run.special
+    model = copy.deepcopy(library)
+    objective = objectives.create(engine.Engine(model, tricks, 0), trained.tokenizer, settings)
+    special = objective.special
     ids = np.random.default_rng(0).integers(5, 280, (4, 16))
     ids[:, 0], ids[:, -1] = special["cls"], special["sep"]
     for _ in range(2):  # for what a first step may leave behind
         model.zero_grad()
-        pretraining.add_gradients(run, ids)
+        objective.add_gradients(ids, np.random.default_rng(7))
     ours = torch.cat([p.grad.ravel() for p in model.parameters()])
-    rng = np.random.default_rng([SETTINGS.seed, 1, 0])
-    hidden, chosen = pretraining.corpora.mask_tokens(ids, rng, special, 280)
+    hidden, chosen = corruption.mask_tokens(ids, np.random.default_rng(7), special, 280)
     labels = torch.from_numpy(np.where(chosen, ids, -100))
     out = library(input_ids=torch.from_numpy(hidden), labels=labels)
-    bags = pretraining.bag_of_words_loss(out.logits[:, 0], ids, special.values())
+    bags = objectives.bag_of_words_loss(out.logits[:, 0], ids, special.values())
     (out.loss + bag_of_words * bags).backward()
     theirs = torch.cat([p.grad.ravel() for p in library.parameters()])
     assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 1e-2
@@ -77,10 +96,10 @@ def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, 
 
 def test_a_batch_without_a_hidden_token_has_no_loss(corpus, monkeypatch):
     trained = pretraining.pretrain(dataclasses.replace(SETTINGS, steps=1), corpus, None, CPU)
-    run = pretraining.MaskedRun(trained.model, trained.tokenizer, SETTINGS)
-    monkeypatch.setattr(pretraining.corpora, "mask_tokens", lambda ids, *rest: (ids, np.zeros(ids.shape, bool)))
-    assert pretraining.add_gradients(run, np.full((2, 8), 9)) == 0.0
-    assert all(p.grad is None or p.grad.isfinite().all() for p in run.model.parameters())
+    objective = pretraining.PretrainingRun(trained.model, trained.tokenizer, SETTINGS).objective
+    monkeypatch.setattr(corruption, "mask_tokens", lambda ids, *rest: (ids, np.zeros(ids.shape, bool)))
+    assert objective.add_gradients(np.full((2, 8), 9), np.random.default_rng(0)) == 0.0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trained.model.parameters())
 
 
 def test_the_loss_of_a_bag_of_words():
@@ -90,14 +109,16 @@ def test_the_loss_of_a_bag_of_words():
     ids = np.array([[1, 7, 5, 7, 2], [1, 9, 2, 8, 2]])
     bags = [[5, 7], [8, 9]]
     expected = np.mean([-logits[row].log_softmax(-1)[bag].mean().item() for row, bag in enumerate(bags)])
-    assert pretraining.bag_of_words_loss(logits, ids, [1, 2]).item() == pytest.approx(expected, rel=1e-6)
-    assert pretraining.bag_of_words_loss(logits[:1], np.array([[1, 2]]), [1, 2]).item() == 0.0
+    assert objectives.bag_of_words_loss(logits, ids, [1, 2]).item() == pytest.approx(expected, rel=1e-6)
+    assert objectives.bag_of_words_loss(logits[:1], np.array([[1, 2]]), [1, 2]).item() == 0.0
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(corpus, tmp_path, monkeypatch):
-    whole = pretraining.pretrain(SETTINGS, corpus, None, CPU)
+@pytest.mark.parametrize("family", ["bert", *WRITERS])
+def test_an_interrupted_training_ends_with_the_same_weights(family, corpus, tmp_path, monkeypatch):
+    settings = dataclasses.replace(settings_of(family), validation=0.1)
+    whole = pretraining.pretrain(settings, corpus, None, CPU)
     monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0)
-    add, calls = pretraining.add_gradients, []
+    add, calls = objectives.Objective.add_gradients, []
 
     def failing(*arguments):
         calls.append(1)
@@ -105,14 +126,14 @@ def test_an_interrupted_training_ends_with_the_same_weights(corpus, tmp_path, mo
             raise KeyboardInterrupt
         return add(*arguments)
 
-    monkeypatch.setattr(pretraining, "add_gradients", failing)
+    monkeypatch.setattr(objectives.Objective, "add_gradients", failing)
     with pytest.raises(KeyboardInterrupt):
-        pretraining.pretrain(SETTINGS, corpus, tmp_path / "checkpoint.pt", CPU)
-    resumed = pretraining.pretrain(SETTINGS, corpus, tmp_path / "checkpoint.pt", CPU)
+        pretraining.pretrain(settings, corpus, tmp_path / "checkpoint.pt", CPU)
+    resumed = pretraining.pretrain(settings, corpus, tmp_path / "checkpoint.pt", CPU)
     assert len(calls) == 30 + 60 - 29
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert resumed.about["loss"] == whole.about["loss"]
+    assert resumed.about | {"seconds": 0} == whole.about | {"seconds": 0}
 
 
 def test_every_block_is_seen_once_a_pass():
@@ -122,18 +143,87 @@ def test_every_block_is_seen_once_a_pass():
     assert not np.array_equal(seen[:48], seen[48:])
 
 
-def head_only_accuracy(folder, examples):
+@pytest.mark.parametrize("family", WRITERS)
+def test_models_that_write_learn_the_objective_of_their_family(family, corpus):
+    settings = dataclasses.replace(settings_of(family), validation=0.1)
+    trained = pretraining.pretrain(settings, corpus, None, CPU)
+    about, vocabulary = trained.about, dict(settings.tokenizer)["vocabulary"]
+    assert about["objective"] == FAMILIES[family].objective
+    assert about["loss"] < 0.8 * np.log(vocabulary) and about["validation_loss"] < 0.8 * np.log(vocabulary)
+    assert about["loss"] != about["validation_loss"] and 0 < about["validation_tokens"] < 0.2 * about["corpus_tokens"]
+
+
+@pytest.mark.parametrize("family", WRITERS)
+def test_parts_add_up_to_the_library_s_own_loss(family, corpus, monkeypatch):
+    """Its loss is over all tokens that are to be foretold, each as much as the others."""
+    settings = dataclasses.replace(settings_of(family), steps=1)
+    trained = pretraining.pretrain(settings, corpus, None, CPU)
+    model, tokenizer = trained.model.eval(), trained.tokenizer
+    objective = objectives.create(engine.Engine(model, "fast", 0), tokenizer, settings)
+    ids = corpora.blocks(corpus, tokenizer, corpora.frame(family, tokenizer), 16, None)[:5]
+    monkeypatch.setattr(objectives, "PART", 2 * objective.asked(ids, np.random.default_rng(7))[1].shape[1])
+    model.zero_grad()
+    assert len(list(objective.parts(ids, np.random.default_rng(7)))) == 3
+    found = objective.add_gradients(ids, np.random.default_rng(7))
+    ours = torch.cat([p.grad.ravel() for p in model.parameters()])
+    inputs, targets = objective.asked(ids, np.random.default_rng(7))
+    model.zero_grad()
+    if FAMILIES[family].kind == "decoder":
+        whole = torch.from_numpy(ids).long()
+        loss = model(input_ids=whole, labels=whole).loss
+    else:
+        loss = model(**writing.padded(inputs, tokenizer.pad_token_id), labels=torch.from_numpy(targets).long()).loss
+    loss.backward()
+    theirs = torch.cat([p.grad.ravel() for p in model.parameters()])
+    assert found == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert torch.allclose(ours, theirs, atol=1e-5) and theirs.abs().max() > 1e-2
+
+
+def test_nothing_is_dropped_in_pre_training_and_rates_are_kept_for_later(corpus):
+    for family in FAMILIES:
+        trained = pretraining.pretrain(dataclasses.replace(settings_of(family), steps=1), corpus, None, CPU)
+        ids = torch.arange(5, 17)[None]
+        inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if FAMILIES[family].kind == "encoder-decoder" else {})
+        one, other = (trained.model.train()(**inputs).logits for _ in range(2))
+        assert torch.equal(one, other), family
+        rates = [rate for name, rate in trained.model.config.to_dict().items() if "drop" in name]
+        assert any(rates) or family in ("llama", "modernbert"), f"{family} has none of its own"
+
+
+@pytest.mark.parametrize("family", WRITERS)
+def test_a_pre_trained_writer_is_adapted_to_classes_and_to_texts(family, corpus, tmp_path):
+    settings = settings_of(family)
+    trained = pretraining.pretrain(settings, corpus, None, CPU)
+    trained.model.save_pretrained(tmp_path / "backbone")
+    trained.tokenizer.save_pretrained(tmp_path / "backbone")
+    shape = backbones.read_shape(tmp_path / "backbone")
+    backbones.check_tokenizer(tmp_path / "backbone", shape)
+    assert shape == planned_shape(family, dict(settings.shape), dict(settings.tokenizer)["vocabulary"])
+    table = made_tasks.write_table(tmp_path, made_tasks.table())
+    for name in ("classification", "generation"):
+        found, report = examples.read_examples(made_tasks.dataset(name), table, 0)
+        examples.write_examples(found, report, tmp_path / name)
+        tokens.write(tmp_path / name / "examples.parquet", tmp_path / "backbone", 24, tmp_path / name / "tokens")
+        data, task, method = tokens.load(tmp_path / name / "tokens"), tasks.create(name), methods.create("full")
+        loaded = backbones.load(tmp_path / "backbone", task, 3, 0)
+        adapted = methods.adapt(method, loaded, backbones.shape_for(tmp_path / "backbone", task), 0)
+        run = training.Run(adapted.model, method, task, Training(epochs=4, batch_size=16, learning_rate=1e-2), 0)
+        history = run.fit(data, np.arange(100), np.arange(100, 120), Checkpoints()).history
+        assert history[-1].training_loss < history[0].training_loss - 0.05
+
+
+def head_only_accuracy(folder, made):
     """Train the head alone on half of the texts; return its accuracy on the other half, a mean over seeds."""
-    found = tokens.encode(examples, AutoTokenizer.from_pretrained(folder), 24)
+    found = tokens.encode(made, AutoTokenizer.from_pretrained(folder), 24)
     found.about["labels"] = ["apple", "stone", "river"]
     task, method, shape = tasks.create("classification"), methods.create("head"), backbones.read_shape(folder)
-    half, scores = len(examples) // 2, []
+    half, scores = len(made) // 2, []
     for seed in range(3):
         adapted = methods.adapt(method, backbones.load(folder, task, 3, seed), shape, seed)
         settings = Training(epochs=15, batch_size=16, learning_rate=1e-2, select="last")
         run = training.Run(adapted.model, method, task, settings, seed)
         run.fit(found, np.arange(half), np.arange(0), Checkpoints())
-        scored = training.evaluate(run.engine, task, found, np.arange(half, len(examples)), "float32")
+        scored = training.evaluate(run.engine, task, found, np.arange(half, len(made)), "float32")
         scores.append(scored.scores["accuracy"])
     return np.mean(scores)
 
@@ -145,6 +235,6 @@ def test_pre_training_helps_a_frozen_body(tmp_path):
     trained.model.save_pretrained(tmp_path / "trained")
     trained.tokenizer.save_pretrained(tmp_path / "trained")
     backbones.randomise(tmp_path / "trained", tmp_path / "random", seed=0)
-    examples = made_texts(240, own_words=6)
-    scores = [head_only_accuracy(tmp_path / name, examples) for name in ("trained", "random")]
+    made = made_texts(240, own_words=6)
+    scores = [head_only_accuracy(tmp_path / name, made) for name in ("trained", "random")]
     assert scores[0] > scores[1] + 0.1

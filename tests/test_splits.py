@@ -11,7 +11,7 @@ import pytest
 
 from peftstudy import splits
 from peftstudy.errors import StudyError
-from peftstudy.examples import read_examples, write_examples
+from peftstudy.examples import borrow, read_examples, write_examples
 from peftstudy.files import sha256
 from peftstudy.sources import read_source, write_table
 from peftstudy.specs import Dataset, Source, freeze
@@ -120,6 +120,63 @@ def test_an_official_validation_part_is_used_whole():
     parts = ["train"] * 600 + ["dev"] * 200 + ["test"] * 200
     split = cut(make(parts=parts), "official", 0.1, 0)
     assert set(split.train) == set(range(600)) and set(split.validation) == set(range(600, 800))
+
+
+@pytest.mark.parametrize("parts", [None, ["train"] * 600 + ["dev"] * 200 + ["test"] * 200])
+def test_a_share_of_the_official_training_part_lies_within_it(parts):
+    whole = cut(make(parts=parts), "official", 0.1, 0)
+    smaller = None
+    for name, share in (("official-10", 0.1), ("official-30", 0.3), ("official-70", 0.7)):
+        split = cut(make(parts=parts), name, 0.1, 0)
+        assert split.test.tolist() == whole.test.tolist()
+        for part in ("train", "validation"):
+            own = getattr(split, part).tolist()
+            assert own == getattr(whole, part).tolist()[: len(own)]
+            assert len(own) == round(share * len(getattr(whole, part)))
+            assert smaller is None or set(getattr(smaller, part)) < set(own)
+        smaller = split
+
+
+@pytest.mark.parametrize("name", ["90-10", "30-70", "official", "official-50"])
+def test_examples_that_are_alike_stay_together_and_are_tested_once(name):
+    number = np.arange(1000)
+    examples = make(texts=[f"text {n // 4}" for n in number], parts=np.where(number // 4 % 4, "train", "test").tolist())
+    examples = examples.assign(alike=(number // 4).astype(np.int32), stratum=np.int32(0))
+    split = cut(examples, name, 0.1, 0)
+    train, validation, test = (set(part // 4) for part in (split.train, split.validation, split.test))
+    assert not train & validation and not train & test and not validation & test
+    assert len(split.test) == len(test) > 20 and len(split.validation) == len(validation) > 5
+    if name == "90-10":
+        assert len(split.train) == 4 * len(train), "every one is learned from"
+
+
+@pytest.mark.parametrize("name", ["90-10", "30-70", "size-400", "official", "official-50"])
+def test_a_dataset_may_be_tested_on_another_s_test_part(name):
+    """The same examples as that one's own runs, but for texts that are trained on here."""
+    own, other = make(), make(texts=[f"text {n}" if n < 50 else f"further text {n}" for n in range(1000)])
+    of = {"dataset": "other", "labels": ["a", "b", "c", "d"]}
+    examples, report = borrow(own, {**of, "dataset": "own", "examples": 1000}, other.assign(group="g"), of)
+    theirs, alone = cut(other, name, 0.1, 7), cut(own, name, 0.1, 0)
+    split = cut(examples, name, 0.1, 0, theirs.test)
+    assert split.train.tolist() == alone.train.tolist() and split.validation.tolist() == alone.validation.tolist()
+    learned = set(own["text"].iloc[[*split.train, *split.validation]])
+    tested = other["text"].iloc[theirs.test]
+    assert examples["text"].iloc[split.test].tolist() == [text for text in tested if text not in learned]
+    assert examples["borrowed"].iloc[split.test].all() and report["tested_on"] == "other"
+
+
+def test_who_is_tested_on_another_needs_no_test_part_of_its_own():
+    own, other = make(parts=["train"] * 1000), make(texts=[f"further text {n}" for n in range(1000)])
+    of = {"dataset": "other", "labels": ["a", "b", "c", "d"]}
+    examples, _ = borrow(own, {**of, "dataset": "own"}, other, of)
+    split = cut(examples, "official", 0.1, 0, cut(other, "official", 0.1, 0).test)
+    assert set(split.train) | set(split.validation) == set(range(1000))
+
+
+def test_other_classes_cannot_be_tested_on():
+    one, other = ({"dataset": name, "labels": labels} for name, labels in (("one", ["a", "b"]), ("other", ["a"])))
+    with pytest.raises(StudyError, match=r"datasets\.one\.test_from: the classes differ \('a', 'b'; of other 'a'\)"):
+        borrow(make(), one, make(), other)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,22 @@
 
 import doctest
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import default_study, write_metrics
+from synthetic import PRETRAIN, default_study, write_metrics
 
-from peftstudy import statistics
-from peftstudy.evidence import overall, spread
+from peftstudy import seeds, statistics
+from peftstudy.evidence import apart, components, intervals, overall, spread
 from peftstudy.evidence.spread import two_way
 from peftstudy.specs import to_json
 
 BLOCK = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
+ONE = {"bert-tiny": {"pretrain": PRETRAIN | {"family": "bert"}}}
+LABELS = [str(seed) for seed in seeds.of({"initialization": [0, 1, 2, 3], "order": [0, 1, 2]})]
 
 
 def drawn(*names, **changes):
@@ -22,7 +26,7 @@ def drawn(*names, **changes):
 
 
 def test_doctests():
-    assert doctest.testmod(spread).failed == 0
+    assert doctest.testmod(spread).failed == doctest.testmod(components).failed == 0
 
 
 def test_components_are_those_of_a_worked_analysis_of_variance():
@@ -105,12 +109,23 @@ def test_datasets_that_differ_in_more_are_no_draws_of_one():
     assert spread.draws(study) == {"first": ["first"], "second": ["second"]}
 
 
+def test_budgets_on_one_dataset_are_one_dataset_and_no_draws_of_it():
+    plain = default_study()
+    only = replace(plain.datasets["libraries"], name="all")
+    short = replace(only, name="short", training=(("seconds", 5),), max_length=9)
+    study = replace(plain, datasets={"all": only, "short": short})
+    assert list(spread.draws(study)) == ["all", "short"] and list(spread.draws(study, shortened=True)) == ["all"]
+    assert overall.rankable(study) == 1
+    part = replace(only, name="part", source="other", methods=("full", "lora"))
+    assert overall.rankable(replace(plain, datasets={"all": only, "part": part})) == 1
+
+
 def test_draws_are_one_dataset_among_those_that_are_ranked(runs):
     runs = runs.assign(split="90-10")
     many = [f"d{number}" for number in range(6)]
     copies = pd.concat([runs[runs.dataset == "first"].assign(dataset=name) for name in many])
     assert len(overall.ranked(copies, drawn(*many))) == 0
-    other = default_study(datasets={name: BLOCK | {"max_length": 30 + i} for i, name in enumerate(many)},
+    other = default_study(datasets={name: BLOCK | {"examples": 30 + i} for i, name in enumerate(many)},
                           splits=["90-10"])  # fmt: skip
     assert set(overall.ranked(copies, other).datasets) == {6}
 
@@ -119,3 +134,123 @@ def test_a_data_seed_of_its_own_changes_that_dataset_s_jobs_alone():
     study = drawn("first", "second", data_seed=5)
     assert [study.data_seed_of(name) for name in study.datasets] == [5, 1]
     assert "data_seed" not in json.loads(to_json(study.datasets["first"]))
+
+
+def crossed(**changes):
+    return drawn("first", seeds={"initialization": [0, 1, 2, 3], "order": [0, 1, 2]}, methods={"full": {}},
+                 backbones=ONE, reference=None, **changes)  # fmt: skip
+
+
+def scored(scores, labels=LABELS, dataset="first"):
+    return pd.DataFrame({
+        "dataset": dataset, "split": "90-10", "backbone": "bert-tiny", "method": "full", "seed": labels,
+        "status": "finished", "metric": "accuracy", "test_score": scores, "test_examples": 100,
+    })  # fmt: skip
+
+
+def of_a_grid(rng, first, then, rest, shape=(4, 3)):
+    return rng.normal(0, first, (shape[0], 1)) + rng.normal(0, then, (1, shape[1])) + rng.normal(0, rest, shape)
+
+
+def test_components_of_a_whole_grid_are_those_of_the_analysis_of_variance():
+    values = np.random.default_rng(0).normal(size=(4, 3))
+    rows, columns = np.indices(values.shape).reshape(2, -1)
+    found = components.components(values.ravel(), rows, columns)
+    mean = [3 * values.mean(axis=1).var(ddof=1), 4 * values.mean(axis=0).var(ddof=1)]
+    rest = (values.var(ddof=1) * 11 - 3 * mean[0] - 2 * mean[1]) / 6
+    assert found == pytest.approx([(mean[0] - rest) / 3, (mean[1] - rest) / 4, rest])
+
+
+def test_components_of_crossed_gauges_are_those_that_were_published():
+    """Twenty parts, each measured by three operators; Montgomery's table, two repetitions averaged (no third factor).
+
+    The mean squares of the averages are half of those published for the measurements: parts 62.391, operators 1.308,
+    parts by operators 0.712.
+    """
+    published = {"parts": 62.391 / 2, "operators": 1.308 / 2, "rest": 0.712 / 2}
+    first, second, both = np.zeros((20, 3)), np.zeros((20, 3)), np.zeros((20, 3))
+    first += contrast(20)[:, None] * (published["parts"] * 19 / 3) ** 0.5
+    second += contrast(3)[None, :] * (published["operators"] * 2 / 20) ** 0.5
+    both += np.outer(contrast(20), contrast(3)) * (published["rest"] * 38) ** 0.5
+    rows, columns = np.indices((20, 3)).reshape(2, -1)
+    found = components.components((first + second + both).ravel(), rows, columns)
+    # As published: sigma^2 of parts 10.2798, of operators 0.0149; the interaction's is negative there beside the error.
+    assert found[0] == pytest.approx(10.2798, abs=1e-3) and found[1] == pytest.approx(0.0149, abs=1e-4)
+
+
+def contrast(size):
+    """Return numbers of mean 0 whose squares add up to 1."""
+    values = np.arange(size) - (size - 1) / 2
+    return values / np.linalg.norm(values)
+
+
+def test_components_are_right_on_average_also_where_runs_are_missing():
+    rng = np.random.default_rng(1)
+    kept = np.array([number for number in range(12) if number not in (1, 7, 9)])
+    rows, columns = (where.ravel()[kept] for where in np.indices((4, 3)))
+    values = np.array([of_a_grid(rng, 3, 2, 1).ravel()[kept] for _ in range(4000)]).T
+    assert components.components(values, rows, columns).mean(axis=1) == pytest.approx([9, 4, 1], rel=0.08)
+
+
+def test_what_cannot_be_told_apart_has_no_components():
+    with pytest.raises(np.linalg.LinAlgError):
+        components.components(np.arange(4.0), [0, 1, 2, 3], [0, 0, 1, 1])
+    lonely = ["0", "i1-o0", "i2-o3", "3"]
+    assert components.is_crossed(lonely) and components.spread(np.arange(4.0), lonely) is None
+    assert intervals.over_seeds(pd.Series(np.arange(4.0), lonely)) == (1.5, None, None)
+
+
+def test_a_negative_estimate_is_zero_and_said_so():
+    grid = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.5], [0.5, 0.5, 0.4], [0.4, 0.5, 0.7]])
+    row = spread.spread(scored(0.5 + grid.ravel() / 10), crossed()).iloc[0]
+    assert row.initialization == row.order == 0 and row.below_zero == "initialization, order"
+    table = spread.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed(), {})
+    assert table.count("(0.000)") == 2 and "a negative estimate, taken for 0" in table
+
+
+def test_crossed_seeds_say_which_moves_the_scores():
+    rng = np.random.default_rng(0)
+    found = spread.spread(scored(0.7 + of_a_grid(rng, 0.1, 1e-6, 1e-5).ravel()), crossed())
+    row = found.iloc[0]
+    assert row.initialization_low < 0.1 < row.initialization_high and row.order < 1e-4
+    assert apart.largest(row) == ("initialization", True)
+    assert "the initialisation in 1. Its interval lies above those of the other two for full" in apart.sentence(
+        found, crossed()
+    )
+    mixed = spread.spread(scored(0.7 + of_a_grid(rng, 0.1, 0.09, 0.08).ravel()), crossed())
+    assert "other two in none, so that" in apart.sentence(mixed, crossed())
+
+
+def test_a_missing_run_leaves_the_components_and_takes_the_intervals():
+    scores = 0.7 + of_a_grid(np.random.default_rng(0), 0.1, 0.1, 0.01).ravel()
+    row = spread.spread(scored(scores[1:], LABELS[1:]), crossed()).iloc[0]
+    assert row.initialization > 0 and np.isnan(row.initialization_low)
+
+
+def test_too_few_levels_are_a_sentence_and_no_number():
+    few = drawn("first", seeds={"initialization": [0, 1], "order": [0, 1, 2]}, methods={"full": {}}, backbones=ONE,
+                reference=None)  # fmt: skip
+    found = spread.spread(scored(0.5 + np.arange(6) / 100, [str(seed) for seed in few.seeds]), few)
+    assert found[["initialization", "order", "rest"]].isna().all(axis=None) and found.sd.notna().all()
+    table = spread.table(SimpleNamespace(spread=found), few, {})
+    assert "that takes 3 or more of each, and the study crosses 2 with 3." in table
+    assert "initialisation & interval" not in table
+
+
+def test_draws_of_the_data_are_told_from_initialisation_and_order():
+    rng, study = np.random.default_rng(0), drawn("a", "b", "c", "d", seeds={"initialization": [0, 1, 2],
+                                                 "order": [0, 1, 2]}, methods={"full": {}}, backbones=ONE,
+                                                 reference=None)  # fmt: skip
+    labels, variances = [str(seed) for seed in study.seeds], []
+    for _ in range(300):
+        first = rng.normal(0, 0.03, (3, 1))
+        frames = [
+            scored((0.7 + rng.normal(0, 0.05) + first + of_a_grid(rng, 0.01, 0.02, 0.01, (3, 3))).ravel(), labels, name)
+            for name in study.datasets
+        ]
+        row = apart.parts(pd.concat(frames))
+        variances.append([row[name] ** 2 for name in ("draw", "initialization", "order", "rest")])
+    found = np.mean(variances, axis=0)
+    assert found == pytest.approx([0.05**2, 0.03**2 + 0.01**2, 0.02**2, 0.01**2], rel=0.15)
+    table = spread.table(SimpleNamespace(spread=spread.spread(pd.concat(frames), study)), study, {})
+    assert "initialisation & order & rest & draw & test part" in table and r"\multicolumn{7}" in table

@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from peftstudy import checking, specs, study
 from peftstudy.configuration import from_config
+from peftstudy.report.views import backbones
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -48,6 +49,31 @@ def test_random_backbones_run_where_the_config_says():
     cells = {(b.name, split): [m.name for m in methods] for _, split, b, methods in from_config(CONFIG).cells()}
     assert cells[("bert-random", "90-10")] == ["full", "head"]
     assert ("bert-random", "30-70") not in cells
+
+
+def test_a_dataset_may_narrow_the_grid_and_have_a_budget_of_its_own():
+    plain = CONFIG["datasets"]["libraries"]
+    own = {**plain, "splits": ["30-70"], "methods": ["lora", "full"], "training": {"seconds": 5}}
+    blocks = copy.deepcopy(CONFIG["backbones"])
+    blocks["roberta-tiny"]["datasets"] = ["libraries"]
+    study = changed(datasets={"libraries": plain, "own": own}, backbones=blocks)
+    cells = {(d.name, split, b.name): [m.name for m in methods] for d, split, b, methods in study.cells()}
+    assert ("own", "90-10", "bert-tiny") not in cells and ("own", "30-70", "roberta-tiny") not in cells
+    assert (
+        set(cells[("own", "30-70", "bert-tiny")]) == {"full", "lora"} < set(cells[("libraries", "30-70", "bert-tiny")])
+    )
+    assert backbones(study, "30-70", "own") == ["bert-tiny"] and backbones(study, "90-10", "own") == []
+    budgets = {run.dataset: (run.training.seconds, run.training.steps) for run in study.runs()}
+    assert budgets == {"libraries": (None, None), "own": (5, None)}
+    assert set(changed().runs()) >= {run for run in study.runs() if run.backbone == "roberta-tiny"}
+    asked = [specs.to_json(study.datasets[name].without_length()).replace(name, "") for name in ("libraries", "own")]
+    assert asked[0].replace("docstrings", "") == asked[1].replace("docstrings", ""), "the same examples"
+
+
+def test_a_budget_of_its_own_takes_the_place_of_the_study_s():
+    plain = CONFIG["datasets"]["libraries"]
+    study = changed(training={"steps": 7}, datasets={"a": plain, "b": {**plain, "training": {"epochs": 2}}})
+    assert [(study.budget(name).steps, study.budget(name).epochs) for name in "ab"] == [(7, 3), (None, 2)]
 
 
 def test_what_does_not_decide_the_weights_is_not_asked_of_a_backbone():

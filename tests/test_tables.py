@@ -5,13 +5,15 @@ import doctest
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import statistics, tables
+from peftstudy import checking, statistics, tables, tasks
 from peftstudy.errors import StudyError
+from peftstudy.evidence import verdicts
 from peftstudy.report import answer, bargains, latex, replication, result_tables, views
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +127,52 @@ def test_published_figures_are_whole():
     assert (last == splits.loc[last.index]).all() and len(last) == 9
     with (REPORTED / "course-report" / "parameters.csv").open() as file:
         assert {int(row["parameters"]) for row in csv.DictReader(file)} >= {4_385_920, 16_979_776}
+
+
+def test_a_lecture_s_figures_are_whole():
+    """Three rows of nine tasks, seven of five scores, seven domains twice, 13 rows of eight tasks."""
+    figures = replication.read(REPORTED, "peft-lecture").figures
+    assert figures.groupby("table").size().tolist() == [27, 35, 14, 104]
+    assert not figures.drop(columns="spread").isna().any(axis=None)
+    assert not figures.duplicated(["table", "dataset", "backbone", "method", "metric"]).any()
+    assert set(figures.metric) <= {name for task in tasks.registered().values() for name in task.metrics}
+    assert (figures.figure / figures.unit).between(0, 9).all()
+
+
+def test_published_figures_stand_beside_those_of_the_same_dataset_and_method(made):
+    """Whatever was measured on the dataset, of each method with a figure; in this report's units."""
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    figures = [
+        ("libraries", "bert-base", "lora", "accuracy", 91.5, 100),
+        ("libraries", "bert-base", "lora", "mcc", 0.5, 1),
+        ("libraries", "bert-base", "lora", "bleu", 50, 100),
+        ("libraries", "bert-base", "unheard-of", "accuracy", 77, 100),
+        ("another", "bert-base", "full", "accuracy", 78, 100),
+    ]
+    columns = ["dataset", "backbone", "method", "metric", "figure", "unit"]
+    found.published = SimpleNamespace(figures=pd.DataFrame(figures, columns=columns))
+    text = replication.figures(found, study, METHODS)
+    here = found.runs[(found.runs.split == "90-10") & (found.runs.method == "lora") & (found.runs.status == "finished")]
+    mean = here[here.backbone == "bert-tiny"].test_accuracy.mean()
+    assert "lora & bert-base & published & 0.915" in text and f"bert-tiny & here, 3 runs & {mean:.3f}" in text
+    assert "BLEU" not in text and "unheard-of" not in text and "0.780" not in text and "another" not in text
+    found.published = SimpleNamespace(figures=pd.DataFrame(figures[-1:], columns=columns))
+    assert replication.figures(found, study, METHODS).startswith("Nothing that the publication has figures of")
+
+
+def test_a_study_has_the_tables_that_its_publication_has_figures_for():
+    of = {name: replication.kinds(course_study(replicates=name)) for name in ("peft-lecture", "bitfit-adapters", None)}
+    assert of == {"peft-lecture": ["replication-figures"], "bitfit-adapters": [], None: []}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_published_findings_are_about_what_the_study_has(path):
+    config = checking.load(path)
+    study = checking.check(config | ({"folder": "data"} if "folder" in config else {}), path.name)
+    for _, claim in verdicts.published(study, REPORTED):
+        measured = {(d.name, s, b.name, m.name) for d, s, b, chosen in study.cells() for m in chosen}
+        assert set(verdicts.cells(claim, study)) & measured, claim.sentence
 
 
 def test_the_answer_offers_no_method_that_lost_a_run(made):

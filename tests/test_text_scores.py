@@ -1,12 +1,13 @@
 """Scores of texts, against values worked out by hand and the libraries' own defaults."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from peftstudy import baselines, tasks, text_scores
+from peftstudy import baselines, cider, tasks, text_scores
 from peftstudy.errors import StudyError
 from peftstudy.specs import Dataset
 
@@ -15,7 +16,7 @@ TARGET = "the old grey stone lies in the long wet river"
 
 def test_the_right_text_has_the_highest_scores():
     found = text_scores.scores([TARGET, TARGET], [[TARGET], ["something else here", TARGET]])
-    assert {name: value for name, value in found.items() if name != "nist"} == pytest.approx(
+    assert {name: found[name] for name in ("chrf", "bleu", "rouge_1", "rouge_2", "rouge_l")} == pytest.approx(
         dict.fromkeys(("chrf", "bleu", "rouge_1", "rouge_2", "rouge_l"), 1.0)
     )
     assert found["nist"] > text_scores.scores([TARGET[:20]] * 2, [[TARGET]] * 2)["nist"] > 0
@@ -42,8 +43,75 @@ def test_texts_with_nothing_in_common_score_nothing(written):
 
 def test_signatures_name_what_makes_scores_comparable():
     found = text_scores.signatures()
-    assert found.keys() == {"bleu", "chrf", "rouge", "nist"}
+    assert found.keys() == {"bleu", "chrf", "rouge", "nist", "cider", "meteor"}
     assert "tok:13a" in found["bleu"] and "nc:6" in found["chrf"] and "nrefs" not in found["bleu"]
+
+
+def test_cider_is_worked_out_by_hand():
+    """The first text is its target; the second says twice what its target says once.
+
+    `a` is in a target of each example and counts nothing. Runs of four words are in no target; of the second's, those
+    of one word have the weights (2, 0) against (1, 0), of which 1 counts, of two words (2, 1) against (1, 0).
+    """
+    written = ["a red apple", "a stone a stone"]
+    found = cider.cider_d([text.split() for text in written], [[["a", "red", "apple"]], [["a", "stone"]]])
+    repeated = math.exp(-((3 - 1) ** 2) / (2 * 6**2)) * (1 / 2 + 1 / math.sqrt(5)) / 4
+    assert found == pytest.approx(10 * (3 / 4 + repeated) / 2)
+
+
+def test_cider_is_that_of_the_field():
+    """As pycocoevalcap 1.2 scores these texts (its CiderScorer, with four words and sigma 6)."""
+    written = [
+        "the old grey stone lies in the long wet river", "a red apple fell", "the river is long",
+        "a stone , a stone and a stone",
+    ]  # fmt: skip
+    targets = [
+        ["the old stone lies in the river", "an old grey stone lay in a long river"],
+        ["a red apple lies on the stone"],
+        ["the long river is wet", "a river that is long"],
+        ["a stone in the river", "a stone and an apple"],
+    ]
+    found = cider.cider_d([text.split() for text in written], [[text.split() for text in own] for own in targets])
+    assert found == pytest.approx(2.5549898296988713)
+    assert text_scores.scores(written, targets)["cider"] == pytest.approx(found)
+
+
+@pytest.mark.parametrize("written", [[""], ["a red apple"]])
+def test_cider_of_one_example_tells_nothing_and_is_0(written):
+    assert cider.cider_d([text.split() for text in written], [[["a", "red", "apple"]]]) == 0
+
+
+@pytest.fixture
+def wordnet(tmp_path, monkeypatch):
+    """A WordNet of one noun with two names, as the only data of nltk."""
+    import nltk
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
+    folder = tmp_path / "corpora" / "wordnet"
+    folder.mkdir(parents=True)
+    for name in WordNetCorpusReader._FILES:
+        (folder / name).touch()
+    header = "  1 made for a test\n"
+    (folder / "data.noun").write_text(f"{header}{len(header):08} 00 n 02 pub 0 tavern 0 000 | a house\n")
+    (folder / "index.noun").write_text("".join(f"{name} n 1 0 1 0 {len(header):08}\n" for name in ("pub", "tavern")))
+    (folder / "lexnames").write_text("00 noun.Tops 3\n")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+
+
+def test_meteor_is_worked_out_by_hand(wordnet):
+    """Both words match, in one piece of two: 1 - 0.5 * (1 / 2) ** 3; by words alone half of them: 0.5 * (1 - 0.5)."""
+    found = text_scores.scores(["the Pub", "the pubs"], [["the tavern", "that house"], ["The pub"]])
+    assert found["meteor"] == pytest.approx(1 - 0.5 * 0.5**3)
+    assert text_scores.scores(["the stone"], [["the tavern"]])["meteor"] == pytest.approx(0.25)
+    assert "synonyms of WordNet" in text_scores.signatures()["meteor"]
+
+
+def test_meteor_is_left_out_and_not_0_where_wordnet_is_missing(tmp_path, monkeypatch):
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    assert "meteor" not in text_scores.scores(["a stone"], [["a stone"]])
+    assert text_scores.signatures()["meteor"].startswith("not computed: it wants WordNet")
 
 
 def rows(targets):
@@ -56,6 +124,13 @@ DATASET = Dataset("d", "s", "generation", ("text",), "target")
 def test_a_target_is_one_text_or_a_list():
     found, labels = tasks.create("generation").label("here", DATASET, rows(["a stone", ["a river", "rivers"]]), None)
     assert found["label"].tolist() == [["a stone"], ["a river", "rivers"]] and labels == []
+
+
+def test_rows_with_one_text_share_their_targets():
+    table = rows(["a stone", ["a river", "a stone"], "an apple"]).assign(text=["x  y", "x y", "z"])
+    found, _ = tasks.create("generation").label("here", replace(DATASET, gathered=True), table, None)
+    assert found["label"].tolist() == [["a stone", "a river"], ["a river", "a stone"], ["an apple"]]
+    assert found["alike"].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("bad", [None, " ", [], ["a", None]])

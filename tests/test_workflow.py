@@ -256,6 +256,20 @@ def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(fi
         assert "make_backbone" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["glue-bitfit-adapters", "glue-local", "course-comparison", "course-local", "lecture-tables", "lecture-local"],
+)
+def test_a_dry_run_lists_the_jobs_of_studies_on_files_that_are_not_here(finished, name):
+    """Several kinds of problems, budgets and backbones in one study: no job of it wants what none makes."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--configfile", f"studies/{name}.yaml"]
+    command += ["--config", "folder=data"]
+    environment = os.environ | {"MODELS": str(finished.folder)}
+    done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "evaluate_" in done.stdout + done.stderr
+
+
 def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):
     project = Project(tmp_path / "two")
     config = changed(backbones={**CONFIG["backbones"], "small-random": {"random": "small", "devices": 2}})

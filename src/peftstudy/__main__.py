@@ -18,6 +18,7 @@ Arguments = dict[str, dict]
 PATH = {"type": Path, "required": True}
 PATHS = {"type": Path, "nargs": "*", "default": []}
 TEXT = {"required": True}
+TESTED: Arguments = {"--tested": PATHS | {"help": "the file of the dataset that this one is tested on"}}
 STUDY: Arguments = {
     "--study": PATH | {"help": "the study's resolved configuration (study.json)"},
     "--results": PATH | {"help": "the study's folder under results/"},
@@ -75,7 +76,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "examples": (
         commands.examples,
         "take a dataset's examples from a source's table",
-        {"--spec": TEXT, "--table": PATH, "--data-seed": {"type": int, "required": True}, "--output": PATH},
+        {"--spec": TEXT, "--table": PATH, "--data-seed": {"type": int, "required": True}, "--output": PATH} | TESTED,
     ),
     "split": (
         commands.split,
@@ -86,7 +87,8 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
             "--validation": {"type": float, "required": True},
             "--data-seed": {"type": int, "required": True},
             "--output": PATH,
-        },
+        }
+        | TESTED,
     ),
     "backbone": (
         commands.backbone,

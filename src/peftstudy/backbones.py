@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.errors import StudyError
-from peftstudy.families import BOTH, DECODER
 from peftstudy.files import file_entry, read_json, sha256_json, whole_folder, write_json
 from peftstudy.shapes import Shape, read_shape, read_tensors, weight_files
 
@@ -69,7 +68,7 @@ def load(
     seed_torch(seed, "head")
     try:
         with quiet():
-            kind = "AutoModelForSeq2SeqLM" if task.writes and shape.about.kind == BOTH else task.auto_class
+            kind = shape.about.language_model if task.writes else task.auto_class
             model, report = getattr(transformers, kind).from_pretrained(
                 folder, **width, attn_implementation=attention, dtype=torch.float32,
                 local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
@@ -130,7 +129,7 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
     with quiet(), whole_folder(output) as temporary:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         pooling = {"add_pooling_layer": shape.pooler} if shape.family in ("bert", "roberta") else {}
-        kind = {DECODER: "AutoModelForCausalLM", BOTH: "AutoModelForSeq2SeqLM"}.get(shape.about.kind, "AutoModel")
+        kind = shape.about.language_model if shape.about.writes else "AutoModel"
         getattr(transformers, kind).from_config(config, **pooling).save_pretrained(temporary)
         _copy(_tokenizer_files(folder), temporary)
 

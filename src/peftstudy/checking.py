@@ -11,7 +11,7 @@ from peftstudy.backbones import impossible
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import claims
-from peftstudy.families import FAMILIES
+from peftstudy.families import FAMILIES, OBJECTIVES
 from peftstudy.shapes import planned_shape
 from peftstudy.specs import Backbone, Dataset, Pretraining
 from peftstudy.study import Study
@@ -90,6 +90,9 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _check_origin(f"{where}: backbones.{name}", block)
     _check_ranges(config, where)
     study = from_config(config)
+    for number, seed in enumerate(study.seeds):
+        if seed in study.seeds[:number]:
+            raise StudyError(f"{where}: seeds: {seed} stands there twice; two seeds that are equal are a plain one.")
     _check_sources(config, where)
     for dataset in study.datasets.values():
         _check_dataset(f"{where}: datasets.{dataset.name}", dataset, study)
@@ -149,16 +152,37 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
     if len(dataset.text) not in task.texts:
         wanted = " or ".join(map(str, task.texts))
         raise StudyError(f"{at}.text: found {len(dataset.text)} columns; {dataset.task} wants {wanted}.")
-    for key in ("balanced", "beams", "blank", "choices", "labels", "target_length"):
+    for key in ("balanced", "beams", "blank", "choices", "gathered", "labels", "target_length"):
         if getattr(dataset, key) != getattr(Dataset, key) and key not in task.keys:
             raise StudyError(f"{at}.{key}: means nothing to {dataset.task}; leave it out.")
     if "choices" in task.keys and not dataset.choices:
         raise StudyError(f"{at}: the key 'choices' is missing: {dataset.task} chooses among them.")
+    if dataset.gathered and dataset.group:
+        raise StudyError(f"{at}.group: gathered texts are their own groups; leave one of the two out.")
+    _known(f"{at}.methods", "method", dataset.methods, study.methods)
+    _known(f"{at}.splits", "split", dataset.splits, study.splits)
+    if dataset.test_from is not None:
+        _check_borrowing(f"{at}.test_from", dataset, study)
     if dataset.label in dataset.text:
         raise StudyError(f"{at}.label: {dataset.label!r} is a column of the text, too; the text would give it away.")
     for number, label in enumerate(dataset.labels):
         if label in dataset.labels[:number]:
             raise StudyError(f"{at}.labels: {label!r} stands there twice.")
+
+
+def _check_borrowing(at: str, dataset: Dataset, study: Study) -> None:
+    _known(at, "dataset", [dataset.test_from], [name for name in study.datasets if name != dataset.name])
+    other = study.datasets[dataset.test_from]
+    if other.test_from is not None:
+        raise StudyError(f"{at}: {other.name!r} is tested on {other.test_from!r} itself; name that.")
+    for key, own, others in (
+        ("task", dataset.task, other.task),
+        ("text", len(dataset.text), len(other.text)),
+        ("blank", dataset.blank, other.blank),
+        ("gathered", dataset.gathered, other.gathered),
+    ):
+        if own != others:
+            raise StudyError(f"{at}: {key}: {dataset.name} and {other.name} have not the same there.")
 
 
 def _check_splits(study: Study, where: str) -> None:
@@ -185,6 +209,7 @@ def _check_origin(at: str, block: Mapping[str, Any]) -> None:
 def _check_backbone(at: str, backbone: Backbone, study: Study) -> None:
     _known(f"{at}.methods", "method", backbone.methods, study.methods)
     _known(f"{at}.splits", "split", backbone.splits, study.splits)
+    _known(f"{at}.datasets", "dataset", backbone.datasets, study.datasets)
     if backbone.random is not None:
         _known(f"{at}.random", "backbone", [backbone.random], study.backbones)
         if study.backbones[backbone.random].kind == "random":
@@ -202,7 +227,11 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
     if hidden % heads:
         raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
-    room = shape.get("max_position_embeddings", 512) - FAMILIES[pretrain.family].position_offset
+    family = FAMILIES[pretrain.family]
+    for name in sorted(set().union(*OBJECTIVES.values()) - set(OBJECTIVES[family.objective])):
+        if getattr(pretrain, name) != getattr(Pretraining, name):
+            raise StudyError(f"{at}.{name}: {pretrain.family} is pre-trained by {family.objective}, which has none.")
+    room = shape.get("max_position_embeddings", 512) - family.position_offset
     if pretrain.block_length > room:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
 
@@ -239,9 +268,11 @@ def _check_possible(study: Study, where: str) -> None:
 
 def _check_budget(config: Mapping[str, Any], study: Study, where: str) -> None:
     asked = config.get("training", {})
-    given = [key for key in ("epochs", "steps", "seconds") if key in asked]
-    if len(given) > 1:
-        raise StudyError(f"{where}: training: found {' and '.join(given)}; want one of them.")
+    own = {f"datasets.{name}.training": block.get("training", {}) for name, block in config["datasets"].items()}
+    for key, budget in ({"training": asked} | own).items():
+        given = [name for name in ("epochs", "steps", "seconds") if name in budget]
+        if len(given) > 1:
+            raise StudyError(f"{where}: {key}: found {' and '.join(given)}; want one of them.")
     if "seconds" in asked and "minimum_steps" in asked:
         raise StudyError(f"{where}: training.minimum_steps: a budget in seconds has no floor of steps; leave it out.")
     if study.validation > 0:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from peftstudy import configuration, devices, files, specs, stopping
+from peftstudy import configuration, devices, files, seeds, specs, stopping
 from peftstudy.study import Pack, Study
 
 
@@ -84,20 +84,26 @@ def source(spec: str, output: Path, manifest: Path) -> str:
     return f"{output}, {files.read_json(manifest)['rows']} rows"
 
 
-def examples(spec: str, table: Path, data_seed: int, output: Path) -> str:
+def examples(spec: str, table: Path, data_seed: int, output: Path, tested: list[Path]) -> str:
+    import pandas as pd
+
     from peftstudy import examples
 
     found, report = examples.read_examples(specs.parse(specs.Dataset, spec), table, data_seed)
+    for other in tested:
+        about = files.read_json(other.with_suffix(".json"))
+        found, report = examples.borrow(found, report, pd.read_parquet(other), about)
     examples.write_examples(found, report, output)
     return f"{output}, {len(found)} examples" + (f" of {len(report['labels'])} labels" if report["labels"] else "")
 
 
-def split(name: str, examples: Path, validation: float, data_seed: int, output: Path) -> str:
+def split(name: str, examples: Path, validation: float, data_seed: int, output: Path, tested: list[Path]) -> str:
     import pandas as pd
 
     from peftstudy import splits
 
-    found = splits.cut(pd.read_parquet(examples), name, validation, data_seed)
+    parts = [splits.load_part(path) for path in tested]
+    found = splits.cut(pd.read_parquet(examples), name, validation, data_seed, *parts)
     splits.write_split(found, output, examples)
     return f"{output}, " + ", ".join(f"{part} {size}" for part, size in found.report["sizes"].items())
 
@@ -166,7 +172,7 @@ def _outcome(output: Path, records: list[Any]) -> str:
     said = f"{output}, {len(records)} runs"
     for record in failed:
         asked = record["asked"]
-        said += f"\n  {asked['method']}, seed {asked['seed']}: {record['status']}: {record['reason']}"
+        said += f"\n  {asked['method']}, seed {seeds.seed(asked['seed'])}: {record['status']}: {record['reason']}"
     return said
 
 

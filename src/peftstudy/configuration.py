@@ -6,10 +6,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from peftstudy import seeds
 from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
 from peftstudy.study import Study
 
-PLAIN = ("title", "question", "splits", "seeds", "replicates", "reference", "strict", "data_seed", "validation")
+PLAIN = ("title", "question", "splits", "replicates", "reference", "strict", "data_seed", "validation")
 
 
 def from_config(config: Mapping[str, Any]) -> Study:
@@ -24,6 +25,7 @@ def from_config(config: Mapping[str, Any]) -> Study:
         methods={name: _method(name, block or {}, search.seed) for name, block in config["methods"].items()},
         claims=tuple(claim_from_config(block) for block in config.get("claims", ())),
         training=_training(config.get("training", {}), search.seed),
+        seeds=seeds.of(config["seeds"]),
         search=search,
         **{
             key: value if isinstance(value, dict) else freeze(value)

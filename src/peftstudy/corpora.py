@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from peftstudy.errors import StudyError
+from peftstudy.families import WRITERS
 
 ALPHABET = 500  # letters, the most frequent ones, of which words are made; words with others are unknown
 
@@ -58,14 +60,23 @@ def read_corpus(
 def train_tokenizer(family: str, texts: list[str], vocabulary: int, positions: int) -> Any:
     """Train the family's own kind of tokenizer on the texts; return it as a fast Hugging Face tokenizer.
 
-    roberta, modernbert: byte-level BPE (Liu et al., 2019). All others: lower-cased WordPiece (Devlin et al., 2019),
-    which is not DeBERTa's own, a unigram model.
+    roberta, modernbert, and families that write: byte-level BPE (Liu et al., 2019; Radford et al., 2019), which is not
+    T5's own, a unigram model. All others: lower-cased WordPiece (Devlin et al., 2019), which is not DeBERTa's own, a
+    unigram model.
     positions: the longest input in tokens. Raises StudyError when the texts have too few words for
-    the vocabulary.
+    the vocabulary, or the vocabulary has no room for bytes and marks.
     """
-    tokenizer = _byte_level_bpe(texts, vocabulary) if family in BYTE_LEVEL else _wordpiece(texts, vocabulary, family)
-    if tokenizer.backend_tokenizer.get_vocab_size() != vocabulary:
-        found = tokenizer.backend_tokenizer.get_vocab_size()
+    if family in WRITERS:
+        tokenizer = _writers_bpe(texts, vocabulary, family)
+    else:
+        train = _byte_level_bpe if family in BYTE_LEVEL else _wordpiece
+        tokenizer = train(texts, vocabulary, family)
+    found = tokenizer.backend_tokenizer.get_vocab_size()
+    if found > vocabulary:
+        raise StudyError(
+            f"pretrain.tokenizer.vocabulary: {vocabulary} asked, but bytes and marks alone are {found}; ask for more."
+        )
+    if found < vocabulary:
         raise StudyError(
             f"pretrain.tokenizer.vocabulary: {vocabulary} asked, but the corpus has text for {found}; ask for fewer."
         )
@@ -95,28 +106,109 @@ def _wordpiece(texts: list[str], vocabulary: int, family: str) -> Any:
     return kind(tokenizer_object=plain._tokenizer, do_lower_case=True)
 
 
-def _byte_level_bpe(texts: list[str], vocabulary: int) -> Any:
-    from tokenizers.implementations import ByteLevelBPETokenizer
+def _byte_level_bpe(texts: list[str], vocabulary: int, family: str) -> Any:
     from tokenizers.processors import RobertaProcessing
     from transformers import RobertaTokenizerFast
 
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    plain = _trained_on_bytes(texts, vocabulary, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    plain.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    return RobertaTokenizerFast(tokenizer_object=plain)
+
+
+def _trained_on_bytes(texts: list[str], vocabulary: int, special: list[str]) -> Any:
+    from tokenizers.implementations import ByteLevelBPETokenizer
+
     plain = ByteLevelBPETokenizer()
     plain.train_from_iterator(
         texts, vocab_size=vocabulary, min_frequency=2, show_progress=False, special_tokens=special
     )
-    plain._tokenizer.post_processor = RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
-    )
-    return RobertaTokenizerFast(tokenizer_object=plain._tokenizer)
+    return plain._tokenizer
+
+
+SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))
+"""What stands in T5's inputs for what is hidden (Raffel et al., 2020, section 3.1.4)."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The special tokens of a family that writes.
+
+    named: by the names that transformers has for them. one, two: where they stand about a text, and about a pair.
+    """
+
+    named: Mapping[str, str]
+    one: str
+    two: str
+    more: tuple[str, ...] = ()
+
+
+MARKS: Mapping[str, Marks] = {
+    "gpt2": Marks({name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token")}, "$A", "$A $B"),
+    "llama": Marks(
+        {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}, "<s> $A", "<s> $A <s> $B"
+    ),
+    "t5": Marks(
+        {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}, "$A </s>", "$A </s> $B </s>", SENTINELS
+    ),
+    "bart": Marks(
+        {
+            "bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>",
+            "unk_token": "<unk>", "mask_token": "<mask>",
+        },
+        "<s> $A </s>",
+        "<s> $A </s> </s> $B </s>",
+    ),
+}  # fmt: skip
+"""As in the families' own tokenizers."""
+
+
+def _writers_bpe(texts: list[str], vocabulary: int, family: str) -> Any:
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    marks = MARKS[family]
+    special = [*dict.fromkeys(marks.named.values()), *marks.more]
+    plain = _trained_on_bytes(texts, vocabulary, special)
+    used = [(mark, plain.token_to_id(mark)) for mark in special if mark in marks.two.split()]
+    plain.post_processor = TemplateProcessing(single=marks.one, pair=marks.two, special_tokens=used)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=plain, model_input_names=["input_ids", "attention_mask"],
+        additional_special_tokens=list(marks.more), **marks.named,
+    )  # fmt: skip
 
 
 BYTE_LEVEL = ("roberta", "modernbert")
 """The families whose tokenizers work on bytes."""
 
 
-def blocks(texts: list[str], tokenizer: Any, length: int, max_tokens: int | None) -> np.ndarray:
-    """Return the corpus as equal blocks of token ids, shape (blocks, length), each framed by special tokens.
+@dataclass(frozen=True)
+class Frame:
+    """The marks of blocks, by number: those before and behind each text, and those before and behind each block."""
+
+    before_text: tuple[int, ...] = ()
+    behind_text: tuple[int, ...] = ()
+    front: tuple[int, ...] = ()
+    back: tuple[int, ...] = ()
+
+
+def frame(family: str, tokenizer: Any) -> Frame:
+    """Return the marks of a family's blocks.
+
+    Encoders and BART frame a block as they frame a text. A decoder's is a piece of a stream of texts; T5's gets its
+    mark behind what is left of it.
+    """
+    if family == "gpt2":
+        return Frame(behind_text=(tokenizer.eos_token_id,))
+    if family == "llama":
+        return Frame((tokenizer.bos_token_id,), (tokenizer.eos_token_id,))
+    if family == "t5":
+        return Frame(behind_text=(tokenizer.eos_token_id,))
+    separator = (tokenizer.sep_token_id,)
+    return Frame(behind_text=separator, front=(tokenizer.cls_token_id,), back=separator)
+
+
+def blocks(texts: list[str], tokenizer: Any, marks: Frame, length: int, max_tokens: int | None) -> np.ndarray:
+    """Return the corpus as equal blocks of token ids, shape (blocks, length), with their marks.
 
     The texts stand one after the other with a separator between them (FULL-SENTENCES across
     documents; Liu et al., 2019, section 4.2), so no position is padding.
@@ -126,38 +218,20 @@ def blocks(texts: list[str], tokenizer: Any, length: int, max_tokens: int | None
     backend.no_padding()
     limit, stream = max_tokens or float("inf"), []
     for encoded in _encoded(texts, backend):
-        stream.extend(encoded)
-        stream.append(tokenizer.sep_token_id)
+        stream += [*marks.before_text, *encoded, *marks.behind_text]
         if len(stream) >= limit:
             del stream[int(limit) :]
             break
-    inner = length - 2
+    inner = length - len(marks.front) - len(marks.back)
     count = len(stream) // inner
     if not count:
         raise StudyError(f"pretrain: the corpus has {len(stream)} tokens, fewer than one block of {length}; add text.")
-    ids = np.array(stream[: count * inner], dtype=np.int32).reshape(count, inner)
-    return np.pad(ids, ((0, 0), (1, 1)), constant_values=((0, 0), (tokenizer.cls_token_id, tokenizer.sep_token_id)))
+    rows = np.array(stream[: count * inner], dtype=np.int32).reshape(count, inner)
+    front, back = (np.tile(np.array(own, np.int32), (count, 1)) for own in (marks.front, marks.back))
+    return np.concatenate([front, rows, back], axis=1)
 
 
 def _encoded(texts: list[str], backend: Any) -> Iterator[list[int]]:
     for start in range(0, len(texts), 2048):
         for encoding in backend.encode_batch_fast(texts[start : start + 2048], add_special_tokens=False):
             yield encoding.ids
-
-
-def mask_tokens(
-    ids: np.ndarray, rng: np.random.Generator, special: Mapping[str, int], vocabulary: int, share: float = 0.15
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the tokens to be predicted and hide them: 80 % masked, 10 % at random, 10 % kept.
-
-    ids: shape (blocks, length). special: the ids of cls, sep, pad and mask.
-    Returns the hidden ids and a mask of the chosen places, both of the shape of `ids`.
-    Source: Devlin et al. (2019), section 3.1.
-    """
-    chosen = rng.random(ids.shape) < share
-    for name in ("cls", "sep", "pad"):
-        chosen &= ids != special[name]
-    draw = rng.random(ids.shape)
-    hidden = np.where(chosen & (draw < 0.8), special["mask"], ids)
-    swapped = chosen & (draw >= 0.9)
-    return np.where(swapped, rng.integers(0, vocabulary, ids.shape), hidden), chosen

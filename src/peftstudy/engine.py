@@ -19,7 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from peftstudy import devices, writing
 from peftstudy.tokens import Tokens
-from peftstudy.tricks import dropout, embedding_gradients, frozen_body
+from peftstudy.tricks import allocation, dropout, embedding_gradients, frozen_body
 from peftstudy.tricks.packing import Attention, Layout, Noise, first_position, folded_attention
 
 TRICKS: Mapping[str, str] = {
@@ -31,6 +31,7 @@ TRICKS: Mapping[str, str] = {
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "targets": "of texts that are written, the vocabulary's logits at the targets alone",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
+    "memory": "memory that a step frees stays with the process, for the next one",
 }
 PART = 8  # examples of a padded batch that go through the model together when it is cut
 
@@ -88,7 +89,9 @@ class Engine:
         if "read" not in self.tricks:
             self.tricks -= {"folded"}
         if self.device.type != "cpu":
-            self.tricks -= {"dropout"}
+            self.tricks -= {"dropout", "memory"}
+        if not allocation.possible():
+            self.tricks -= {"memory"}
         if writing.vocabulary_layer(model) is None:
             self.tricks -= {"targets"}
         if devices.count() > 1:  # they reach for weights while no layer has gathered them
@@ -97,6 +100,7 @@ class Engine:
         self._words = np.random.SFC64(seed)
         self._frozen: frozen_body.States | None = None
         self._answer: Tensor | None = None
+        allocation.keep("memory" in self.tricks)
         if "packed" in self.tricks:
             self._pack(attentions)
         if "dropout" in self.tricks:
@@ -153,7 +157,8 @@ class Engine:
     def write(self, tokens: Tokens, index: np.ndarray) -> list[str]:
         """Return the texts that the model writes for the examples, in the way that the dataset asks for."""
         about = tokens.about
-        found = writing.write(self.model, tokens, index, about["target_length"], about["beams"])
+        length, beams = about["target_length"], about["beams"]
+        found = writing.write(self.model, tokens, index, length, beams, self.extra_tokens)
         return self._tokenizer.batch_decode(found, skip_special_tokens=True)
 
     @cached_property

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from peftstudy import files, methods, splits, tokens, training
+from peftstudy import files, methods, seeds, splits, tokens, training
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.records import EVALUATED, Place, finite
@@ -62,7 +62,7 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
         raise StudyError(f"{place.weights}: damaged (its checksum differs); delete {place.folder} to train it again.")
     rate = record["measured"]["learning_rate"]
     adapted, method, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
-    engine = training.engine_of(adapted.model, method, task, spec.training, spec.seed)
+    engine = training.engine_of(adapted.model, method, task, spec.training, seeds.order(spec.seed))
     begin = time.perf_counter()
     scored = _score(engine, task, data, index, place.weights, spec)
     seconds = time.perf_counter() - begin

@@ -24,7 +24,8 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
 
     Columns: id, text, text_pair (pairs only), choices (multiple choice only), label (as the task wants it;
     a class is a place in the report's `labels`), part, and, where they differ from the labels, the strata
-    by which examples are drawn and cut, and the group that keeps examples together.
+    by which examples are drawn and cut, the group that keeps examples together, and which are alike: of those that
+    are, validation and test hold one.
     With `examples`, so many rows are drawn by stratum; a larger number keeps the rows of a smaller.
     Raises StudyError for an unknown column or part, a row with an empty text or a label that does not
     fit the task, and more examples than there are.
@@ -57,6 +58,28 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
     if options := task.options(dataset):
         report["options"] = options
     return rows, report
+
+
+def borrow(
+    examples: pd.DataFrame, report: dict[str, Any], other: pd.DataFrame, other_report: dict[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return a dataset's examples with those of another behind them, which it is tested on, and the report.
+
+    A column `borrowed` tells them apart. Raises StudyError when the two have not the same classes.
+    """
+    name, of = report["dataset"], other_report["dataset"]
+    if report["labels"] != other_report["labels"]:
+        own, others = (", ".join(map(repr, about["labels"])) or "none" for about in (report, other_report))
+        raise StudyError(
+            f"datasets.{name}.test_from: the classes differ ({own}; of {of} {others}); name the same under labels."
+        )
+    shared = [column for column in examples if column in other or column in ("group", "alike")]
+    other = other.assign(id=f"{of}/" + other["id"].astype(str)).reindex(columns=shared)
+    if "alike" in shared:
+        other["alike"] += examples["alike"].max() + 1
+    rows = pd.concat([examples[shared].assign(borrowed=False), other.assign(borrowed=True)], ignore_index=True)
+    rows.attrs["labels"] = report["labels"]
+    return rows, report | {"tested_on": of, "borrowed": len(other), "examples": len(examples)}
 
 
 def _counts(column: pd.Series, labels: list[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from peftstudy import files, metrics, statistics
+from peftstudy import files, metrics, seeds, statistics
 from peftstudy.errors import StudyError
 from peftstudy.records import read_whole
 from peftstudy.specs import RunSpec
@@ -109,7 +109,7 @@ def _train_config(study: Study, spec: RunSpec, row: Mapping[str, Any], backbone:
         "compile": False,
         "use_gc": shape.activation_checkpointing,
         "query_template": None,
-        "seed": spec.seed,
+        "seed": spec.seed if isinstance(spec.seed, int) else str(spec.seed),
         "grad_norm_clip": shape.gradient_norm,
         "optimizer_type": "AdamW",
         "optimizer_kwargs": {"lr": row.get("learning_rate"), "weight_decay": shape.weight_decay},
@@ -249,5 +249,8 @@ def tables(study: Study, results: Path) -> dict[str, pd.DataFrame]:
     runs = statistics.read(results / "metrics" / "runs.csv")
     options = runs.method.map({name: json.dumps(dict(spec.options)) for name, spec in study.methods.items()})
     runs.insert(list(runs.columns).index("method") + 1, "options", options)
+    if seeds.shared(study.seeds) != (0, 0):
+        for place, (name, of) in enumerate({"initialization": seeds.initialization, "order": seeds.order}.items(), 1):
+            runs.insert(list(runs.columns).index("seed") + place, name, [of(seeds.parse(seed)) for seed in runs.seed])
     found = {"runs": runs, "epochs": statistics.read(results / "metrics" / "epochs.csv")}
     return found | {name: statistics.read(results / "statistics" / f"{name}.csv") for name in ("scores", "differences")}

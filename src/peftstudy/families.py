@@ -21,6 +21,16 @@ USUAL = {
 
 ENCODER, DECODER, BOTH = "encoder", "decoder", "encoder-decoder"
 
+MASKED, CAUSAL = "masked-language modelling", "causal language modelling"
+SPANS, INFILLING = "span corruption", "text infilling"
+OBJECTIVES: Mapping[str, tuple[str, ...]] = {
+    MASKED: ("bag_of_words", "corrupted"),
+    CAUSAL: (),
+    SPANS: ("corrupted", "mean_span"),
+    INFILLING: ("corrupted", "mean_span", "permute_sentences"),
+}
+"""What models are asked in pre-training (see peftstudy.objectives), with the settings that mean something to each."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -32,8 +42,10 @@ class Family:
     would also be the attention's.
     spelt: what its configuration calls a size, where it is not BERT's name.
     without: the sizes of SIZES that it has not.
-    widths: further sizes that are as the hidden one, when it is pre-trained here.
+    more: further names of its configuration, and the size by BERT's name that each of them has, when it is pre-trained
+    here. head_width: what its configuration calls the width of an attention head, where that is asked for.
     fixed: what its configuration says beside the sizes, when it is pre-trained here.
+    objective: what it is pre-trained by, one of OBJECTIVES.
     position_offset: rows of the position table before the first token's: RoBERTa counts from its padding id, 1,
     plus one.
     sdpa: whether it may use torch's attention: transformers has none for some, and under DistilBERT's the prefixes of
@@ -49,12 +61,14 @@ class Family:
     places: Mapping[str, str]
     spelt: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
-    widths: tuple[str, ...] = ()
+    more: Mapping[str, str] = field(default_factory=dict)
+    head_width: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     position_offset: int = 0
     sdpa: bool = True
     prompt: str = ""
     kind: str = ENCODER
+    objective: str = MASKED
     embeddings: tuple[str, ...] = ("embeddings",)
     decoder: str = ""
     decoder_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -69,7 +83,15 @@ class Family:
         """Return what its configuration says of sizes by BERT's names; what is not given is BERT-base's."""
         sizes = {name: size for name, size in (USUAL | dict(sizes)).items() if name not in self.without}
         named = {self.spelt.get(name, name): size for name, size in sizes.items()}
-        return named | {name: sizes["hidden_size"] for name in self.widths} | dict(self.fixed)
+        named |= {name: sizes[size] for name, size in self.more.items()}
+        if self.head_width:
+            named[self.head_width] = sizes["hidden_size"] // sizes["num_attention_heads"]
+        return named | dict(self.fixed)
+
+    @property
+    def language_model(self) -> str:
+        """The transformers Auto class of its models as they come from pre-training."""
+        return {DECODER: "AutoModelForCausalLM", BOTH: "AutoModelForSeq2SeqLM"}.get(self.kind, "AutoModelForMaskedLM")
 
     def list_of_layers(self, body: Any) -> list[nn.Module]:
         """Return the layers of a family's body, the first first; a decoder's behind its encoder's."""
@@ -147,7 +169,7 @@ def _crossed(places: Mapping[str, str], own: str, other: str) -> dict[str, tuple
 ENCODERS: Mapping[str, Family] = {
     "bert": Family("encoder.layer", _BERT),
     "roberta": Family("encoder.layer", _BERT, position_offset=2),
-    "electra": Family("encoder.layer", _BERT, widths=("embedding_size",), sdpa=False),
+    "electra": Family("encoder.layer", _BERT, more={"embedding_size": "hidden_size"}, sdpa=False),
     "distilbert": Family(
         "transformer.layer",
         _DISTILBERT,
@@ -207,15 +229,18 @@ WRITERS: Mapping[str, Family] = {
         without=("type_vocab_size",),
         sdpa=False,
         kind=DECODER,
+        objective=CAUSAL,
         embeddings=("wte", "wpe"),
     ),
     "llama": Family(
         "layers",
         _LLAMA,
         {"layer_norm_eps": "rms_norm_eps", "attention_probs_dropout_prob": "attention_dropout"},
+        fixed={"tie_word_embeddings": True},  # of small models a second vocabulary matrix would be the larger part
         without=("type_vocab_size",),
         sdpa=False,
         kind=DECODER,
+        objective=CAUSAL,
         embeddings=("embed_tokens",),
         gate="mlp.gate_proj",
     ),
@@ -234,6 +259,8 @@ WRITERS: Mapping[str, Family] = {
         without=("type_vocab_size",),
         sdpa=False,
         kind=BOTH,
+        objective=SPANS,
+        head_width="d_kv",
         embeddings=("shared",),
         decoder="decoder.block",
         decoder_places=_crossed(_T5, "layer.0.SelfAttention", "layer.1.EncDecAttention"),
@@ -253,6 +280,12 @@ WRITERS: Mapping[str, Family] = {
         without=("type_vocab_size",),
         sdpa=False,
         kind=BOTH,
+        objective=INFILLING,
+        more={
+            "decoder_layers": "num_hidden_layers",
+            "decoder_ffn_dim": "intermediate_size",
+            "decoder_attention_heads": "num_attention_heads",
+        },
         embeddings=(
             "shared", "encoder.embed_positions", "encoder.layernorm_embedding", "decoder.embed_positions",
             "decoder.layernorm_embedding",

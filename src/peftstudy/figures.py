@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from peftstudy import statistics
 from peftstudy.errors import StudyError
+from peftstudy.evidence.overall import rankable
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report import plotting
 from peftstudy.report.bargains import on_front
@@ -46,15 +47,15 @@ BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw the scores of each method: a row of panels a split, a panel a backbone, baselines as lines."""
-    splits = [split for split in main_splits(study) if backbones(study, split)]
-    columns = backbones(study)
+    splits = [split for split in main_splits(study) if backbones(study, split, dataset)]
+    columns = backbones(study, dataset=dataset)
     order = list(study.methods)
     look = looks(order)
     figure, axes = panels(len(splits), len(columns), 0.17 * len(order) + 0.45, sharex=True, sharey=True)
     for i, split in enumerate(splits):
         for j, backbone in enumerate(columns):
             here = axes[i, j]
-            if backbone not in backbones(study, split):
+            if backbone not in backbones(study, split, dataset):
                 here.set_axis_off()
                 continue
             baselines(here, data, dataset, split, names=i == 0)
@@ -73,7 +74,7 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
 def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw the mean score after each epoch, a panel a backbone; test scores, where logged, in a second row."""
     split = study.splits[0]
-    columns = backbones(study, split)
+    columns = backbones(study, split, dataset)
     scores = {"validation_score": "validation"} if study.validation else {}
     if study.training.test_curve:
         scores["test_score"] = "test"
@@ -107,7 +108,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
 
     def draw(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
         split = study.splits[0]
-        columns = backbones(study, split)
+        columns = backbones(study, split, dataset)
         look = looks(list(study.methods))
         figure, axes = panels(1, len(columns), 2.6, sharey=True)
         points = {}
@@ -138,7 +139,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
 def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw each method's score over the size of the training part, with its interval; a panel a backbone."""
     splits = sized(study)
-    columns = [b for b in backbones(study) if sum(b in backbones(study, split) for split in splits) >= 3]
+    columns = [b for b in backbones(study) if sum(study.has(dataset, split, b) for split in splits) >= 3]
     look = looks(list(study.methods))
     figure, axes = panels(1, len(columns), 2.6, sharey=True)
     scores = of(data.scores, dataset=dataset).dropna(subset=["test_score"])
@@ -231,9 +232,9 @@ def kinds(study: Study) -> list[str]:
     """Return which figures the study has data for, judged by what it asks for."""
     shape = study.training
     curved = any(
-        sum(not backbone.splits or split in backbone.splits for split in sized(study)) >= 3
-        for backbone in study.backbones.values()
-        if backbone.name in backbones(study)
+        sum(study.has(dataset, split, backbone) for split in sized(study)) >= 3
+        for dataset in study.datasets
+        for backbone in backbones(study)
     )
     absent = set()
     if shape.epochs == 1 and not shape.steps and not shape.minimum_steps:
@@ -246,7 +247,7 @@ def kinds(study: Study) -> list[str]:
         absent.add("pretraining-gain")
     if len(list(study.cells())) < 2 or len(study.methods) < 2:
         absent.add("performance-profile")
-    if len(study.datasets) < FEWEST_DATASETS or len(study.methods) < 2:
+    if rankable(study) < FEWEST_DATASETS or len(study.methods) < 2:
         absent.add("ranks")
     if max(trials(study, method) for method in study.methods) < 2:
         absent.add("expected-score-by-trials")

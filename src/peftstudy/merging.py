@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from peftstudy import archive, configuration, metrics, statistics
+from peftstudy import archive, configuration, metrics, seeds, statistics
 from peftstudy.archive import Contents
 from peftstudy.errors import StudyError
 from peftstudy.study import Study
@@ -63,7 +63,8 @@ def _configuration(configs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
                     f"{folder / 'study.json'}: {key}: not as in {first / 'study.json'}; only archives of one study, "
                     "whose seeds alone differ, are merged."
                 )
-    return {**merged, "seeds": list(dict.fromkeys(seed for config in configs.values() for seed in config["seeds"]))}
+    asked = dict.fromkeys(seed for config in configs.values() for seed in seeds.of(config["seeds"]))
+    return {**merged, "seeds": list(map(seeds.plain, asked))}
 
 
 def _about(abouts: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ COLUMNS = {
     "tokens": ("dataset", "backbone", "examples", "mean_tokens", "max_length", "truncated_share"),
     "backbones": (
         "backbone", "kind", "family", "parameters", "origin", "revision", "pretraining_steps", "pretraining_tokens",
-        "pretraining_seconds", "pretraining_loss", "sha256",
+        "pretraining_seconds", "pretraining_loss", "pretraining_validation_loss", "sha256",
     ),
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ def write(study: Study, results: Path, output: Path) -> None:
 
 
 def _key(spec: RunSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in KEYS}
+    return {name: getattr(spec, name) for name in KEYS[:-1]} | {"seed": str(spec.seed)}
 
 
 def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:

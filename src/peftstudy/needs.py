@@ -5,7 +5,7 @@ from pathlib import Path
 
 from peftstudy import files
 from peftstudy.errors import StudyError
-from peftstudy.shapes import shape_of
+from peftstudy.shapes import planned_shape
 from peftstudy.specs import Backbone
 from peftstudy.study import Study
 
@@ -35,13 +35,9 @@ def parameters(study: Study, name: str) -> int:
 def _planned(backbone: Backbone) -> int:
     """Return the parameters of a shape that is to be pre-trained; those of BERT's base where it says nothing."""
     asked = backbone.pretrain
-    base = {
-        "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "num_attention_heads": 12,
-        "max_position_embeddings": 512, "type_vocab_size": 2,
-        "vocab_size": dict(asked.tokenizer).get("vocabulary", 50_265),
-    }  # fmt: skip
+    vocabulary = dict(asked.tokenizer).get("vocabulary", 50_265)
     try:
-        return shape_of(base | dict(asked.shape) | {"model_type": asked.family}, pooler=True).parameters
+        return planned_shape(asked.family, dict(asked.shape), vocabulary).parameters
     except StudyError:
         return UNKNOWN_PARAMETERS
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-from peftstudy import figures, searching, tables
+from peftstudy import figures, searching, seeds, tables
 from peftstudy.errors import StudyError
 from peftstudy.evidence.intervals import MANY
 from peftstudy.files import whole, write_text
@@ -39,15 +39,16 @@ def study_macros(study: Study) -> dict[str, str]:
         "TheDatasets": study.datasets, "TheSplits": study.splits, "TheMethods": study.methods,
         "TheBackbones": views.backbones(study), "TheSeeds": map(str, study.seeds),
     }  # fmt: skip
+    number, word = seeds.counted(study.seeds)
     return {
         "StudyName": latex.escape(study.name),
         "StudyTitle": latex.escape(study.title),
         "StudyQuestion": latex.escape(study.question),
         "MainSplit": latex.escape(study.splits[0]),
         "NumberOfMethods": latex.count(len(study.methods)),
-        "NumberOfSeeds": latex.count(len(study.seeds)),
-        "ManySeeds": latex.count(MANY),
-        "SeedWord": "seed" if len(study.seeds) == 1 else "seeds",
+        "NumberOfSeeds": number,
+        "SeedWord": word,
+        "WhatSeedsFix": what_seeds_fix(study),
         "SelectionRule": tables.selection_rule(study),
         "SearchRule": tables.search_rule(study) if tables.searched(study) else "",
         "ValidationShare": latex.share(study.validation),
@@ -56,6 +57,24 @@ def study_macros(study: Study) -> dict[str, str]:
         **({"ReferenceMethod": latex.escape(study.reference)} if study.reference else {}),
         **({"Replicates": latex.escape(study.replicates)} if study.replicates else {}),
     }
+
+
+def what_seeds_fix(study: Study) -> str:
+    """Return what a seed fixes, and what the intervals are of, in sentences."""
+    if min(seeds.shared(study.seeds)) > 1:
+        return (
+            "A run has two seeds: one fixes its initialisation, all that is drawn before the first step, the other its "
+            "order, which is what is drawn from then on, the order of the examples and dropout. The same are used for "
+            "all methods, so that differences are paired. Scores are means over all pairs. Runs that share a seed are "
+            r"alike, so intervals are put together from the variance components \citep{searle1992variance}, those "
+            "below zero taken for zero, with the degrees of freedom of the seed of which there are fewer."
+        )
+    return (
+        "A seed fixes the first values of the head and of what a method adds, the order of the examples and dropout; "
+        "the same seeds are used for all methods, so that differences are paired. Scores are means over seeds; their "
+        rf"intervals are Student's for fewer than {MANY} seeds and bootstrapped from there on "
+        r"\citep{efron1993bootstrap}."
+    )
 
 
 def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:

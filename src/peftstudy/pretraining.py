@@ -1,9 +1,8 @@
-"""sources -> backbones: train an encoder from random weights by masked-language modelling."""
+"""sources -> backbones: train a model from random weights by the objective of its family."""
 
 import logging
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from peftstudy import corpora, files
+from peftstudy import corpora, files, objectives
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.families import FAMILIES
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining
-from peftstudy.training import autocast, schedule
+from peftstudy.training import schedule
 from peftstudy.tricks import dropout
 
 log = logging.getLogger(__name__)
@@ -45,13 +43,15 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
 
     checkpoint: where the state is kept now and then, and read again after an interruption.
     """
-    tokenizer = _tokenizer(settings, texts)
-    blocks = corpora.blocks(texts, tokenizer, settings.block_length, settings.max_tokens)
-    run = MaskedRun(_model(settings, tokenizer).to(device), tokenizer, settings)
-    log.info("%d texts, %d blocks of %d tokens", len(texts), *blocks.shape)
+    own, kept_out = _parted(settings, texts)
+    tokenizer = _tokenizer(settings, own)
+    blocks = _blocks(settings, own, tokenizer, settings.max_tokens)
+    run = PretrainingRun(_model(settings, tokenizer).to(device), tokenizer, settings)
+    log.info("%d texts, %d blocks of %d tokens", len(own), *blocks.shape)
     key = files.sha256_json([str(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
     run.fit(blocks, Checkpoints(checkpoint, key, CHECKPOINT_SECONDS))
     about = {
+        "objective": FAMILIES[settings.family].objective,
         "steps": settings.steps,
         "tokens": settings.steps * settings.batch_size * settings.block_length,
         "corpus_tokens": int(blocks.size),
@@ -60,7 +60,23 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
         "device": device.type,
         "precision": settings.precision,
     }
+    if kept_out:
+        limit = settings.max_tokens and math.ceil(settings.validation * settings.max_tokens)
+        found = _blocks(settings, kept_out, tokenizer, limit)
+        about |= {"validation_tokens": int(found.size), "validation_loss": run.validation_loss(found)}
     return Pretrained(run.model, tokenizer, about)
+
+
+def _parted(settings: Pretraining, texts: list[str]) -> tuple[list[str], list[str]]:
+    """Return the texts to train on, and those of the validation part, which the tokenizer does not see either."""
+    count = math.ceil(settings.validation * len(texts))
+    out = set(np.random.default_rng([settings.seed, 2]).permutation(len(texts))[:count].tolist())
+    return [text for i, text in enumerate(texts) if i not in out], [texts[i] for i in sorted(out)]
+
+
+def _blocks(settings: Pretraining, texts: list[str], tokenizer: Any, max_tokens: int | None) -> np.ndarray:
+    marks = corpora.frame(settings.family, tokenizer)
+    return corpora.blocks(texts, tokenizer, marks, settings.block_length, max_tokens)
 
 
 def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
@@ -68,14 +84,15 @@ def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
     positions = dict(settings.shape).get("max_position_embeddings", 512) - FAMILIES[settings.family].position_offset
     if "folder" not in options:
         return corpora.train_tokenizer(settings.family, texts, options["vocabulary"], positions)
-    from transformers import AutoTokenizer, BertTokenizerFast, RobertaTokenizerFast
+    from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast, RobertaTokenizerFast
 
     folder = Path(options["folder"]).expanduser()
     if not folder.is_dir():
         raise StudyError(f"pretrain.tokenizer.folder: {folder} is not a folder.")
     if (folder / "tokenizer_config.json").exists():
         return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-    plain = RobertaTokenizerFast if settings.family in corpora.BYTE_LEVEL else BertTokenizerFast
+    kinds = {"gpt2": GPT2TokenizerFast} | dict.fromkeys((*corpora.BYTE_LEVEL, "bart"), RobertaTokenizerFast)
+    plain = kinds.get(settings.family, BertTokenizerFast)
     return plain.from_pretrained(folder, local_files_only=True, model_max_length=positions)
 
 
@@ -83,33 +100,39 @@ def _model(settings: Pretraining, tokenizer: Any) -> nn.Module:
     import transformers
 
     shape = FAMILIES[settings.family].configuration(dict(settings.shape))
-    ids = {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.cls_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-    }
+    ids = _marks(settings.family, tokenizer)
     if settings.family == "modernbert":
         ids |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
     config = transformers.AutoConfig.for_model(settings.family, vocab_size=len(tokenizer), **ids, **shape)
     torch.manual_seed(settings.seed)
-    model = transformers.AutoModelForMaskedLM.from_config(config)
+    model = getattr(transformers, FAMILIES[settings.family].language_model).from_config(config)
     # A text is seen once or twice, so there is nothing to overfit (Lan et al., 2020, section 4.8, drop
     # dropout for far longer training). The configuration keeps its rates for adaptation.
     dropout.stop([model])
     return model
 
 
-class MaskedRun:
+def _marks(family: str, tokenizer: Any) -> dict[str, int | None]:
+    """Return the numbers of padding, and of the marks that begin and end a text."""
+    first, last = ("bos", "eos") if FAMILIES[family].writes else ("cls", "sep")
+    marks = {"pad_token_id": tokenizer.pad_token_id}
+    marks |= {"bos_token_id": getattr(tokenizer, f"{first}_token_id")}
+    marks |= {"eos_token_id": getattr(tokenizer, f"{last}_token_id")}
+    # A decoder beside an encoder begins with padding (T5), or with the end of a text (BART).
+    begin = {"t5": tokenizer.pad_token_id, "bart": marks["eos_token_id"]}
+    return marks | ({"decoder_start_token_id": begin[family]} if family in begin else {})
+
+
+class PretrainingRun:
     """A model on its way through its steps, with what is needed to stop and go on.
 
-    loss: the mean of the last steps, in nats a hidden token. seconds: of training, over all processes.
+    loss: the mean of the last steps, in nats a token that is to be foretold. seconds: of training, over all processes.
     """
 
     def __init__(self, model: Any, tokenizer: Any, settings: Pretraining) -> None:
         self.model, self.settings = model, settings
-        self.special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
-        self.engine = Engine(model, "fast", settings.seed)
-        self.device = self.engine.device
+        self.objective = objectives.create(Engine(model, "fast", settings.seed), tokenizer, settings)
+        self.device = self.objective.engine.device
         decayed = [p for p in model.parameters() if p.ndim > 1]
         free = [p for p in model.parameters() if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
@@ -137,6 +160,17 @@ class MaskedRun:
                 f"pretrain: the loss is not finite after {self.settings.steps} steps; lower pretrain.learning_rate."
             )
 
+    def validation_loss(self, blocks: np.ndarray) -> float:
+        """Return the mean loss of blocks that were not trained on, in nats a token, the same draws in every call."""
+        self.model.eval()
+        starts = range(0, len(blocks), self.settings.batch_size)
+        parts = [blocks[start : start + self.settings.batch_size] for start in starts]
+        losses = [
+            self.objective.loss(part, np.random.default_rng([self.settings.seed, 3, number]))
+            for number, part in enumerate(parts)
+        ]
+        return float(np.average(losses, weights=[len(part) for part in parts]))
+
     def state(self) -> dict[str, Any]:
         """Return all that decides how the training goes on."""
         return {
@@ -154,7 +188,8 @@ class MaskedRun:
     def _step(self, blocks: np.ndarray) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * schedule(self.step, self.settings.steps, WARMUP)
-        self.losses.append(add_gradients(self, _block_batch(blocks, self.settings, self.step)))
+        rng = np.random.default_rng([self.settings.seed, 1, self.step])
+        self.losses.append(self.objective.add_gradients(_block_batch(blocks, self.settings, self.step), rng))
         nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -169,48 +204,3 @@ def _block_batch(blocks: np.ndarray, settings: Pretraining, step: int) -> np.nda
         i: np.random.default_rng([settings.seed, int(i)]).permutation(len(blocks)) for i in set(places // len(blocks))
     }
     return blocks[[orders[place // len(blocks)][place % len(blocks)] for place in places]]
-
-
-def add_gradients(run: MaskedRun, ids: np.ndarray) -> float:
-    """Add the gradients of a batch of blocks; return its loss at the hidden tokens.
-
-    Vocabulary and last layer are computed where there is a loss alone: at the hidden tokens, and at the
-    first token of each block where that has its words to predict.
-    """
-    rng, model, weight = np.random.default_rng([run.settings.seed, 1, run.step]), run.model, run.settings.bag_of_words
-    hidden, chosen = corpora.mask_tokens(ids, rng, run.special, model.config.vocab_size)
-    read = chosen.copy()
-    read[:, 0] = weight > 0
-    with autocast(run.device, run.settings.precision):
-        logits = vocabulary_logits(model, run.engine.states(hidden.astype(np.int64), read)).float()
-    of_hidden = torch.from_numpy(chosen[read]).to(run.device)
-    targets = torch.from_numpy(ids[chosen]).to(run.device, torch.long)
-    loss = F.cross_entropy(logits[of_hidden], targets, reduction="sum") / max(1, len(targets))
-    bags = bag_of_words_loss(logits[~of_hidden], ids, run.special.values()) if weight else 0.0
-    (loss + weight * bags).backward()
-    return float(loss.detach())
-
-
-def bag_of_words_loss(logits: torch.Tensor, ids: np.ndarray, special: Iterable[int]) -> torch.Tensor:
-    """Return the mean over blocks of the loss of naming a block's distinct tokens, in any order, in nats a token.
-
-    logits: one row a block, shape (blocks, vocabulary). ids: shape (blocks, length); special ones are not asked for.
-    Source: Ma et al. (2024), bag-of-word prediction.
-    """
-    named = torch.from_numpy(np.where(np.isin(ids, list(special)), -1, ids)).to(logits.device, torch.long)
-    bag = torch.zeros(len(logits), logits.shape[1] + 1, device=logits.device).scatter_(1, named + 1, 1.0)[:, 1:]
-    return -((bag * logits.log_softmax(-1)).sum(1) / bag.sum(1).clamp(min=1)).mean()
-
-
-def vocabulary_logits(model: Any, states: torch.Tensor) -> torch.Tensor:
-    """Return what a masked language model makes of its body's states, shape (tokens, width) -> (tokens, vocabulary)."""
-    match model.config.model_type:
-        case "electra":
-            return model.generator_lm_head(model.generator_predictions(states))
-        case "distilbert":
-            return model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(states))))
-        case "modernbert":
-            return model.decoder(model.head(states))
-        case "roberta":
-            return model.lm_head(states)
-    return model.cls(states)

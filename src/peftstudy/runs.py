@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import backbones, devices, files, methods, splits, tasks, tokens, training
+from peftstudy import backbones, devices, files, methods, seeds, splits, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -249,10 +249,11 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
             "or set one for this backbone."
         )
     labels = data.about["labels"]
-    loaded = backbones.load(inputs.backbone, task, len(labels), spec.seed, method.attention, labels)
-    adapted = methods.adapt(method, loaded, shape, spec.seed)
+    first = seeds.initialization(spec.seed)
+    loaded = backbones.load(inputs.backbone, task, len(labels), first, method.attention, labels)
+    adapted = methods.adapt(method, loaded, shape, first)
     adapted.model.to(inputs.device)
-    backbones.seed_torch(spec.seed, "training")  # from here on: dropout
+    backbones.seed_torch(seeds.order(spec.seed), "training")  # from here on: dropout
     return adapted, method, task
 
 

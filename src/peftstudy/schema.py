@@ -17,7 +17,9 @@ PATTERNS = {
     "^[a-z0-9]+(-[a-z0-9.]+)*$": "small letters and digits, joined by hyphens (size-500)",
     "^[^/]+/[^/]+$": "owner/name",
     "^[0-9a-f]{40}$": "a full commit hash, 40 digits of 0-9 and a-f",
-    "^([0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official)$": "train-test in percent (90-10), size-N (size-500) or official",
+    "^([0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official(-[1-9][0-9]?)?)$": (
+        "train-test in percent (90-10), size-N (size-500), official or official-N (official-30)"
+    ),
 }
 """What each pattern of the schema asks for, in words."""
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from peftstudy import seeds
+
 PROTOCOL = 1
 """Raised when records made before stop being comparable with those made after."""
 
@@ -70,17 +72,25 @@ class Dataset:
     data_seed: int | None = None
     beams: int = 1
     target_length: int = 64
+    methods: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    training: Options = ()
+    test_from: str | None = None
+    gathered: bool = False
 
     def without_length(self) -> "Dataset":
         """The dataset as far as it decides which examples there are."""
-        return replace(self, max_length=Dataset.max_length)
+        return replace(self, max_length=Dataset.max_length, methods=(), splits=(), training=())
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a backbone is trained from random weights by masked-language modelling.
+    """How a backbone is trained from random weights, by the objective of its family.
 
     bag_of_words: the weight of a second loss, by which the first token foretells the words of its block.
+    corrupted: the share of the tokens that are hidden; None is that of the objective's paper.
+    mean_span: how many tokens a hidden piece has in the mean. permute_sentences: whether BART's are put in order, too.
+    validation: the share of the texts that is kept out of the training, for the loss at its end.
     """
 
     family: str
@@ -96,6 +106,10 @@ class Pretraining:
     bag_of_words: float = 0.0
     precision: str = "float32"
     seed: int = 0
+    corrupted: float | None = None
+    mean_span: float = 3.0
+    permute_sentences: bool = True
+    validation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class Backbone:
     devices: int = 1
     methods: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -121,7 +136,7 @@ class Backbone:
 
     def without_grid(self) -> "Backbone":
         """The backbone as far as it decides its weights: not what it is run with."""
-        return replace(self, max_length=None, devices=1, methods=(), splits=())
+        return replace(self, max_length=None, devices=1, methods=(), splits=(), datasets=())
 
 
 @dataclass(frozen=True)
@@ -174,7 +189,7 @@ class RunSpec:
     split: str
     backbone: str
     method: str
-    seed: int
+    seed: seeds.Seed
     task: str
     adaptation: str
     options: Options
@@ -200,7 +215,7 @@ class RunSpec:
         training = {"engine": "plain", **value["training"]}  # the only one there was before the setting
         training |= {name: freeze(training[name]) for name in ("learning_rate", "engine") if name in training}
         return cls(
-            **{**value, "options": freeze(value["options"]),
+            **{**value, "options": freeze(value["options"]), "seed": seeds.seed(value["seed"]),
                "training": Training(**training), "search": Search(**value["search"])}
         )  # fmt: skip
 

@@ -64,36 +64,45 @@ def strata(examples: pd.DataFrame) -> np.ndarray:
     return examples["stratum" if "stratum" in examples else "label"].to_numpy()
 
 
-def cut(examples: pd.DataFrame, name: str, validation: float, data_seed: int) -> Split:
+def cut(
+    examples: pd.DataFrame, name: str, validation: float, data_seed: int, tested: np.ndarray | None = None
+) -> Split:
     """Return the split of the examples that a name asks for.
 
     name: `a-b` (train and test in percent), `size-N` (the first N of 90-10's train and validation,
-    and 90-10's test), or `official` (the parts train, test and, where there is one, validation).
+    and 90-10's test), `official` (the parts train, test and, where there is one, validation), or `official-N` (the
+    first N percent of official's train, and of its validation, and official's test).
+    tested: numbers of the other dataset's examples that are the test part, where the column `borrowed` says that
+    examples are another dataset's; these stand behind the own ones, and are numbered from 0.
     validation: the share of the training part that is set apart. Copies (white space folded; both
     texts of a pair) of a training or validation text are kept out of test, and copies of a training
     text out of validation; the report counts them. Where there is a column `group`, all examples of a group
-    fall into one part (of `official`, where the source has put them).
+    fall into one part (of `official`, where the source has put them). Where there is a column `alike`, so do those
+    that are alike, and validation and test hold the first of them alone.
     Raises StudyError for a size larger than the data, a part that would be empty or of one class,
     and a class that is not in train.
     """
     classes = strata(examples)
     rng = np.random.default_rng([data_seed, 1])
-    size = None
-    if name == "official":
-        learn, validating, test = _official(examples, validation, rng)
-    elif match := re.fullmatch(r"(\d{1,2})-(\d{1,2})|size-(\d+)", name):
-        share = int(match[1]) if match[1] else 90
-        size = int(match[3]) if match[3] else None
-        if match[1] and share + int(match[2]) != 100:
-            raise StudyError(f"splits: {name!r} does not add up to 100 (as 90-10 does).")
-        learn, validating, test = _drawn(examples, share / 100, validation, rng)
+    asked = _read(name)
+    own = examples[~examples["borrowed"].to_numpy(bool)] if "borrowed" in examples else examples
+    if asked["kind"] == "official":
+        learn, validating, test = _official(own, validation, rng, tested is None)
     else:
-        raise StudyError(f"splits: unknown name {name!r} (known: a-b as in 90-10, size-N as in size-500, official).")
+        learn, validating, test = _drawn(own, asked["percent"] / 100, validation, rng)
+    if tested is not None:
+        test = len(own) + tested.astype(np.int64)
     learn, validating, test, duplicates = _without_copies(examples, learn, validating, test)
-    if size is not None:
-        if size > len(learn):
+    kept = np.arange(len(learn))
+    if asked["kind"] == "size":
+        if asked["size"] > len(learn):
             raise StudyError(f"splits: {name} asks for more than the {len(learn)} examples that 90-10 trains on.")
-        learn, validating = learn[:size], validating[:size]
+        kept = kept[: asked["size"]]
+    elif asked["kind"] == "official":
+        kept = _beginning(validating, asked["percent"] / 100)
+    learn, validating = learn[kept], validating[kept]
+    if "alike" in examples:
+        learn, validating, test = _told_once(examples["alike"].to_numpy(), learn, validating, test)
     parts = {"train": learn[~validating], "validation": learn[validating], "test": test}
     parts = {part: numbers.astype(np.int32) for part, numbers in parts.items()}
     by_class = "stratum" not in examples
@@ -132,13 +141,28 @@ def folded(examples: pd.DataFrame) -> pd.Series:
     return pd.Series(["\0".join(both) for both in zip(*texts, strict=True)], index=examples.index)
 
 
+def _read(name: str) -> dict[str, Any]:
+    """Return what a split's name says: its kind (drawn, size or official), and percent or size."""
+    if match := re.fullmatch(r"(\d{1,2})-(\d{1,2})", name):
+        if int(match[1]) + int(match[2]) != 100:
+            raise StudyError(f"splits: {name!r} does not add up to 100 (as 90-10 does).")
+        return {"kind": "drawn", "percent": int(match[1])}
+    if match := re.fullmatch(r"size-(\d+)", name):
+        return {"kind": "size", "percent": 90, "size": int(match[1])}
+    if match := re.fullmatch(r"official(?:-([1-9]\d?))?", name):
+        return {"kind": "official", "percent": int(match[1] or 100)}
+    raise StudyError(
+        f"splits: unknown name {name!r} (known: a-b as in 90-10, size-N as in size-500, official, official-N)."
+    )
+
+
 def _drawn(
     examples: pd.DataFrame, share: float, validation: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the order of train and validation, a mask of the latter, and the order of test: whole groups each."""
     classes, groups = strata(examples), None
-    if "group" in examples:
-        groups = pd.factorize(examples["group"])[0]
+    if together := _together(examples):
+        groups = pd.factorize(examples[together])[0]
         classes = np.zeros(groups.max() + 1, dtype=np.int32)  # groups take the examples' places
     order = stratified_order(classes, rng)
     first = round(len(order) * share)
@@ -152,12 +176,12 @@ def _drawn(
 
 
 def _official(
-    examples: pd.DataFrame, validation: float, rng: np.random.Generator
+    examples: pd.DataFrame, validation: float, rng: np.random.Generator, wants_test: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the order of train and validation, a mask of the latter, and the order of test."""
     present = sorted(set(examples["part"]))
     own = next((name for name in VALIDATION_NAMES if name in present), None)
-    missing = [part for part in ("train", "test") if part not in present]
+    missing = [part for part in ("train", *(["test"] if wants_test else [])) if part not in present]
     if missing:
         raise StudyError(f"splits: official needs a part {missing[0]!r}, and the data have: {', '.join(present)}.")
     classes = strata(examples)
@@ -168,9 +192,33 @@ def _official(
 
     train, test = drawn("train"), drawn("test")
     if own is None:
-        return train, _validates(classes[train], validation), test
+        together = _together(examples)
+        if together is None:
+            return train, _validates(classes[train], validation), test
+        groups = pd.factorize(examples[together].iloc[train])[0]
+        return train, _validates(np.zeros(groups.max() + 1, dtype=np.int32), validation)[groups], test
     learn = np.concatenate([train, drawn(own)])
     return learn, np.arange(len(learn)) >= len(train), test
+
+
+def _together(examples: pd.DataFrame) -> str | None:
+    """Return the column whose values keep examples together, if there is one."""
+    return next((column for column in ("group", "alike") if column in examples), None)
+
+
+def _beginning(validating: np.ndarray, share: float) -> np.ndarray:
+    """Return the places of the first share of train, and of that of validation, in an ordered training part."""
+    parts = [np.flatnonzero(part) for part in (~validating, validating)]
+    return np.sort(np.concatenate([places[: round(len(places) * share)] for places in parts]))
+
+
+def _told_once(
+    alike: np.ndarray, learn: np.ndarray, validating: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the parts with the first alone of those that are alike, in validation and in test."""
+    repeated = validating & pd.Series(np.where(validating, alike[learn], -1)).duplicated().to_numpy()
+    first = ~pd.Series(alike[test]).duplicated().to_numpy()
+    return learn[~repeated], validating[~repeated], test[first]
 
 
 def _validates(classes: np.ndarray, share: float) -> np.ndarray:

@@ -9,9 +9,11 @@ import pandas as pd
 from peftstudy.errors import StudyError
 from peftstudy.evidence import power
 from peftstudy.evidence.aggregates import probability_of_improvement
-from peftstudy.evidence.intervals import interval, rate
+from peftstudy.evidence.components import spread
+from peftstudy.evidence.intervals import over_seeds, rate
 from peftstudy.evidence.paired_tests import holm, paired_difference
 from peftstudy.files import whole
+from peftstudy.seeds import labels
 from peftstudy.study import Study
 
 STATISTICS = ("scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims")
@@ -61,14 +63,16 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         }
         _, row["lost_low"], row["lost_high"] = rate(len(group) - len(done) + row["collapsed"], len(group))
         if len(done):
-            mean, low, high = interval(done.test_score)
-            row |= {"test_score": mean, "low": low, "high": high}
-            row |= {"sd": float(done.test_score.std(ddof=1)) if len(done) > 1 else None}
+            scores = done.set_index("seed").test_score
+            row |= dict(zip(("test_score", "low", "high"), over_seeds(scores), strict=True))
+            over = spread(scores.to_numpy(dtype=float), scores.index)
+            row |= {"sd": None if over is None else float(over.sd)}
             row |= {column: done[column].mean() for column in ("validation_score", *COSTS)}
             row["optimism"] = (done.best_epoch_score - done.test_score).mean()
         sound = done[~done.collapsed.astype(bool)]
         if len(sound):
-            row |= dict(zip(("sound_score", "sound_low", "sound_high"), interval(sound.test_score), strict=True))
+            found = over_seeds(sound.set_index("seed").test_score)
+            row |= dict(zip(("sound_score", "sound_low", "sound_high"), found, strict=True))
         rows.append(row)
     return pd.DataFrame(rows, columns=[*CELL, *COUNTS, *SCORES, *COSTS])
 
@@ -131,13 +135,14 @@ def compare(a: pd.Series, b: pd.Series) -> dict[str, float | None]:
     pairs with this spread find in four studies of five; seeds_needed: how many pairs do so for this difference.
     """
     found = paired_difference(a, b)
-    spread = float((a - b).std(ddof=1))
-    known = found.pairs > 1 and spread > 1e-12
+    paired = (a - b).dropna()
+    gaps = spread(paired.to_numpy(dtype=float), paired.index)
+    known = gaps is not None and gaps.sd > 1e-12
     return {
         "pairs": found.pairs, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p,
         "improvement": float(probability_of_improvement([a.to_numpy()], [b.to_numpy()])),
-        "detectable": power.minimum_detectable(spread, found.pairs) if known else None,
-        "seeds_needed": power.seeds_to_separate(found.mean, spread) if known else None,
+        "detectable": power.minimum_detectable(gaps.mean_sd, gaps.independent) if known else None,
+        "seeds_needed": power.seeds_to_separate(found.mean, gaps.sd) if known else None,
     }  # fmt: skip
 
 
@@ -174,11 +179,13 @@ def refuse_mixtures(runs: pd.DataFrame, study: Study, where: str) -> None:
 def read(path: Path) -> pd.DataFrame:
     """Return a CSV of the workflow: names stay text (one may be null, or 2024), gaps become NaN."""
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(NAMES, str))
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys([*NAMES, "seed"], str))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file; the stage before this one makes it.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not a whole CSV file ({error}); delete it to make it again.") from None
+    if "seed" in frame:
+        frame["seed"] = labels(frame.seed)
     for column in ("collapsed", "chosen", "dirty"):
         # In scores.csv `collapsed` is a count, and stays one.
         words = frame[column].map(str).str.lower() if column in frame else pd.Series(["1"])

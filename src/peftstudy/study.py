@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from peftstudy import seeds
 from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training
 
 
@@ -29,9 +30,9 @@ class Pack:
     @property
     def json(self) -> str:
         """The pack's runs for the command line, each cell once with its seeds."""
-        cells: dict[RunSpec, list[int]] = {}
+        cells: dict[RunSpec, list] = {}
         for run in self.runs:
-            cells.setdefault(replace(run, seed=0), []).append(run.seed)
+            cells.setdefault(replace(run, seed=0), []).append(seeds.plain(run.seed))
         plain = [{**cell.as_dict(), "seed": seeds} for cell, seeds in cells.items()]
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
@@ -52,7 +53,7 @@ class Study:
     splits: tuple[str, ...]
     backbones: dict[str, Backbone]
     methods: dict[str, MethodSpec]
-    seeds: tuple[int, ...]
+    seeds: tuple[seeds.Seed, ...]
     replicates: str | None = None
     reference: str | None = None
     claims: tuple[Claim, ...] = ()
@@ -74,10 +75,31 @@ class Study:
         for dataset in self.datasets.values():
             for split in self.splits:
                 for backbone in self.backbones.values():
-                    if backbone.splits and split not in backbone.splits:
+                    if not self.has(dataset.name, split, backbone.name):
                         continue
-                    chosen = [m for m in self.methods.values() if not backbone.methods or m.name in backbone.methods]
-                    yield dataset, split, backbone, chosen
+                    names = [
+                        name
+                        for name in self.methods
+                        if (not backbone.methods or name in backbone.methods)
+                        and (not dataset.methods or name in dataset.methods)
+                    ]
+                    yield dataset, split, backbone, [self.methods[name] for name in names]
+
+    def has(self, dataset: str, split: str, backbone: str) -> bool:
+        """Return whether a backbone is run on a dataset and split: they are the study's, and nothing narrows it."""
+        if dataset not in self.datasets or backbone not in self.backbones:
+            return False
+        asked, base = self.datasets[dataset], self.backbones[backbone]
+        return (
+            split in (asked.splits or self.splits)
+            and (not base.splits or split in base.splits)
+            and (not base.datasets or dataset in base.datasets)
+        )
+
+    def budget(self, dataset: str) -> Training:
+        """Return how long runs on a dataset train: as it says itself, or as the study does."""
+        own = dict(self.datasets[dataset].training)
+        return replace(self.training, **(dict.fromkeys(("steps", "seconds")) | own)) if own else self.training
 
     def data_seed_of(self, dataset: str) -> int:
         """Return the seed of a dataset's draw and splits: its own, or the study's."""
@@ -167,9 +189,10 @@ class Study:
             *(f"{root}/backbones/{name}" for name in self.backbones),
         ]
 
-    def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: int) -> RunSpec:
+    def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: seeds.Seed) -> RunSpec:
         rate = method.learning_rate or self.training.learning_rate
+        training = replace(self.budget(dataset.name), learning_rate=rate)
         return RunSpec(
             dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method, method.options,
-            replace(self.training, learning_rate=rate), self.search if isinstance(rate, tuple) else Search(),
+            training, self.search if isinstance(rate, tuple) else Search(),
         )  # fmt: skip

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy import seeds, statistics
 from peftstudy.evidence import efficiency, spread
+from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
 from peftstudy.report import bargains, checklists, epoch_tables, evidence_tables, replication, result_tables
 from peftstudy.report.latex import (
@@ -25,7 +26,7 @@ from peftstudy.report.latex import (
     tabular,
 )
 from peftstudy.report.views import selection_rule, sized
-from peftstudy.specs import MethodSpec
+from peftstudy.specs import MethodSpec, Training
 from peftstudy.study import Study
 
 Citations = Mapping[str, tuple[str, str]]
@@ -69,7 +70,8 @@ def tokens(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
 
 def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     """Return the table of the backbones: shape, origin and pre-training."""
-    rows = []
+    rows, asked = [], {name: spec.pretrain for name, spec in study.backbones.items() if spec.pretrain}
+    held_out = any(own.validation for own in asked.values())
     for row in tables.backbones.itertuples():
         origin = NONE if absent(row.origin) else shortened(row.origin, 44)
         if not absent(row.revision):
@@ -77,22 +79,28 @@ def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
         rows.append([
             escape(row.backbone), escape(row.family), count(row.parameters), origin, count(row.pretraining_steps),
             count(row.pretraining_tokens), amount(row.pretraining_seconds), score(row.pretraining_loss, 2),
+            *([score(row.pretraining_validation_loss, 2)] if held_out else []),
         ])  # fmt: skip
     header = [
-        ["", "", "", "", r"\multicolumn{4}{c}{pre-training}"],
+        ["", "", "", "", rf"\multicolumn{{{4 + held_out}}}{{c}}{{pre-training}}"],
         ["backbone", "family", "parameters", "origin", "steps", "tokens", "seconds", "loss"],
     ]
+    objectives = dict.fromkeys(FAMILIES[own.family].objective for own in asked.values()) or {MASKED: None}
     caption = (
-        "Backbones. Parameters are counted without the head. Pre-training is by masked-language modelling; a dash "
+        f"Backbones. Parameters are counted without the head. Pre-training is by {listed(objectives)}; a dash "
         "stands where it was done elsewhere or not at all. Loss: the mean over the last 100 steps on the training "
-        "text, in nats a hidden token."
+        f"text, in nats a {'hidden' if {*objectives} == {MASKED} else 'foretold'} token."
     )
-    if foretelling := [name for name, spec in study.backbones.items() if spec.pretrain and spec.pretrain.bag_of_words]:
+    if held_out:
+        header[1].append("held-out loss")
+        caption += " Held-out loss: that of texts which were kept out of the training."
+    if foretelling := [name for name, own in asked.items() if own.bag_of_words]:
         caption += (
             f" {listed(foretelling)}: in pre-training the first token, which the head reads, also foretells the words "
             r"of its block \citep{ma2024drop}."
         )
-    return floating(tabular("llrlrrrr", header, rows, r"\cmidrule(l){5-8}"), caption, "backbones")
+    alignment, rule = "llrlrrrr" + "r" * held_out, rf"\cmidrule(l){{5-{8 + held_out}}}"
+    return floating(tabular(alignment, header, rows, rule), caption, "backbones")
 
 
 def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
@@ -117,25 +125,30 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
 def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     """Return the table of the budget, which is one for all methods."""
     shape = study.training
-    length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
-    if shape.seconds:
-        length = f"as many steps as fit {shape.seconds:g} seconds of training, by a trial of each method"
-    if shape.minimum_steps:
-        length += f", at least {shape.minimum_steps} steps"
+    own = [name for name, dataset in study.datasets.items() if dataset.training]
     limits = sorted({study.max_length(dataset.name, backbone.name) for dataset, _, backbone, _ in study.cells()})
     rows = [
-        ["budget of a run", length],
+        *([["budget of a run", budget(shape)]] if len(own) < len(study.datasets) else []),
+        *([rf"budget of a run on {escape(name)}", budget(study.budget(name))] for name in own),
         ["examples a step", str(shape.batch_size)],
         ["tokens an example, at most", listed([str(limit) for limit in limits])],
         ["optimizer", rf"AdamW \citep{{loshchilov2019adamw}}, weight decay {shape.weight_decay:g}"],
         ["schedule", f"linear warm-up over {share(shape.warmup)} of the steps, then linear decay to zero"],
         ["gradients", f"cut to length {shape.gradient_norm:g}"],
         ["precision", escape(shape.precision)],
-        ["seeds", escape(", ".join(map(str, study.seeds)))],
+        ["seeds", escape(seeds.said(study.seeds))],
         ["reported model", selection_rule(study)],
     ]
     caption = "Settings, the same for every method."
     return floating(tabular("ll", [["setting", "value"]], rows), caption, "settings")
+
+
+def budget(shape: Training) -> str:
+    """Return how long a run trains."""
+    if shape.seconds:
+        return f"as many steps as fit {shape.seconds:g} seconds of training, by a trial of each method"
+    length = f"{shape.steps} steps" if shape.steps else f"{shape.epochs} epochs"
+    return length + (f", at least {shape.minimum_steps} steps" if shape.minimum_steps else "")
 
 
 def search_rule(study: Study) -> str:
@@ -185,6 +198,7 @@ MADE = {
     "epochs": epoch_tables.epochs,
     "checklist": checklists.table,
     "replication-scores": replication.scores,
+    "replication-figures": replication.figures,
     "replication-parameters": replication.parameters,
 }
 
@@ -204,8 +218,7 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("spread")
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
-    if not study.replicates:
-        absent_ones |= {"replication-scores", "replication-parameters"}
+    absent_ones |= set(replication.TABLES) - set(replication.kinds(study))
     if not study.claims and not study.replicates:
         absent_ones.add("claims")
     return [kind for kind in MADE if kind not in absent_ones]

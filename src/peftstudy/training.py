@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from peftstudy import devices
+from peftstudy import devices, seeds
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
@@ -90,12 +90,12 @@ class Plan:
 class Run:
     """One model on its way through its budget, with what is needed to stop and go on."""
 
-    def __init__(self, model: nn.Module, method: Method, task: Task, settings: Training, seed: int) -> None:
+    def __init__(self, model: nn.Module, method: Method, task: Task, settings: Training, seed: seeds.Seed) -> None:
         self.model, self.method, self.task, self.settings, self.seed = model, method, task, settings, seed
         self.device = next(model.parameters()).device
         devices.shard(model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.engine = engine_of(model, method, task, settings, seed)
+        self.engine = engine_of(model, method, task, settings, seeds.order(seed))
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
         self.progress = TrainingState()
         self._total = torch.zeros(())
@@ -163,7 +163,7 @@ class Run:
         """Do the steps of one epoch that are left; return the mean training loss over its items."""
         self.model.train()
         progress, before = self.progress, time.perf_counter() - self.progress.epoch_seconds
-        order = np.random.default_rng([self.seed, progress.epoch]).permutation(train)
+        order = np.random.default_rng([seeds.order(self.seed), progress.epoch]).permutation(train)
         self._total = torch.full((), progress.epoch_loss, device=self.device)
         for start in range(progress.epoch_examples, len(order), self.settings.batch_size):
             if progress.step == plan.steps:
@@ -191,7 +191,7 @@ class Run:
         parts = list(micro_batches(tokens.sizes, batch, min(size, math.ceil(len(batch) / devices.count()))))
         for part, factor in devices.deal(parts):
             with autocast(self.device, self.settings.precision):
-                logits = logits_of(self.engine, self.task, tokens, part)
+                logits = self.task.logits(self.engine, tokens, part)
             loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
             penalty = self.method.penalty(self.model)
             asked = loss / items if penalty is None else loss / items + penalty * (len(part) / len(batch))
@@ -217,9 +217,9 @@ class Run:
         def losses(examples: int, size: int) -> Iterator[Tensor]:
             """Without dropout: what is drawn here would shift what training draws."""
             self.model.eval()
-            chosen = np.random.default_rng([self.seed, 2]).permutation(train)[:examples]
+            chosen = np.random.default_rng([seeds.initialization(self.seed), 2]).permutation(train)[:examples]
             for part in micro_batches(tokens.sizes, chosen, size):
-                logits = logits_of(self.engine, self.task, tokens, part)
+                logits = self.task.logits(self.engine, tokens, part)
                 yield self.task.loss(logits, _targets(self.task, tokens, part, self.device))
 
         return losses
@@ -254,14 +254,6 @@ def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, 
     )
 
 
-def logits_of(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray) -> Tensor:
-    """Return what the head says of the examples numbered `index`, sorted by size, where the task reads it."""
-    if task.writes:
-        return engine.target_logits(tokens, index)
-    texts = tokens.texts(index)
-    return engine.logits(tokens, texts, task.read(tokens, texts))
-
-
 @dataclass(frozen=True)
 class Scored:
     """A model's answers to some examples, a row each, the mean loss of an item, and the scores."""
@@ -281,7 +273,7 @@ def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, prec
     with torch.inference_mode(), autocast(engine.device, precision):
         for start in range(0, len(index), EVALUATION_BATCH):
             part = index[by_length[start : start + EVALUATION_BATCH]]
-            output = logits_of(engine, task, tokens, part).float()
+            output = task.logits(engine, tokens, part).float()
             total += float(task.loss_sum(output, _targets(task, tokens, part, engine.device)))
             answers.append(task.answer(engine, output, tokens, part))
     ordered = pa.concat_tables(answers).take(np.argsort(by_length))

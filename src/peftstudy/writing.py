@@ -41,25 +41,33 @@ def target_logits(model: nn.Module, tokens: Tokens, index: np.ndarray, extra_tok
     device = next(model.parameters()).device
     sources, targets = _pieces(tokens, index)
     if library.config.is_encoder_decoder:
-        inputs = _padded(sources, tokens.about["pad_id"])
+        inputs = padded(sources, tokens.about["pad_id"])
         starts = [np.concatenate([[library.config.decoder_start_token_id], target[:-1]]) for target in targets]
-        written = _padded(starts, tokens.about["pad_id"])
+        written = padded(starts, tokens.about["pad_id"])
         inputs |= {"decoder_input_ids": written["input_ids"]}
         # Padding stands behind the text, where no token of it attends to; T5 has no other mask for it.
         asked = written["attention_mask"].bool()
     else:
         together = [np.concatenate([source, target[:-1]]) for source, target in zip(sources, targets, strict=True)]
-        inputs = _padded(together, tokens.about["pad_id"])
+        inputs = padded(together, tokens.about["pad_id"])
         asked = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
         for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
             asked[row, len(source) - 1 : len(source) + len(target) - 1] = True
         asked = nn.functional.pad(asked, (extra_tokens, 0))
     asked = asked.to(device)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    _tell(model, asked.int().argmax(1))
     if all_tokens:
         return model(**inputs).logits[asked]
     with _at(library.get_output_embeddings(), asked):
         return model(**inputs).logits
+
+
+def _tell(model: nn.Module, begins: Tensor) -> None:
+    """Tell whom it concerns (see changes.infixes) which token of each row the first one written follows from."""
+    for module in model.modules():
+        if hasattr(module, "begins"):
+            module.begins = begins
 
 
 @contextmanager
@@ -73,10 +81,13 @@ def _at(layer: nn.Module, asked: Tensor) -> Iterator[None]:
 
 
 @torch.no_grad()
-def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, beams: int) -> list[np.ndarray]:
+def write(
+    model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, beams: int, extra_tokens: int = 0
+) -> list[np.ndarray]:
     """Return the tokens that the model writes behind each source, to the end of its text or to `longest` of them.
 
     beams: how many beginnings are kept at each token (beam search); 1 takes the most probable token each time.
+    extra_tokens: how many tokens the model itself puts before the sources.
     Nothing is drawn at random, and what a checkpoint's own generation_config.json asks for counts not.
     """
     from transformers import GenerationConfig
@@ -85,7 +96,7 @@ def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, bea
     device = next(model.parameters()).device
     sources, _ = _pieces(tokens, index)
     # A decoder writes on at the end, so its padding stands in front.
-    inputs = _padded(sources, tokens.about["pad_id"], left=not library.config.is_encoder_decoder)
+    inputs = padded(sources, tokens.about["pad_id"], left=not library.config.is_encoder_decoder)
     settings = GenerationConfig(
         max_new_tokens=longest, num_beams=beams, do_sample=False, early_stopping=beams > 1,
         pad_token_id=tokens.about["pad_id"], eos_token_id=tokens.about["end_id"],
@@ -96,6 +107,7 @@ def write(model: nn.Module, tokens: Tokens, index: np.ndarray, longest: int, bea
     )  # fmt: skip
     generate: Callable = getattr(model, "generate", library.generate)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    _tell(model, torch.tensor([extra_tokens + inputs["input_ids"].shape[1] - 1], device=device))
     # A padding that is the end mark, as GPT-2's, is taken for one on the wrong side, which would be said each time.
     with quiet(), _positions_by_mask(library):
         written = generate(**inputs, generation_config=settings, use_model_defaults=False)
@@ -137,7 +149,7 @@ def _pieces(tokens: Tokens, index: np.ndarray) -> tuple[list[np.ndarray], list[n
     return sources, [ids[joined(begins, [example])].astype(np.int64) for example in index]
 
 
-def _padded(rows: list[np.ndarray], padding: int, left: bool = False) -> dict[str, Tensor]:
+def padded(rows: list[np.ndarray], padding: int, left: bool = False) -> dict[str, Tensor]:
     """Return input_ids and attention_mask of rows of different lengths, each shape (rows, longest)."""
     longest = max(map(len, rows))
     ids = np.full((len(rows), longest), padding, dtype=np.int64)

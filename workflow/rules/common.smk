@@ -106,3 +106,9 @@ def give_resources(kind, name, devices=1):
         resources["_cores"] = asked.overwrite_threads[kind]
     if devices > 1 and "gpu" in resources:
         resources["gpu"] = devices * resources["gpu"].value
+
+
+def tested_on(wildcards, file):
+    """The file of the dataset whose test part a dataset is tested on; none where that is its own."""
+    other = study.datasets[wildcards.dataset].test_from
+    return [f"results/{wildcards.study}/splits/{other}/{file}"] if other else []

@@ -8,7 +8,8 @@ out: results/{study}/splits/{dataset}/examples.parquet, examples.json
 
 rule take_examples:
     input:
-        lambda wildcards: f"results/{wildcards.study}/sources/{study.datasets[wildcards.dataset].source}/table.parquet",
+        table=lambda wildcards: f"results/{wildcards.study}/sources/{study.datasets[wildcards.dataset].source}/table.parquet",
+        tested=lambda wildcards: tested_on(wildcards, "examples.parquet"),
     output:
         table="results/{study}/splits/{dataset}/examples.parquet",
         about="results/{study}/splits/{dataset}/examples.json",
@@ -21,13 +22,14 @@ rule take_examples:
     conda:
         ENVIRONMENT
     shell:
-        "python -m peftstudy examples --spec {params.spec:q} --table {input:q}"
+        "python -m peftstudy examples --spec {params.spec:q} --table {input.table:q} --tested {input.tested:q}"
         " --data-seed {params.data_seed} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule cut_split:
     input:
-        "results/{study}/splits/{dataset}/examples.parquet",
+        examples="results/{study}/splits/{dataset}/examples.parquet",
+        tested=lambda wildcards: tested_on(wildcards, f"{wildcards.split}/test.npy"),
     output:
         expand("results/{{study}}/splits/{{dataset}}/{{split}}/{part}.npy", part=["train", "validation", "test"]),
         about="results/{study}/splits/{dataset}/{split}/split.json",
@@ -40,6 +42,6 @@ rule cut_split:
     conda:
         ENVIRONMENT
     shell:
-        "python -m peftstudy split --name {wildcards.split:q} --examples {input:q}"
+        "python -m peftstudy split --name {wildcards.split:q} --examples {input.examples:q} --tested {input.tested:q}"
         " --validation {params.validation} --data-seed {params.data_seed}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -48,17 +48,33 @@ def probability_of_improvement(a: Runs, b: Runs) -> np.ndarray:
     return np.mean([(np.sign(gap) / 2 + 0.5).mean(axis=(-2, -1)) for gap in gaps], axis=0)
 
 
-def with_interval(statistic: Callable[..., np.ndarray], *samples: Runs, level: float = 0.95, seed: int = 0) -> Interval:
+def with_interval(
+    statistic: Callable[..., np.ndarray], *samples: Runs, grid: np.ndarray | None = None, level: float = 0.95,
+    seed: int = 0,
+) -> Interval:  # fmt: skip
     """Return a statistic of some runs and its interval by the stratified percentile bootstrap.
 
-    samples: what `statistic` takes. There are no bounds where no setting has two runs, for then
-    nothing can be drawn anew.
+    samples: what `statistic` takes. grid: where runs share seeds, which run has which two, shape (initialisations,
+    orders): both are drawn anew, and a run comes along with its two (the pigeonhole bootstrap of Owen, 2007).
+    There are no bounds where no setting has two runs, for then nothing can be drawn anew, nor where a setting lacks a
+    run of the grid.
     """
     value = float(statistic(*samples))
     if all(len(scores) < 2 for runs in samples for scores in runs):
         return Interval(value, None, None)
+    if grid is not None and any(len(scores) != grid.size for runs in samples for scores in runs):
+        return Interval(value, None, None)
     rng = np.random.default_rng(seed)
-    again = [[rng.choice(scores, (RESAMPLES, len(scores))) for scores in runs] for runs in samples]
+    again = [[_drawn(scores, grid, rng) for scores in runs] for runs in samples]
     drawn = statistic(*again)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
+
+
+def _drawn(scores: np.ndarray, grid: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """Return RESAMPLES draws of the runs of a setting, shape (RESAMPLES, runs)."""
+    if grid is None:
+        return rng.choice(scores, (RESAMPLES, len(scores)))
+    rows, columns = grid.shape
+    chosen = grid[rng.integers(rows, size=(RESAMPLES, rows, 1)), rng.integers(columns, size=(RESAMPLES, 1, columns))]
+    return scores[chosen].reshape(RESAMPLES, -1)

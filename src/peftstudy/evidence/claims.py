@@ -16,9 +16,10 @@ from peftstudy.metrics import COLUMNS, MEASURED, TESTED
 from peftstudy.specs import Claim
 from peftstudy.study import Study
 
-DERIVED = ("score", "epoch_seconds", "memory", "first_score", "last_loss", "loss_fall", "epochs_to_converge")
+DERIVED = ("score", "epoch_seconds", "memory", "first_score", "last_loss", "loss_fall", "epochs_to_converge",
+           "deviation")  # fmt: skip
 """Measures that are no column of the runs; measures.py says what each is."""
-SPLIT_NAMES = r"[0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official"
+SPLIT_NAMES = r"[0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official(?:-[0-9]{1,2})?"
 TERM = re.compile(rf"(?:(\w+)\()?(?:([^/@()]+)/)?([^/@()]+?)(?:@({SPLIT_NAMES}))?(\))?")
 HOW = "want measures of methods, such as bitfit >= full - 0.01, with spaces around operators"
 

@@ -1,6 +1,6 @@
 """How many examples it takes: to overtake another method, and to come near full fine-tuning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from peftstudy.evidence.components import spread
 from peftstudy.report.latex import NONE, absent, count, escape, floating, group, share, tabular
 from peftstudy.report.views import backbones, measure, of, sized
 from peftstudy.study import Study
@@ -34,11 +35,12 @@ class Crossing(NamedTuple):
     high: float | None
 
 
-def crossing(sizes: np.ndarray, values: np.ndarray, level: float = 0.95) -> Crossing:
+def crossing(sizes: np.ndarray, values: np.ndarray, level: float = 0.95, labels: Sequence | None = None) -> Crossing:
     """Return where the mean over seeds crosses zero, linear in the logarithm of the size between those measured.
 
-    sizes: rising, shape (sizes,). values: shape (seeds, sizes). The interval inverts the t test of each
-    size's mean, so that it holds the true crossing as often as it says also with few seeds.
+    sizes: rising, shape (sizes,). values: shape (seeds, sizes). labels: the seeds; plain ones where left out. The
+    interval inverts the t test of each size's mean, so that it holds the true crossing as often as it says also with
+    few seeds.
     Source: Fieller (1954), for the inversion.
 
     >>> found = crossing(np.array([100, 400]), np.array([[-1.0, 1.0], [-1.1, 0.9]]))
@@ -54,16 +56,21 @@ def crossing(sizes: np.ndarray, values: np.ndarray, level: float = 0.95) -> Cros
         part = mean[left] / (mean[left] - mean[left + 1])
         examples = float(np.exp(np.log(sizes[left]) + part * np.log(sizes[left + 1] / sizes[left])))
         state = "rises" if ahead[-1] else "falls"
-    return Crossing(state, examples, *_level_sizes(sizes, values, level))
+    seeds = range(len(values)) if labels is None else labels
+    return Crossing(state, examples, *_level_sizes(sizes, values, level, seeds))
 
 
-def _level_sizes(sizes: np.ndarray, values: np.ndarray, level: float) -> tuple[float | None, float | None]:
-    seeds = len(values)
-    if seeds < 2:
+def _level_sizes(
+    sizes: np.ndarray, values: np.ndarray, level: float, labels: Sequence
+) -> tuple[float | None, float | None]:
+    if len(values) < 2:
         return None, None
     places = np.linspace(np.log(sizes[0]), np.log(sizes[-1]), STEPS)
     between = np.array([np.interp(places, np.log(sizes), row) for row in values])
-    half = stats.t.ppf((1 + level) / 2, seeds - 1) * between.std(axis=0, ddof=1) / np.sqrt(seeds)
+    found = spread(between, labels)
+    if found is None:
+        return None, None
+    half = stats.t.ppf((1 + level) / 2, found.independent - 1) * found.error
     may_be = np.flatnonzero(np.abs(between.mean(axis=0)) <= half)
     if not len(may_be):
         return None, None
@@ -83,7 +90,7 @@ def efficiency(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """
     rows = []
     for dataset in study.datasets:
-        for backbone in backbones(study):
+        for backbone in backbones(study, dataset=dataset):
             rows += _of_backbone(of(runs, dataset=dataset, backbone=backbone, status="finished"), study)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -101,12 +108,13 @@ def _of_backbone(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
         most = scores[study.reference].iloc[:, [-1] * len(sizes)].set_axis(sizes.index, axis=1)
         compared += [("reaches", method, study.reference, ENOUGH * most) for method in known]
     for kind, method, other, target in compared:
-        values = (scores[method] - target).dropna().to_numpy()
+        gaps = (scores[method] - target).dropna()
+        values = gaps.to_numpy()
         if len(values):
             yield {
                 "dataset": runs.dataset.iloc[0], "backbone": runs.backbone.iloc[0], "kind": kind, "method": method,
                 "reference": other, "seeds": len(values), "smallest": sizes.iloc[0],
-                "largest": sizes.iloc[-1], **crossing(sizes.to_numpy(), values)._asdict(),
+                "largest": sizes.iloc[-1], **crossing(sizes.to_numpy(), values, labels=gaps.index)._asdict(),
             }  # fmt: skip
 
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
+
+from peftstudy.evidence.components import is_crossed, spread
 
 MANY = 30
 """From so many scores on, intervals are bootstrapped. Below, Student's t is nearer to what it promises also where
@@ -44,6 +47,21 @@ def interval(scores: Sequence[float] | np.ndarray, level: float = 0.95, seed: in
             (scores,), np.mean, confidence_level=level, method="BCa", rng=rng
         ).confidence_interval
     return Interval(mean, float(low), float(high))
+
+
+def over_seeds(scores: pd.Series, level: float = 0.95) -> Interval:
+    """Return the mean of scores indexed by seed, and its interval; of crossed seeds, by their variance components.
+
+    There are no bounds where runs share seeds in a way that tells nothing of the spread.
+    """
+    values = scores.to_numpy(dtype=float)
+    if not is_crossed(scores.index) or np.ptp(values) == 0:
+        return interval(values, level)
+    mean, found = float(values.mean()), spread(values, scores.index)
+    if found is None:
+        return Interval(mean, None, None)
+    half = float(stats.t.ppf((1 + level) / 2, found.independent - 1) * found.error)
+    return Interval(mean, mean - half, mean + half)
 
 
 def rate(count: int, of: int, level: float = 0.95) -> Interval:

@@ -82,6 +82,12 @@ def epochs_to_converge(results: Results, cell: tuple[str, ...]) -> pd.Series:
     return (curve >= curve.max() - NEAR).idxmax().astype(float) if len(curve) else pd.Series(dtype=float)
 
 
+def deviation(results: Results, cell: tuple[str, ...]) -> pd.Series:
+    """How far the score lies from the median over the seeds (Brown and Forsythe, 1974)."""
+    scores = results.runs[cell].test_score
+    return (scores - scores.median()).abs() if len(scores) > 1 else pd.Series(dtype=float)
+
+
 def _at(curve: pd.DataFrame, epoch: int) -> pd.Series:
     return curve.iloc[epoch] if len(curve) else pd.Series(dtype=float)
 
@@ -89,4 +95,5 @@ def _at(curve: pd.DataFrame, epoch: int) -> pd.Series:
 MEASURES: dict[str, Callable[[Results, tuple[str, ...]], pd.Series]] = {
     "score": score, "epoch_seconds": epoch_seconds, "memory": memory, "first_score": first_score,
     "last_loss": last_loss, "loss_fall": loss_fall, "epochs_to_converge": epochs_to_converge,
+    "deviation": deviation,
 }  # fmt: skip

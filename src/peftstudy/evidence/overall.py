@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from peftstudy import seeds
 from peftstudy.evidence import aggregates
 from peftstudy.evidence.ranks import FEWEST_DATASETS, ranks
 from peftstudy.evidence.spread import draws
@@ -34,30 +35,58 @@ def overall(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     There are no rows where fewer than two settings are shared by all methods.
     """
     found = settings(runs, study)
+    grid = crossing(study)
     rows = []
     for method, scores in found.items():
         if len(scores) < 2:
             continue
-        iqm = aggregates.with_interval(aggregates.interquartile_mean, scores)
+        iqm = aggregates.with_interval(aggregates.interquartile_mean, scores, grid=grid)
         row = {"method": method, "settings": len(scores), "runs": sum(map(len, scores))}
         row |= dict(zip(("iqm", "iqm_low", "iqm_high"), iqm, strict=True))
         if study.reference and method != study.reference:
-            better = aggregates.with_interval(aggregates.probability_of_improvement, scores, found[study.reference])
+            better = aggregates.with_interval(
+                aggregates.probability_of_improvement, scores, found[study.reference], grid=grid
+            )
             names = ("improvement", "improvement_low", "improvement_high")
             row |= {"reference": study.reference} | dict(zip(names, better, strict=True))
         rows.append(row)
     return pd.DataFrame(rows, columns=OVERALL)
 
 
+def crossing(study: Study) -> np.ndarray | None:
+    """Return which of the study's seeds has which initialisation and order, shape (initialisations, orders).
+
+    None where runs are independent; empty where they are not, and the seeds are no whole grid.
+    """
+    first, then = seeds.shared(study.seeds)
+    if min(first, then) < 2:
+        return None
+    if not seeds.is_grid(study.seeds):
+        return np.empty((0, 0), dtype=int)
+    order = sorted(range(first * then), key=lambda i: seeds.both(study.seeds[i]))
+    return np.array(order).reshape(first, then)
+
+
+def rankable(study: Study) -> int:
+    """Return over how many datasets all methods can be ranked; budgets on one dataset, and draws of it, are one."""
+    origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
+    whole = {
+        origin[dataset.name]
+        for dataset, split, _, chosen in study.cells()
+        if split == study.splits[0] and len(chosen) == len(study.methods)
+    }
+    return len(whole)
+
+
 def ranked(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the methods' mean ranks over datasets, best first; none where there are fewer than FEWEST_DATASETS.
 
     A dataset's score is the mean over its first split and the backbones that all methods share. Draws of one
-    dataset are one: they are not independent.
+    dataset, and budgets on it, are one: they are not independent.
     """
     done = runs[(runs.status == "finished") & (runs.split == study.splits[0])]
     cells = done.groupby(["dataset", "backbone", "method"]).test_score.mean().unstack()
-    origin = {name: first for first, names in draws(study).items() for name in names}
+    origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
     scores = cells.reindex(columns=list(study.methods)).dropna().rename(index=origin, level="dataset")
     scores = scores.groupby("dataset").mean()
     if len(scores) < FEWEST_DATASETS or len(study.methods) < 2:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import signal, stats
 
-from peftstudy.evidence.intervals import interval
+from peftstudy.evidence.components import is_crossed, spread
+from peftstudy.evidence.intervals import over_seeds
 
 RESAMPLES = 9_999
 LARGEST = 200_000
@@ -42,8 +43,17 @@ def paired_difference(a: pd.Series, b: pd.Series, level: float = 0.95) -> Differ
     differences = differences.round(12) + 0.0
     if len(seeds) == 1 or (np.ptp(differences) == 0 and differences[0] != 0):
         return Difference(float(differences[0]), None, None, None, len(seeds))
-    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if np.ptp(differences) > 0 else 1.0
-    return Difference(*interval(differences, level), p, len(seeds))
+    p = _p_value(differences, seeds) if np.ptp(differences) > 0 else 1.0
+    return Difference(*over_seeds(pd.Series(differences, index=seeds), level), p, len(seeds))
+
+
+def _p_value(differences: np.ndarray, seeds: pd.Index) -> float | None:
+    if not is_crossed(seeds):
+        return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    found = spread(differences, seeds)
+    if found is None:
+        return None
+    return float(2 * stats.t.sf(abs(differences.mean()) / found.error, found.independent - 1))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

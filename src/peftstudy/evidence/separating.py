@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from peftstudy import metrics
+from peftstudy import metrics, seeds
 from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import power
+from peftstudy.evidence.components import is_crossed, spread
 from peftstudy.evidence.paired_tests import Difference, paired_difference
 from peftstudy.statistics import scores_by_seed
 from peftstudy.study import Study
@@ -23,13 +24,15 @@ LISTED = 40
 class Pair(NamedTuple):
     """Two methods in one place: their difference over shared seeds, its spread, and how many seeds it takes.
 
-    seeds_needed: None where even power.MOST_SEEDS are too few. found: None where no seed is shared.
+    seeds_needed: None where even power.MOST_SEEDS are too few. found: None where no seed is shared. is_crossed: whether
+    the runs have two seeds, of which others have one too; the seeds needed are plain ones.
     """
 
     place: str
     found: Difference | None
     sd: float | None
     seeds_needed: int | None
+    is_crossed: bool = False
 
     @property
     def is_apart(self) -> bool:
@@ -71,8 +74,9 @@ def _pairs(study: Study, results: Path, a: str, b: str) -> Iterator[Pair]:
 
 
 def _scores(runs: Sequence, results: Path) -> pd.Series:
-    return scores_by_seed(pd.DataFrame([metrics.run_row(run, results / "runs" / run.path) for run in runs],
-                                       columns=metrics.COLUMNS["runs"]))  # fmt: skip
+    rows = [metrics.run_row(run, results / "runs" / run.path) for run in runs]
+    frame = pd.DataFrame(rows, columns=metrics.COLUMNS["runs"])
+    return scores_by_seed(frame.assign(seed=seeds.labels(frame.seed)))
 
 
 def pair(place: str, a: pd.Series, b: pd.Series) -> Pair:
@@ -81,11 +85,14 @@ def pair(place: str, a: pd.Series, b: pd.Series) -> Pair:
     if not len(shared):
         return Pair(place, None, None, None)
     found = paired_difference(a, b)
-    sd = float((a - b).loc[shared].std(ddof=1)) if len(shared) >= FEWEST else None
-    if sd is None or sd < 1e-12:
-        return Pair(place, found, None, None)
-    needed = power.seeds_to_separate(found.mean, sd)
-    return Pair(place, found, sd, needed and (needed if found.p < 0.05 else max(needed, found.pairs + 1)))
+    gaps, crossed = spread((a - b).loc[shared].to_numpy(), shared), is_crossed(shared)
+    if gaps is None or gaps.sd < 1e-12:
+        return Pair(place, found, None, None, crossed)
+    needed = power.seeds_to_separate(found.mean, gaps.sd)
+    # Those that there are did not.
+    return Pair(
+        place, found, gaps.sd, needed and (needed if found.p < 0.05 else max(needed, gaps.independent + 1)), crossed
+    )
 
 
 def report(pairs: list[Pair], study: Study, a: str, b: str) -> str:
@@ -104,7 +111,8 @@ def report(pairs: list[Pair], study: Study, a: str, b: str) -> str:
     elif max(needed) > LISTED:
         lines.append(f"To tell all apart: {max(needed)} seeds.")
     else:
-        lines.append(f"To tell all apart: seeds: [{', '.join(map(str, more_seeds(study.seeds, max(needed))))}]")
+        plain = [seed for seed in study.seeds if isinstance(seed, int)]
+        lines.append(f"To tell all apart: seeds: [{', '.join(map(str, more_seeds(plain, max(needed))))}]")
     return "\n".join(lines)
 
 
@@ -115,13 +123,15 @@ def sentence(pair: Pair) -> str:
     if found.pairs < FEWEST:
         return f"{found.mean:+.4f} with 1 seed; the spread needs {FEWEST} or more."
     said = f"{found.mean:+.4f}" + ("" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]")
-    said += f" over {found.pairs} seeds"
+    said += f" over {found.pairs} {'pairs of ' * pair.is_crossed}seeds"
     if pair.sd is None:
         return f"{said}, the same with each, so that nothing is known of the spread."
     if pair.is_apart:
         return f"{said}: told apart."
     if pair.seeds_needed is None:
         return f"{said}: not told apart, and {power.MOST_SEEDS:,} seeds would not do it either."
+    if pair.is_crossed:
+        return f"{said}: not told apart; {pair.seeds_needed} seeds that share nothing would mostly do it."
     more = pair.seeds_needed - found.pairs
     return f"{said}: not told apart; {pair.seeds_needed} seeds would mostly do it, {more} more."
 

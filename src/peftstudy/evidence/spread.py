@@ -1,6 +1,6 @@
 """Where the spread of scores comes from: the draw of the data, the seed, what the methods share, the test part."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from peftstudy.evidence import apart
+from peftstudy.evidence.components import is_crossed
+from peftstudy.evidence.components import spread as of_seeds
 from peftstudy.report.latex import absent, bounds, escape, floating, group, score, share, tabular
 from peftstudy.report.result_tables import pages, rule, spaced
 from peftstudy.report.views import backbones, main_splits, of
@@ -47,12 +50,16 @@ def two_way(values: np.ndarray) -> Components:
     return Components(max(0.0, (between_rows - rest) / down), max(0.0, (between_columns - rest) / across), rest)
 
 
-def draws(study: Study) -> dict[str, list[str]]:
-    """Return the study's datasets that differ in the seed of their draw alone, by the first of them."""
+def draws(study: Study, shortened: bool = False) -> dict[str, list[str]]:
+    """Return the study's datasets that differ in the seed of their draw alone, by the first of them.
+
+    shortened: or in what their runs are given of them, in length or time.
+    """
     found: dict[str, list[str]] = {}
     kinds: dict = {}
     for name, dataset in study.datasets.items():
-        first = kinds.setdefault(replace(dataset, name="", data_seed=None), name)
+        drawn = dataset.without_length() if shortened else dataset
+        first = kinds.setdefault(replace(drawn, name="", data_seed=None), name)
         found.setdefault(first, []).append(name)
     return found
 
@@ -63,7 +70,8 @@ def spread(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     sd: over seeds, within a draw, with its 95 % interval (low, high) by the chi-squared distribution, for scores
     that are normal. draw, seed, rest: the components of the table of draws and seeds, where there are two draws or
     more. test_part: what other test examples of that number would add, of the metrics in COUNTED. common: the share
-    of the variance over seeds that is the same for all methods, which pairing by seed takes away.
+    of the variance over seeds that is the same for all methods, which pairing by seed takes away. The columns of
+    apart.COLUMNS have values where the study crosses initialisations with orders; sd then has no interval.
     """
     rows = []
     done = runs[(runs.status == "finished") & runs.test_score.notna()]
@@ -73,13 +81,18 @@ def spread(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
                 here = done[done.dataset.isin(names) & (done.split == split) & (done.backbone == backbone)]
                 where = {"dataset": first, "split": split, "backbone": backbone, "common": common(here)}
                 rows += [where | row for row in _of_methods(here, study)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    more = apart.COLUMNS if min(apart.levels(study)) > 1 else []
+    return pd.DataFrame(rows, columns=[*COLUMNS, *more])
 
 
 def _of_methods(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
     for method in study.methods:
         found = of(runs, method=method)
         table = found.pivot(index="dataset", columns="seed", values="test_score")
+        if len(found) and is_crossed(table.columns):
+            yield {"method": method, "draws": len(table), "seeds": table.shape[1], "sd": _crossed_sd(table),
+                   "test_part": test_part(found)} | apart.parts(found)  # fmt: skip
+            continue
         within = table.sub(table.mean(axis=1), axis=0).stack()
         freedom = len(within) - len(table)
         if not freedom:
@@ -93,6 +106,13 @@ def _of_methods(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
         if min(whole.shape) > 1:
             row |= dict(zip(("draw", "seed", "rest"), np.sqrt(two_way(whole.to_numpy())), strict=True))
         yield row
+
+
+def _crossed_sd(table: pd.DataFrame) -> float | None:
+    """Return the standard deviation of runs whose seeds are all their own, within a draw."""
+    found = [of_seeds(row.to_numpy(), row.index) for row in (row.dropna() for _, row in table.iterrows())]
+    known = [float(spread.sd) ** 2 for spread in found if spread is not None]
+    return float(np.mean(known)) ** 0.5 if known else None
 
 
 def common(runs: pd.DataFrame) -> float | None:
@@ -113,35 +133,76 @@ def test_part(runs: pd.DataFrame) -> float | None:
     return float(np.sqrt((runs.test_score * (1 - runs.test_score) / runs.test_examples).mean()))
 
 
+class Layout(NamedTuple):
+    """A table of the spread: its columns, what they mean, and the cells of a method's row after its name."""
+
+    heads: list[str]
+    aligned: str
+    meaning: str
+    cells: Callable[[pd.Series], list[str]]
+
+
 def table(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return where the spread of each method comes from, on the splits that are compared as such."""
     found = tables.spread[tables.spread.split.isin(main_splits(study))]
-    several = bool(found.draw.notna().any())
+    layout = (_crossed if min(apart.levels(study)) > 1 else _together)(found, study)
     blocks = []
     for (dataset, split, backbone), here in found.groupby(["dataset", "split", "backbone"], sort=False):
         place = [dataset] * (len(draws(study)) > 1) + [split, backbone]
         shared = here.common.iloc[0]
         note = "" if absent(shared) else f": {share(shared)} of the variance over seeds is common to all methods"
-        rows = [
-            [escape(row.method), score(row.sd), bounds(row.low, row.high), score(row.test_part),
-             *([score(row.draw), score(row.seed), score(row.rest)] if several else [])]
-            for row in here.itertuples()
-        ]  # fmt: skip
-        blocks.append([group(escape(", ".join(place)) + note, 7 if several else 4), *rows])
+        rows = [[escape(row.method), *layout.cells(row)] for _, row in here.iterrows()]
+        blocks.append([group(escape(", ".join(place)) + note, len(layout.heads)), *rows])
     caption = (
-        f"Where the spread comes from, as standard deviations of the score of a run. {rule(study)} Seeds: over seeds, "
-        r"which fix first values, order and dropout together, with its 95\,\% interval (chi-squared, if normal). "
+        f"Where the spread comes from, as standard deviations of the score of a run. {rule(study)} {layout.meaning} "
         "Test part: what other test examples of this number would add, where the score counts right answers. Common to "
         "all methods: the share that pairing by seed takes out of differences, by the analysis of variance of methods "
         r"and seeds \citep{searle1992variance}, 0 where its estimate is negative."
     )  # fmt: skip
+    if not blocks:
+        return floating("No method has finished two seeds.", caption, "spread")
+    bodies = [tabular(layout.aligned, [layout.heads], spaced(some)) for some in pages(blocks)]
+    return "\n".join(floating(body, caption, f"spread-{i + 1}" if i else "spread") for i, body in enumerate(bodies))
+
+
+def _together(found: pd.DataFrame, study: Study) -> Layout:
+    """Return the layout where a seed fixes all that is drawn in a run, or where one of its two parts never changes."""
+    several = bool(found.draw.notna().any())
+    first, then = apart.levels(study)
+    fixes = "first values, order and dropout together"
+    if max(first, then) > 1:
+        fixes = "first values, at one order" if then == 1 else "order and dropout, with the same first values"
+    meaning = f"Seeds: over seeds, which fix {fixes}, with its 95\\,\\% interval (chi-squared, if normal)."
+
+    def cells(row: pd.Series) -> list[str]:
+        parts = [score(row.draw), score(row.seed), score(row.rest)] if several else []
+        return [score(row.sd), bounds(row.low, row.high), score(row.test_part), *parts]
+
     if several:
-        caption += (
+        meaning += (
             " Draw, seed, both: the components of the table of draws of the data and seeds; "
             "`both' is what neither explains alone."
         )
-    if not blocks:
-        return floating("No method has finished two seeds.", caption, "spread")
     heads = ["method", "seeds", "interval", "test part", *(["draw", "seed", "both"] if several else [])]
-    bodies = [tabular("lrlr" + "rrr" * several, [heads], spaced(some)) for some in pages(blocks)]
-    return "\n".join(floating(body, caption, f"spread-{i + 1}" if i else "spread") for i, body in enumerate(bodies))
+    return Layout(heads, "lrlr" + "rrr" * several, meaning, cells)
+
+
+def _crossed(found: pd.DataFrame, study: Study) -> Layout:
+    """Return the layout where initialisations are crossed with orders."""
+    several, known = bool(found.draw.notna().any()), bool(found.initialization.notna().any())
+    meaning = (
+        f"{apart.sentence(found, study)} Seeds: of runs whose initialisation and order are their own. {apart.SEEDS}"
+    )
+    if known:
+        meaning += apart.meaning(several)
+
+    def cells(row: pd.Series) -> list[str]:
+        return [score(row.sd), *(apart.cells(row, several) if known else []), score(row.test_part)]
+
+    names = ["initialisation", "order", "rest"]
+    if several:
+        middle, aligned = [*names, "draw"], "rrrr"
+    else:
+        middle, aligned = [head for name in names for head in (name, "interval")], "rlrlrl"
+    heads = ["method", "seeds", *(middle if known else []), "test part"]
+    return Layout(heads, f"lr{aligned if known else ''}r", meaning, cells)

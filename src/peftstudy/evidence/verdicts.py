@@ -11,6 +11,7 @@ from peftstudy import checking
 from peftstudy.configuration import claim_from_config
 from peftstudy.evidence import power
 from peftstudy.evidence.claims import Statement, statements
+from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import Interval
 from peftstudy.evidence.measures import CERTAIN, Results
 from peftstudy.evidence.paired_tests import paired_difference
@@ -116,7 +117,9 @@ def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, 
         for dataset in claim.datasets or study.datasets
         for split in (splits if any(term.split is None for term in terms) else splits[:1])
         for backbone in (
-            (claim.backbones or backbones(study, split)) if any(term.backbone is None for term in terms) else [""]
+            (claim.backbones or backbones(study, split, dataset))
+            if any(term.backbone is None for term in terms)
+            else [""]
         )
     ]
 
@@ -139,8 +142,10 @@ def finding(statement: Statement, results: Results, place: tuple[str, str, str],
     certain = all(term.measure in CERTAIN for _, term in statement.terms)
     if certain and len(values) > 1 and values.nunique() == 1:
         low = high = mean
-    sd = float(values.std(ddof=1)) if len(values) > 1 and values.nunique() > 1 else None
-    return Finding(what, statement, Interval(mean, low, high), sd, len(values))
+    gaps = spread(values.to_numpy(dtype=float), values.index) if values.nunique() > 1 else None
+    if gaps is None:
+        return Finding(what, statement, Interval(mean, low, high))
+    return Finding(what, statement, Interval(mean, low, high), gaps.sd, gaps.independent)
 
 
 def _words(statement: Statement) -> str:
@@ -173,6 +178,8 @@ def verdict(findings: Iterable[Finding]) -> str:
 
 def evidence(findings: list[Finding], most: int = 3) -> str:
     """Return the findings that decide, with their numbers: those that fail, else the open ones, else the nearest."""
+    if not findings:
+        return "not run in any of its places"
     worst = next(kind for kind in ("fails", "undecided", "holds") if any(f.verdict == kind for f in findings))
     shown = [finding for finding in findings if finding.verdict == worst]
     counts = f"{len(shown)} of {len(findings)}; " if len(findings) > most else ""

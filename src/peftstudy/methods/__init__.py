@@ -146,6 +146,11 @@ register = _registry.register
 registered = _registry.all
 
 
+def able(task: str) -> list[str]:
+    """Return the names of the methods that can do a task."""
+    return [name for name, method in registered().items() if task not in method.not_for]
+
+
 def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), where: str = "") -> Method:
     """Return the method of that name with these options.
 

@@ -59,6 +59,7 @@ class Words(Method):
 class Prompt(Words):
     """Train vectors that are read as further words of every text (Lester et al., 2021).
 
+    Of families that write, what Li and Liang (2021, section 7.2) call embedding-only.
     initial: what they start as: `words`, the embeddings of words drawn from the whole vocabulary;
     `labels`, those of the labels' names, and words for the rest; `random`, as embeddings start.
     """

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy import seeds, statistics
 from peftstudy.report import latex
 from peftstudy.report.views import backbones, measure, of
 from peftstudy.study import Study
@@ -23,7 +23,7 @@ SEPARABLE = 0.05
 class Choice(NamedTuple):
     """The best method on one dataset, split and backbone, and the leanest of those that come near.
 
-    others: the summaries of the other methods there that finished a run.
+    others: the summaries of the other methods there that finished a run. seeds: what sentences call the study's seeds.
     """
 
     dataset: str
@@ -33,6 +33,7 @@ class Choice(NamedTuple):
     lean: pd.Series | None
     difference: pd.Series | None
     others: pd.DataFrame
+    seeds: str
 
     @property
     def is_near(self) -> bool:
@@ -51,16 +52,17 @@ class Choice(NamedTuple):
 def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
     """Return a choice for each dataset and backbone, on the study's first split."""
     split = study.splits[0]
+    word = "seeds" if seeds.shared(study.seeds) == (0, 0) else "pairs of seeds"
     found = []
     for dataset in study.datasets:
-        for backbone in backbones(study, split):
+        for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)
             if len(here):
                 differences = of(tables.differences, kind="best", dataset=dataset, split=split, backbone=backbone)
                 chosen = choose(here, differences)
                 others = here[here.method != chosen[0].method]
-                found.append(Choice(dataset, split, backbone, *chosen, others))
+                found.append(Choice(dataset, split, backbone, *chosen, others, word))
     return found
 
 
@@ -95,7 +97,7 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     name = r"\textbf{" + latex.escape(best.method) + "}"
     where = f"On {latex.escape(choice.dataset)} at {latex.escape(choice.split)}, with {latex.escape(choice.backbone)}"
     among = "" if choice.is_highest else " of the methods that finished every run"
-    score = f"{estimate(best)} {metric(tables, choice.dataset)}{seeds(best)}"
+    score = f"{estimate(best)} {metric(tables, choice.dataset)}{runs(choice)}"
     said = [f"{where}, {name} scores best{among}: {score}{baseline(choice, tables)}."]
     if choice.is_leanest:
         return [*said, "It also trains the fewest parameters of all."]
@@ -125,12 +127,15 @@ def sureness(choice: Choice) -> str:
         return f"How sure: {gap.pairs} shared {'seed says' if gap.pairs == 1 else 'seeds say'} nothing of the spread."
     share = latex.share(1 - gap.improvement)
     ahead = f"How sure: {latex.escape(choice.best.method)} is ahead in {share} of all pairs of "
+    pairs = f"{gap.pairs} {choice.seeds}"
     if gap.p_holm < SEPARABLE:
-        return ahead + f"their runs, and {gap.pairs} seeds tell the two apart ($p$~{latex.relation(gap.p_holm)})."
-    visible = f"with {gap.pairs} seeds only a difference of {latex.score(gap.detectable)} or more would mostly be found"
+        return f"{ahead}their runs, and {pairs} tell the two apart ($p$~{latex.relation(gap.p_holm)})."
+    visible = f"with {pairs} only a difference of {latex.score(gap.detectable)} or more would mostly be found"
     said = f"{ahead}their runs, but that may be chance: {visible}"
     if latex.absent(gap.seeds_needed):
         return f"{said}."
+    if choice.seeds != "seeds":
+        return f"{said}; some {latex.count(gap.seeds_needed)} seeds that share nothing would tell the two apart."
     return f"{said}; some {latex.count(max(gap.seeds_needed, gap.pairs + 1))} seeds would tell the two apart."
 
 
@@ -138,12 +143,13 @@ def estimate(row: pd.Series) -> str:
     return latex.estimate(row.test_score, row.low, row.high)
 
 
-def seeds(row: pd.Series) -> str:
+def runs(choice: Choice) -> str:
+    row = choice.best
     if row.finished < row.asked:
         return f" (mean of {row.finished} of {row.asked} runs; the others came to nothing)"
     if row.finished == 1:
         return " (one seed, so no interval)"
-    return f" (mean of {row.finished} seeds)"
+    return f" (mean of {row.finished} {choice.seeds})"
 
 
 def baseline(choice: Choice, tables: SimpleNamespace) -> str:

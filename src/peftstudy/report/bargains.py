@@ -50,7 +50,7 @@ def best_under(cells: pd.DataFrame, column: str, share_of_dearest: float) -> pd.
 def table(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return which method to take under which limit, on the first split, a column for each dataset and backbone."""
     split = study.splits[0]
-    places = [(dataset, backbone) for dataset in study.datasets for backbone in backbones(study, split)]
+    places = [(dataset, backbone) for dataset in study.datasets for backbone in backbones(study, split, dataset)]
     cells = [costed(of(tables.scores, dataset=d, split=split, backbone=b)) for d, b in places]
     cells_of = {place: found for place, found in zip(places, cells, strict=True) if len(found)}
     limits = [("none", "trained", np.inf)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from peftstudy import searching
+from peftstudy import searching, seeds
 from peftstudy.evidence.intervals import MANY
 from peftstudy.report.answer import comparability
 from peftstudy.report.latex import amount, count, escape, floating, listed, tabular
@@ -43,7 +43,7 @@ def limits(data: SimpleNamespace, study: Study) -> tuple[str, str]:
 def reproducible(data: SimpleNamespace, study: Study) -> tuple[str, str]:
     return "yes", (
         r"Settings of all runs: Tables~\ref{tab:settings} and~\ref{tab:methods}; seeds "
-        f"{escape(', '.join(map(str, study.seeds)))}; commit {commits(data)}. The raw results rebuild this report."
+        f"{escape(seeds.said(study.seeds))}; commit {commits(data)}. The raw results rebuild this report."
     )
 
 
@@ -67,7 +67,10 @@ def significance(data: SimpleNamespace, study: Study) -> tuple[str, str]:
         return "no", "There is one seed, so there are no intervals."
     way = "Student's t" if number < MANY else "the bootstrap"
     tests = r", tests and what they could have seen: Table~\ref{tab:power}" if study.reference else ""
-    return "yes", rf"95\,\% intervals over {count(number)} seeds by {way}: Table~\ref{{tab:scores}}{tests}."
+    return (
+        "yes",
+        rf"95\,\% intervals over {' '.join(seeds.counted(study.seeds))} by {way}: Table~\ref{{tab:scores}}{tests}.",
+    )
 
 
 def compute(data: SimpleNamespace, study: Study) -> tuple[str, str]:
@@ -94,7 +97,7 @@ def descriptive(data: SimpleNamespace, study: Study) -> tuple[str, str]:
     runs = data.runs
     lost = int((runs.status != "finished").sum())
     return "yes", (
-        rf"Means over {count(len(study.seeds))} seeds with the number of runs: Table~\ref{{tab:scores}}. "
+        rf"Means over {' '.join(seeds.counted(study.seeds))} with the number of runs: Table~\ref{{tab:scores}}. "
         f"{count(lost)} of {count(len(runs))} runs came to nothing and {count(runs.collapsed.sum())} collapsed; "
         "they are named in the results."
     )

@@ -56,7 +56,7 @@ def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
     floats = []
     finished = finished_epochs(tables.runs, tables.epochs)
     for dataset in study.datasets:
-        for backbone in backbones(study, split):
+        for backbone in backbones(study, split, dataset):
             here = of(finished, dataset=dataset, split=split, backbone=backbone)
             last = int(here.epoch.max()) if len(here) else 0
             shown = sorted(set(np.linspace(1, last, min(last, 10)).round().astype(int).tolist())) if last else []
@@ -77,7 +77,7 @@ def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
 
 def epochs_caption(tables, study, dataset, split, backbone) -> str:
     test = " Test scores are a curve that chooses nothing." if study.training.test_curve else ""
-    theirs = " In italics the published figures." if tables.published else ""
+    theirs = " In italics the published figures." if tables.published and len(tables.published.epochs) else ""
     data = f"{escape(dataset)}, " if len(study.datasets) > 1 else ""
     return (
         f"{escape(backbone)} on {data}{escape(split)}, epoch by epoch: means over the runs that finished.{test}{theirs}"

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from peftstudy import seeds
 from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
@@ -103,6 +104,8 @@ def losses(tables: SimpleNamespace, study: Study, methods) -> str:
         rf"\citep{{clopper1934}} of how often that happens. Score: {metric(tables)} over the runs that finished, "
         f"collapsed ones included, and without these. {rule(study)} {over_seeds(study)}"
     )
+    if seeds.shared(study.seeds) != (0, 0):
+        caption += " The rate's interval takes runs for independent, which those that share a seed may not be."
     return floating(tabular("llllrlll", header, rows), caption, "losses", size="scriptsize")
 
 

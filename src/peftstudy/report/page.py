@@ -12,7 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from peftstudy import figures, files, paper
-from peftstudy.report import answer, bibliography, drawings, latex, markup, page_answer, page_tables
+from peftstudy.report import answer, bibliography, drawings, latex, markup, page_answer, page_tables, replication
 from peftstudy.report.links import Link, Links, ordered
 from peftstudy.report.markup import Text
 from peftstudy.report.page_tables import NAMES, Linked
@@ -24,7 +24,7 @@ SECTIONS = {
     "Results": ("overall", "differences", "power", "predictions", "efficiency", "crossings", "failures", "losses"),
     "Costs": ("costs",),
     "What pre-training gives": ("pretraining",),
-    "The published figures": ("replication-scores", "replication-parameters"),
+    "The published figures": tuple(replication.TABLES),
     "Data and backbones": ("data", "tokens", "backbones"),
     "Methods and settings": ("methods", "settings", "searches"),
 }

@@ -51,7 +51,7 @@ def card(choice: Choice, data: SimpleNamespace, links: Links) -> Card:
         where=f"{latex.escape(choice.backbone)} on {latex.escape(choice.dataset)}, {latex.escape(choice.split)}",
         take=f"Take {name}" + (f", or {other} where costs count" if choice.is_near else ""),
         score=answer.estimate(best),
-        unit=f"{answer.metric(data, choice.dataset)}{answer.seeds(best)}",
+        unit=f"{answer.metric(data, choice.dataset)}{answer.runs(choice)}",
         baseline=baseline(choice, data),
         cost=(
             f"{latex.count(best.trained)} trained parameters ({latex.share(best.trained / best.backbone_parameters)} "

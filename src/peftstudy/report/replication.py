@@ -3,20 +3,40 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
+
 from peftstudy import errors, statistics
-from peftstudy.report.latex import absent, bounds, count, escape, floating, group, score, tabular
+from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, score, tabular
 from peftstudy.report.result_tables import over_seeds, rule
-from peftstudy.report.views import of
+from peftstudy.report.views import METRICS, backbones, of
 from peftstudy.study import Study
+
+PUBLISHED = {
+    "epochs": ("table", "split", "backbone", "method", "epoch"),
+    "splits": ("table", "split", "backbone", "method", "accuracy"),
+    "parameters": ("backbone", "method", "parameters"),
+    "figures": ("table", "dataset", "backbone", "method", "metric", "figure", "unit"),
+}
+"""The files that a publication's folder may hold, and the columns of each that are read."""
+TABLES = {"replication-scores": "splits", "replication-figures": "figures", "replication-parameters": "parameters"}
+"""The report's tables, and the file that each is made from."""
 
 
 def read(folder: Path, name: str) -> SimpleNamespace:
-    """Return the published tables `epochs`, `splits` and `parameters` in a folder under paper/reported/."""
+    """Return the published tables in a folder under paper/reported/; those that it has not are empty."""
     if not (folder / name).is_dir():
         known = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
         raise errors.unknown("replicates", f"publication under {folder}", name, known)
-    files = ("epochs", "splits", "parameters")
-    return SimpleNamespace(**{file: statistics.read(folder / name / f"{file}.csv") for file in files})
+    paths = {file: folder / name / f"{file}.csv" for file in PUBLISHED}
+    return SimpleNamespace(**{
+        file: statistics.read(path) if path.is_file() else pd.DataFrame(columns=PUBLISHED[file])
+        for file, path in paths.items()
+    })  # fmt: skip
+
+
+def kinds(study: Study, folder: Path = statistics.REPORTED) -> list[str]:
+    """Return which of the report's tables the publication has figures for."""
+    return [kind for kind, file in TABLES.items() if (folder / str(study.replicates) / f"{file}.csv").is_file()]
 
 
 def scores(tables: SimpleNamespace, study: Study, methods) -> str:
@@ -52,6 +72,47 @@ def beside(theirs, ours) -> list[str]:
     known = not (absent(value) or absent(row.low))
     mark = r"$^{\ast}$" if known and not row.low <= value <= row.high else ""
     return [score(value, 2), score(row.test_score) + mark, bounds(row.low, row.high)]
+
+
+def figures(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return published figures of the datasets, methods and metrics that were measured here, beside ours.
+
+    A row for each method on each backbone, the published ones first.
+    """
+    floats = []
+    for dataset in study.datasets:
+        published = of(tables.published.figures, dataset=dataset)
+        ours = of(tables.runs, dataset=dataset, split=study.splits[0], status="finished")
+        metrics = [name for name in dict.fromkeys(published.metric)
+                   if f"test_{name}" in ours and ours[f"test_{name}"].notna().any()]  # fmt: skip
+        rows: list[list[str] | str] = []
+        for method in study.methods:
+            theirs = of(published[published.metric.isin(metrics)], method=method)
+            if not len(theirs):
+                continue
+            for backbone, own in theirs.groupby("backbone", sort=False):
+                rows.append([escape(method), escape(backbone), "published", *_published(own, metrics)])
+            for backbone in backbones(study, study.splits[0], dataset):
+                here = of(ours, method=method, backbone=backbone)
+                means = [here[f"test_{name}"].mean() for name in metrics]
+                rows.append(["", escape(backbone), f"here, {len(here)} runs", *map(score, means)])
+        if rows:
+            header = [["method", "backbone", "", *(METRICS.get(name, name) for name in metrics)]]
+            body = tabular("lll" + "r" * len(metrics), header, rows)
+            caption = (
+                f"{escape(dataset)}. Figures as published, in the units of this report, and as found here on "
+                f"{escape(study.splits[0])}, means over seeds. {rule(study)} Where backbones differ, the order of "
+                "methods can be compared, and no more."
+            )
+            label = f"replication-figures-{len(floats) + 1}" if floats else "replication-figures"
+            floats.append(floating(body, caption, label))
+    return "\n".join(floats) or "Nothing that the publication has figures of was measured here.\n"
+
+
+def _published(rows: pd.DataFrame, metrics: list[str]) -> list[str]:
+    """Return a published figure for each metric, divided by its unit."""
+    found = rows.drop_duplicates("metric").set_index("metric")
+    return [score(found.figure[name] / found.unit[name]) if name in found.index else NONE for name in metrics]
 
 
 def parameters(tables: SimpleNamespace, study: Study, methods) -> str:

@@ -5,7 +5,7 @@ from types import MappingProxyType, SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics, tasks
+from peftstudy import seeds, statistics, tasks
 from peftstudy.evidence.intervals import MANY
 from peftstudy.report import bargains
 from peftstudy.report.answer import SEPARABLE, metric
@@ -49,7 +49,9 @@ def over_seeds(study: Study) -> str:
     if number == 1:
         return "There is one seed, so there are no intervals."
     way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
-    return f"In brackets 95\\,\\% intervals over {number} seeds, by {way}."
+    if min(seeds.shared(study.seeds)) > 1:
+        way = "their variance components and Student's t"
+    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way}."
 
 
 def mixed(tables: SimpleNamespace) -> str:
@@ -80,11 +82,11 @@ def grid(
     cell: dataset, split, backbone, method -> those columns, or None where nothing was asked.
     below: dataset, split -> further rows, a backbone's columns each.
     """
-    together: dict[tuple[str, ...], list[str]] = {}
-    for split in study.splits:
-        together.setdefault(tuple(backbones(study, split)), []).append(split)
     floats = []
     for dataset in study.datasets:
+        together: dict[tuple[str, ...], list[str]] = {}
+        for split in study.splits:
+            together.setdefault(tuple(backbones(study, split, dataset)), []).append(split)
         for some_backbones, splits in together.items():
             for beside in pieces(some_backbones, wide):
                 blocks = []
@@ -214,11 +216,12 @@ def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
     for dataset in study.datasets:
         runs = of(tables.runs, dataset=dataset, split=split, status="finished")
         baselines = of(tables.baselines, dataset=dataset, split=split)
-        metrics = tasks.create(study.datasets[dataset].task).metrics
+        task = tasks.create(study.datasets[dataset].task)
+        metrics = task.metrics
         shown = [name for name in metrics if f"test_{name}" in runs and runs[f"test_{name}"].notna().any()]
         blocks = [
             [group(escape(backbone), 1 + len(shown)), *metric_rows(of(runs, backbone=backbone), study.methods, shown)]
-            for backbone in backbones(study, split)
+            for backbone in backbones(study, split, dataset)
             if len(of(runs, backbone=backbone))
         ]
         grey = metric_rows(baselines.rename(columns={"baseline": "method"}), baselines.baseline, shown, BASELINES)
@@ -229,6 +232,8 @@ def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
         body = tabular("l" + "r" * len(shown), header, spaced(blocks))
         where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
         caption = f"{where}Every metric on {escape(split)}, means over the runs that finished. {rule(study)}"
+        for name in [name for name in task.wanting if name not in shown]:
+            caption += f" {METRICS.get(name, name)}: {escape(task.wanting[name])}."
         floats.append(floating(body, caption, f"metrics-{len(floats) + 1}" if floats else "metrics"))
     return "\n".join(floats) or "No run has finished.\n"
 
@@ -246,7 +251,7 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     split = study.splits[0]
     rows: list[list[str] | str] = []
     for dataset in study.datasets:
-        for backbone in backbones(study, split):
+        for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             rows += [r"\addlinespace"] if rows else []
             rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 10))
@@ -286,7 +291,7 @@ def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
     split, parts = study.splits[0], ["forward_seconds", "backward_seconds", "optimizer_seconds"]
     rows: list[list[str] | str] = []
     for dataset in study.datasets:
-        for backbone in backbones(study, split):
+        for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=parts)
             if len(here):
                 rows += [r"\addlinespace"] if rows else []

@@ -8,8 +8,8 @@ from peftstudy import statistics
 from peftstudy.study import Study
 
 METRICS = {
-    "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "f1": "F1", "f1_macro": "macro F1",
-    "mcc": "Matthews correlation", "nist": "NIST", "pearson": "Pearson's correlation",
+    "bleu": "BLEU", "cider": "CIDEr", "chrf": "chrF", "exact_match": "exact match", "f1": "F1", "f1_macro": "macro F1",
+    "mcc": "Matthews correlation", "meteor": "METEOR", "nist": "NIST", "pearson": "Pearson's correlation",
     "rmse": "root mean squared error", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L",
     "spearman": "Spearman's correlation",
 }  # fmt: skip
@@ -34,18 +34,31 @@ def one(frame: pd.DataFrame, **wanted: str) -> pd.Series | None:
 
 def sized(study: Study) -> list[str]:
     """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
-    return [split for split in study.splits if split.startswith("size-") or split == "90-10"]
+    drawn = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
+    official = [split for split in study.splits if split.startswith("official")]
+    return max(drawn, official, key=len)
 
 
-def backbones(study: Study, split: str | None = None) -> list[str]:
-    """Return the backbones that are shown, which are all but random twins, in the config's order."""
-    chosen = [b for b in study.backbones.values() if not (split and b.splits) or split in b.splits]
+def backbones(study: Study, split: str | None = None, dataset: str | None = None) -> list[str]:
+    """Return the backbones that are shown, which are all but random twins, in the config's order.
+
+    split, dataset: only those that are run there.
+    """
+    chosen = [
+        backbone
+        for name, backbone in study.backbones.items()
+        if any(
+            study.has(each, cut, name)
+            for each in ([dataset] if dataset else study.datasets)
+            for cut in ([split] if split else study.splits)
+        )
+    ]
     return [b.name for b in chosen if not b.random] or [b.name for b in chosen]
 
 
 def main_splits(study: Study) -> list[str]:
-    """Return the splits that are compared as such; absolute sizes are points of a curve."""
-    return [split for split in study.splits if not split.startswith("size-")] or list(study.splits[:1])
+    """Return the splits that are compared as such; smaller training parts are points of a curve."""
+    return [split for split in study.splits if not split.startswith(("size-", "official-"))] or list(study.splits[:1])
 
 
 def cells(data, study, dataset, split, backbone):

@@ -68,7 +68,7 @@ TABLES: dict[str, Chosen] = {
     "pretraining": trained_and_random, "costs": on_first_split, "seconds": on_first_split,
     "best-under": on_first_split, "failures": troubled,
     "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split,
-    "replication-scores": shown, "replication-parameters": shown,
+    "replication-scores": shown, "replication-figures": on_first_split, "replication-parameters": shown,
 }  # fmt: skip
 FIGURES: dict[str, Chosen] = {
     "score-by-method": on_main_splits, "learning-curves": on_first_split, "performance-profile": shown,

@@ -1,15 +1,17 @@
 """Tasks: what a dataset asks of a model. One small file each; the training loop knows none by name.
 
 An example is one text or several (the choices, the windows of a long context), each a text of its own
-for the model. A task says how examples become texts, what the head reads of them, and how its answers
-are scored. Listing tasks imports neither torch nor scikit-learn: a task imports them where it uses them.
+for the model. A task says how examples become texts, how answers come about, and how these are scored: one
+that reads (Reading) has its answers from a head's logits, one that writes (generation.Writing) lets the model
+write them. Listing tasks imports neither torch nor scikit-learn: a task imports them where it uses them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftstudy.registry import Registry
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """A kind of problem: its examples, the model head it needs, its loss, its answers and its scores."""
+    """A kind of problem: its examples, the model it needs, its loss, its answers and its scores."""
 
     name: ClassVar[str]
     metric: ClassVar[str]
@@ -41,6 +43,8 @@ class Task(ABC):
     """How many columns of text a dataset may name."""
     keys: ClassVar[frozenset[str]] = frozenset()
     """The keys of a dataset that mean something to it, beside those of all tasks."""
+    wanting: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Metrics that want data of their own, and what is said where these are missing."""
     words: ClassVar[bool] = False
     """Whether the text's column holds lists of words."""
     plain_label: ClassVar[bool] = True
@@ -50,10 +54,6 @@ class Task(ABC):
 
     writes: ClassVar[bool] = False
     """Whether the model writes a text as its answer; then there is no head but what the backbone writes with."""
-
-    def outputs(self, classes: int) -> int:
-        """Return the width of the head for a dataset with that many classes."""
-        return 1
 
     @abstractmethod
     def label(
@@ -76,9 +76,9 @@ class Task(ABC):
 
         return tokens.encode(examples, tokenizer, max_length)
 
-    def read(self, tokens: Tokens, texts: np.ndarray) -> np.ndarray | None:
-        """Return which tokens of these texts the head reads, shape (tokens,); None for the first of each."""
-        return None
+    @abstractmethod
+    def logits(self, engine: Engine, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Return what the model says of the examples numbered `index`, sorted by size: what the loss is of."""
 
     def targets(self, tokens: Tokens, index: np.ndarray) -> np.ndarray:
         """Return what the examples numbered `index` should give, in the order of the logits."""
@@ -92,7 +92,7 @@ class Task(ABC):
     def loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss summed over items, a float32 scalar.
 
-        logits: shape (texts, outputs), or (tokens read, outputs).
+        logits: as `logits` gives them.
         """
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -100,18 +100,17 @@ class Task(ABC):
         return self.loss_sum(logits, targets) / len(targets)
 
     @abstractmethod
-    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
-        """Return the answers to the examples numbered `index`, a row each: label, predicted, and what else is kept."""
-
     def answer(self, engine: Engine, logits: Tensor, tokens: Tokens, index: np.ndarray) -> pa.Table:
-        """Return the answers to the examples numbered `index`, of which the logits are known already."""
-        return self.predict(logits.cpu().numpy(), tokens, index)
+        """Return the answers to the examples numbered `index`, a row each: label, predicted, and what else is kept.
+
+        logits: of these examples, which are known already.
+        """
 
     @abstractmethod
     def score(self, predicted: Sequence, targets: Sequence, labels: Sequence[str]) -> dict[str, float]:
         """Return every metric by name, the main one among them.
 
-        predicted, targets: answers and labels of the examples, in the form that `predict` gives them.
+        predicted, targets: answers and labels of the examples, in the form that `answer` gives them.
         labels: the names of the classes.
         """
 
@@ -126,13 +125,37 @@ class Task(ABC):
     def quality(self, predictions: pd.DataFrame) -> np.ndarray | None:
         """Return how good each answer is, larger is better, where the main metric is the mean of that; else None.
 
-        predictions: a row a test example, as `predict` gave them.
+        predictions: a row a test example, as `answer` gave them.
         """
         return None
 
     def collapsed(self, predicted: Sequence, targets: Sequence) -> bool:
         """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN)."""
         return one_answer(predicted, targets)
+
+
+class Reading(Task):
+    """A task whose answers are read off the logits of a head."""
+
+    def outputs(self, classes: int) -> int:
+        """Return the width of the head for a dataset with that many classes."""
+        return 1
+
+    def read(self, tokens: Tokens, texts: np.ndarray) -> np.ndarray | None:
+        """Return which tokens of these texts the head reads, shape (tokens,); None for the first of each."""
+        return None
+
+    def logits(self, engine: Engine, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Return what the head says, shape (texts, outputs), or (tokens read, outputs)."""
+        texts = tokens.texts(index)
+        return engine.logits(tokens, texts, self.read(tokens, texts))
+
+    @abstractmethod
+    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        """Return the answers to the examples numbered `index`, a row each: label, predicted, and what else is kept."""
+
+    def answer(self, engine: Engine, logits: Tensor, tokens: Tokens, index: np.ndarray) -> pa.Table:
+        return self.predict(logits.cpu().numpy(), tokens, index)
 
 
 def one_answer(predicted: Sequence, targets: Sequence) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from peftstudy.tasks import Task, register
+from peftstudy.tasks import Reading, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @register("classification")
-class Classification(Task):
+class Classification(Reading):
     """Choose one of several classes by cross-entropy; scored by accuracy, F1 and Matthews correlation."""
 
     metric = "accuracy"

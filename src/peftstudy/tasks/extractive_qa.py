@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from peftstudy.tasks import Task, one_answer, register
+from peftstudy.tasks import Reading, one_answer, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ BEST, LONGEST = 20, 30
 
 
 @register("extractive-qa")
-class ExtractiveQA(Task):
+class ExtractiveQA(Reading):
     """Find the start and the end of the answer to a question in a context (Rajpurkar et al., 2016).
 
     Scored by exact match and by F1 of words, as SQuAD's own script does, against the best of the answers.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.tasks import Task, one_answer, register
+from peftstudy.text_scores import NO_WORDNET
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,31 +93,37 @@ class Writing(Task):
 
         return cross_entropy(logits.float(), targets.long(), reduction="sum")
 
+    def logits(self, engine, tokens, index):
+        """Return those of the vocabulary at each token of the targets, shape (target tokens, vocabulary)."""
+        return engine.target_logits(tokens, index)
+
     def answer(self, engine, logits, tokens, index):
         return self.told(engine.write(tokens, index), tokens, index)
 
-    def predict(self, logits: np.ndarray, tokens: Tokens, index: np.ndarray) -> pa.Table:
-        raise NotImplementedError("a text is written token by token, and not read off the logits of another")
-
     @abstractmethod
     def told(self, texts: Sequence[str], tokens: Tokens, index: np.ndarray) -> pa.Table:
-        """Return what `predict` returns elsewhere, from the texts that were written."""
+        """Return the answers to the examples numbered `index`, a row each, from the texts that were written."""
 
 
 @register("generation")
 class Generation(Writing):
-    """Write a text and compare it with one or several right ones: by chrF, BLEU, ROUGE and NIST.
+    """Write a text and compare it with one or several right ones: by chrF, BLEU, ROUGE, NIST, METEOR and CIDEr-D.
 
     chrF (Popović, 2015) leads, for it needs no words cut out and tells bad texts from worse ones.
     """
 
     metric = "chrf"
-    metrics = ("chrf", "bleu", "rouge_1", "rouge_2", "rouge_l", "nist")
+    metrics = ("chrf", "bleu", "rouge_1", "rouge_2", "rouge_l", "nist", "meteor", "cider")
     baselines = ("copied-beginning", "commonest-target")
+    keys = Writing.keys | {"gathered"}
+    wanting = MappingProxyType({"meteor": NO_WORDNET})
     plain_label = False
 
     def label(self, where, dataset, rows, dropped):
-        """Return the rows with their targets as lists; a column holds one each, or a list."""
+        """Return the rows with their targets as lists; a column holds one each, or a list.
+
+        Of a dataset that is gathered, each row has the targets of all whose texts are its own, its own first.
+        """
         import numpy as np
 
         from peftstudy.labels import refuse
@@ -128,7 +135,8 @@ class Generation(Writing):
             )
         )
         refuse(where, rows[bad], f"has no target text (column {dataset.label!r})")
-        return rows.assign(label=targets, stratum=np.int32(0)), []
+        found = rows.assign(label=targets, stratum=np.int32(0))
+        return (_gathered(found) if dataset.gathered else found), []
 
     def answers(self, examples: pd.DataFrame) -> list[list[str]]:
         return self.references(examples)
@@ -141,10 +149,7 @@ class Generation(Writing):
         return pa.table({"label": labels, "predicted": pa.array(texts, pa.string())})
 
     def score(self, predicted: Sequence[str], targets: Sequence[Sequence[str]], labels: Sequence[str]) -> dict:
-        """Return chrF and BLEU of the whole, mean F1 of ROUGE by the best target of each, all from 0 to 1, and NIST.
-
-        NIST has no upper end: it weighs runs of words by how rare they are among the targets.
-        """
+        """Return the scores of the whole by name: text_scores says of each what it is."""
         from peftstudy import text_scores
 
         return text_scores.scores(predicted, targets)
@@ -201,6 +206,18 @@ class LabelGeneration(Writing):
         from peftstudy.tasks.classification import right
 
         return right(predictions)
+
+
+def _gathered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the targets of all that have the same text, and a column that says which are alike."""
+    from itertools import chain
+
+    from peftstudy.splits import folded
+
+    alike = folded(rows).factorize()[0].astype("int32")
+    all_of = rows["label"].groupby(alike).agg(lambda own: list(dict.fromkeys(chain.from_iterable(own))))
+    targets = [list(dict.fromkeys([*own, *all_of[number]])) for own, number in zip(rows["label"], alike, strict=True)]
+    return rows.assign(label=targets, alike=alike)
 
 
 def _closed(encodings: Iterable[Any], mark: list[int]) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from peftstudy.tasks import Task, register
+from peftstudy.tasks import Reading, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @register("multiple-choice")
-class MultipleChoice(Task):
+class MultipleChoice(Reading):
     """Score each choice by one head, and choose by cross-entropy over their scores; scored by accuracy.
 
     A choice is read behind the text, as its second (Radford et al., 2018, section 3.3). Where the choices

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from peftstudy.tasks import Task, register
+from peftstudy.tasks import Reading, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ STRATA = 10
 
 
 @register("regression")
-class Regression(Task):
+class Regression(Reading):
     """Estimate a number by squared error; scored by Pearson's and Spearman's correlation, as STS-B is."""
 
     metric = "pearson"

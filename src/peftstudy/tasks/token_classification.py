@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from peftstudy.tasks import Task, one_answer, register
+from peftstudy.tasks import Reading, one_answer, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ UNREAD = -1
 """The answer to a word of which the model reads nothing: it was cut off, or has no letters that it knows."""
 
 
-class WordLabels(Task):
+class WordLabels(Reading):
     """Label words: the first word piece of each carries its label (Devlin et al., 2019, section 5.3)."""
 
     auto_class = "AutoModelForTokenClassification"

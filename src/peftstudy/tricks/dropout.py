@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 WORD = 2**16
+RATES = ("dropout_prob", "dropout", "activation_dropout", "attention_dropout")
+"""What modules call a rate at which they drop by themselves, without a module for it."""
 
 
 def factors(words: Any, shape: Sequence[int], rate: float, dtype: torch.dtype) -> Tensor:
@@ -28,7 +30,7 @@ def factors(words: Any, shape: Sequence[int], rate: float, dtype: torch.dtype) -
 
 def acts(parts: Sequence[nn.Module]) -> bool:
     """Return whether training these modules drops anything."""
-    return any(getattr(m, "dropout_prob", 0.0) or (isinstance(m, nn.Dropout) and m.p) for m in _modules(parts))
+    return any((isinstance(m, nn.Dropout) and m.p) or any(map(m.__dict__.get, RATES)) for m in _modules(parts))
 
 
 def stop(parts: Sequence[nn.Module]) -> None:
@@ -36,8 +38,9 @@ def stop(parts: Sequence[nn.Module]) -> None:
     for module in _modules(parts):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0
+        for name in RATES:
+            if isinstance(module.__dict__.get(name), float):
+                setattr(module, name, 0.0)
 
 
 def _modules(parts: Sequence[nn.Module]) -> Iterator[nn.Module]:
