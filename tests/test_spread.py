@@ -83,7 +83,7 @@ def test_draws_of_one_dataset_are_told_from_seeds(runs):
     found = spread.spread(runs, study)
     assert len(found) == 8 * 2 and set(found.draws) == {3} and set(found.dataset) == {"first"}
     assert found.draw.to_numpy() == pytest.approx(np.std(list(draw.values()), ddof=1))
-    assert found.seed.to_numpy() == pytest.approx(np.std(list(seed.values()), ddof=1))
+    assert found.over_seeds.to_numpy() == pytest.approx(np.std(list(seed.values()), ddof=1))
     assert found.rest.to_numpy() == pytest.approx(0, abs=1e-6)
     # All methods were given the same.
     assert found.common.to_numpy() == pytest.approx(1)
@@ -93,7 +93,7 @@ def test_draws_of_one_dataset_are_told_from_seeds(runs):
 
 def test_a_single_draw_has_the_spread_over_seeds_alone(runs):
     found = spread.spread(runs[runs.dataset == "first"], drawn("first"))
-    assert found[["draw", "seed", "rest"]].isna().all(axis=None)
+    assert found[["draw", "over_seeds", "rest"]].isna().all(axis=None)
     row = found[(found.method == "lora") & (found.backbone == "bert-tiny")].iloc[0]
     here = runs[(runs.dataset == "first") & (runs.method == "lora") & (runs.backbone == "bert-tiny")]
     assert row.sd == pytest.approx(here.test_score.std())

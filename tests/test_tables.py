@@ -14,7 +14,7 @@ from synthetic import METHODS, course_study, default_study, write_metrics, write
 from peftstudy import checking, statistics, tables, tasks
 from peftstudy.errors import StudyError
 from peftstudy.evidence import verdicts
-from peftstudy.report import answer, bargains, latex, replication, result_tables, views
+from peftstudy.report import answer, bargains, cost_tables, grids, latex, replication, result_tables, views
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "tables"
@@ -49,6 +49,22 @@ def test_tables_are_the_golden_ones(made, study):
         for name, text in written.items():
             (golden / name).write_text(text)
     assert written == {path.name: path.read_text() for path in golden.iterdir()}
+
+
+@pytest.mark.parametrize("study", [default_study(), course_study()], ids=lambda study: study.name)
+def test_every_table_of_scores_names_the_rule_that_chose_them(made, study):
+    without = {"data", "tokens", "backbones", "methods", "settings", "searches", "epochs", "seconds", "failures",
+               "checklist", "replication-parameters", "replication-figures"}  # fmt: skip
+    for kind in set(tables.kinds(study)) - without:
+        assert views.selection_rule(study) in (made[study.name] / "tables" / f"{kind}.tex").read_text(), kind
+
+
+def test_one_seed_gives_no_test_and_the_table_says_what_one_needs(tmp_path):
+    study = default_study(seeds=[5], splits=["90-10"])
+    text = (make(tmp_path, study, flaws=False) / "tables/differences.tex").read_text()
+    assert "no tests over seeds, which need two or more" in text
+    rows = [line for line in text.splitlines() if line.startswith("lora &")]
+    assert rows and all("&  & --" in line for line in rows)
 
 
 def test_what_a_study_has_not_is_no_table():
@@ -107,8 +123,8 @@ def test_text_from_outside_cannot_break_a_table():
 
 def test_pages_share_rows_evenly():
     blocks = [[["row"]] * 10 for _ in range(5)]
-    assert [len(page) for page in result_tables.pages(blocks)] == [3, 2]
-    assert result_tables.pages([]) == []
+    assert [len(page) for page in grids.pages(blocks)] == [3, 2]
+    assert grids.pages([]) == []
 
 
 def test_an_unknown_publication_names_the_known(tmp_path):
@@ -236,15 +252,15 @@ def test_cells_of_mixed_runs_are_marked_and_the_mixture_is_named(made, tmp_path)
     text = result_tables.scores(found, study, METHODS)
     assert r"m: \textbf{mixed} runs, device (A-GPU, cpu)." in text
     assert text.count("3, m") == 7 and re.search(r"lora & [^\n]*& 3, m", text)
-    assert "lora (m) &" in result_tables.costs(found, study, METHODS)
+    assert "lora (m) &" in cost_tables.costs(found, study, METHODS)
 
 
 def test_where_the_seconds_go_is_said_or_that_it_was_not_measured(made):
     study = default_study()
     found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
-    assert r"lora & " in result_tables.seconds(found, study, METHODS)
+    assert r"lora & " in cost_tables.seconds(found, study, METHODS)
     found.scores = found.scores.assign(forward_seconds=None)
-    assert result_tables.seconds(found, study, METHODS).startswith("What the seconds of training went to was not")
+    assert cost_tables.seconds(found, study, METHODS).startswith("What the seconds of training went to was not")
 
 
 def test_the_best_under_a_limit_is_sound_and_within_it(made):

@@ -10,7 +10,15 @@ from peftstudy import seeds, statistics
 from peftstudy.evidence import efficiency, spread
 from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
-from peftstudy.report import bargains, checklists, epoch_tables, evidence_tables, replication, result_tables
+from peftstudy.report import (
+    bargains,
+    checklists,
+    cost_tables,
+    epoch_tables,
+    evidence_tables,
+    replication,
+    result_tables,
+)
 from peftstudy.report.latex import (
     NONE,
     absent,
@@ -190,8 +198,8 @@ MADE = {
     "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
     "best-under": bargains.table,
-    "costs": result_tables.costs,
-    "seconds": result_tables.seconds,
+    "costs": cost_tables.costs,
+    "seconds": cost_tables.seconds,
     "metrics": result_tables.every_metric,
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from peftstudy.evidence.components import spread
+from peftstudy.report.captions import rule
 from peftstudy.report.latex import NONE, absent, count, escape, floating, group, share, tabular
 from peftstudy.report.views import backbones, measure, of, sized
 from peftstudy.study import Study
@@ -145,7 +146,8 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
         f"from which on it lies above {share(ENOUGH)} of what {reference} has with the most. Both are read off "
         "straight lines between the measured sizes, on a logarithmic scale. In brackets the sizes at which the paired "
         r"95\,\% $t$ interval holds zero \citep[after][]{fieller1954}: it may be any of them; "
-        r"$\le$ and $\ge$ stand at the ends of the sweep. Seeds that lack a size are left out."
+        r"$\le$ and $\ge$ stand at the ends of the sweep. Seeds that lack a size are left out. "
+        f"{rule(study)}"
     )
     if not rows:
         return floating("No backbone has finished runs with two sizes.", caption, "efficiency")
@@ -171,7 +173,8 @@ def crossings(tables: SimpleNamespace, study: Study, methods) -> str:
         f"Who overtakes whom: the method whose mean {escape(measure(tables))} lies above that of the other from so "
         "many training examples on, with as many for both. Pairs of which one lies above the other at every size are "
         "counted, not listed. Lines, intervals and brackets as in the table of examples that it takes: straight lines "
-        r"between the measured sizes, and the sizes at which the paired 95\,\% $t$ interval holds zero."
+        r"between the measured sizes, and the sizes at which the paired 95\,\% $t$ interval holds zero. "
+        f"{rule(study)}"
     )
     if not rows:
         return floating("No backbone has finished runs with two sizes.", caption, "crossings")

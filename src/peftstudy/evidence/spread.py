@@ -12,13 +12,14 @@ from scipy import stats
 from peftstudy.evidence import apart
 from peftstudy.evidence.components import is_crossed
 from peftstudy.evidence.components import spread as of_seeds
+from peftstudy.report.captions import rule
+from peftstudy.report.grids import pages, spaced
 from peftstudy.report.latex import absent, bounds, escape, floating, group, score, share, tabular
-from peftstudy.report.result_tables import pages, rule, spaced
 from peftstudy.report.views import backbones, main_splits, of
 from peftstudy.study import Study
 
-COLUMNS = ["dataset", "split", "backbone", "method", "draws", "seeds", "sd", "low", "high", "draw", "seed", "rest",
-           "test_part", "common"]  # fmt: skip
+COLUMNS = ["dataset", "split", "backbone", "method", "draws", "seeds", "sd", "low", "high", "draw", "over_seeds",
+           "rest", "test_part", "common"]  # fmt: skip
 COUNTED = ("accuracy", "exact_match")
 """Metrics that are the mean of right and wrong answers, so that the spread of the test part's draw is a binomial's."""
 
@@ -104,7 +105,7 @@ def _of_methods(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
                "low": bound[0], "high": bound[1], "test_part": test_part(found)}  # fmt: skip
         whole = table.dropna(axis=1)
         if min(whole.shape) > 1:
-            row |= dict(zip(("draw", "seed", "rest"), np.sqrt(two_way(whole.to_numpy())), strict=True))
+            row |= dict(zip(("draw", "over_seeds", "rest"), np.sqrt(two_way(whole.to_numpy())), strict=True))
         yield row
 
 
@@ -175,7 +176,7 @@ def _together(found: pd.DataFrame, study: Study) -> Layout:
     meaning = f"Seeds: over seeds, which fix {fixes}, with its 95\\,\\% interval (chi-squared, if normal)."
 
     def cells(row: pd.Series) -> list[str]:
-        parts = [score(row.draw), score(row.seed), score(row.rest)] if several else []
+        parts = [score(row.draw), score(row.over_seeds), score(row.rest)] if several else []
         return [score(row.sd), bounds(row.low, row.high), score(row.test_part), *parts]
 
     if several:

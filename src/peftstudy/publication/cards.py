@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from peftstudy import files
-from peftstudy.evidence.intervals import Interval, interval
+from peftstudy import files, seeds
+from peftstudy.evidence.intervals import Interval, over_seeds
 from peftstudy.publication.formats import BACKBONE, Format, Trained
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
@@ -40,25 +41,25 @@ def card(
         eval_results=[EvalResult(**_dataset(study, spec), task_type=PIPELINES[spec.task], dataset_split="test",
                                  metric_type=metric, metric_value=round(score, 4))],
     )  # fmt: skip
-    seeds = interval(scores_of_cell(study, results, spec))
+    mean = over_seeds(scores_of_cell(study, results, spec))
     sections = [
         f"# {spec.method} on {spec.backbone}, for {spec.dataset}",
-        _opening(study, spec, trained, form, metric, score, seeds, len(study.seeds)),
+        _opening(study, spec, trained, form, metric, score, mean),
         "## How to load it", _loading(trained, form, results, spec),
         "## Where it comes from", _origin(study, spec, record, test, checked),
     ]  # fmt: skip
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
 
 
-def scores_of_cell(study: Study, results: Path, spec: RunSpec) -> list[float]:
-    """Return the scores on test of the runs that differ from this one in their seed alone, its own among them."""
-    found = []
-    for seed in study.seeds:
-        path = results / "runs" / spec.path.rpartition("/")[0] / f"seed-{seed}" / "test.json"
-        scores = files.read_sealed(path) if path.exists() else {}
-        if "metric" in scores and scores["scores"][scores["metric"]] is not None:
-            found.append(scores["scores"][scores["metric"]])
-    return found
+def scores_of_cell(study: Study, results: Path, spec: RunSpec) -> pd.Series:
+    """Return by seed the scores on test of the runs that differ from this one in that alone, its own among them."""
+    cell, found = spec.path.rpartition("/")[0], {}
+    for run in study.runs():
+        path = results / "runs" / run.path / "test.json"
+        test = files.read_sealed(path) if run.path.startswith(f"{cell}/") and path.exists() else {}
+        if "metric" in test and test["scores"][test["metric"]] is not None:
+            found[run.seed] = test["scores"][test["metric"]]
+    return pd.Series(found.values(), index=seeds.labels(found))
 
 
 def _dataset(study: Study, spec: RunSpec) -> dict[str, str]:
@@ -71,16 +72,17 @@ def _dataset(study: Study, spec: RunSpec) -> dict[str, str]:
 
 
 def _opening(
-    study: Study, spec: RunSpec, trained: Trained, form: Format, metric: str, score: float, seeds: Interval, asked: int
+    study: Study, spec: RunSpec, trained: Trained, form: Format, metric: str, score: float, mean: Interval
 ) -> str:
     options = ", ".join(f"{key} {value}" for key, value in spec.options)
-    bounds = "" if seeds.low is None else f", 95 % interval {seeds.low:.3f} to {seeds.high:.3f}"
+    bounds = "" if mean.low is None else f", 95 % interval {mean.low:.3f} to {mean.high:.3f}"
     question = f"> {study.question}" if study.question else ""
     return "\n\n".join(filter(None, [
         f"One run of the study *{study.title}* (`{study.name}`), made and published by peftstudy.",
         question,
-        f"{metric.capitalize()} on test: **{score:.3f}**. Over the {asked} seeds of this method here the mean is "
-        f"{seeds.mean:.3f}{bounds}: that, and not the score of one seed, is what to expect of the method.",
+        f"{metric.capitalize()} on test: **{score:.3f}**. Over the study's "
+        f"{' '.join(seeds.counted(study.seeds))} the mean is {mean.mean:.3f}{bounds}: that, and not the score of one "
+        "seed, is what to expect of the method.",
         f"Method: {spec.adaptation}{f' ({options})' if options else ''}, which trains {trained.method.trains}, "
         f"and a fresh head. Form: {form.library}.",
     ]))  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pyarrow import parquet
 
-from peftstudy import backbones, files, methods, runs, splits, tasks, tokens, training, writing
+from peftstudy import backbones, files, methods, runs, seeds, splits, tasks, tokens, training, writing
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.publication import cards, formats, weights
@@ -99,7 +99,7 @@ def _trained(study: Study, spec: RunSpec, inputs: runs.Inputs, tensors: dict[str
     labels = files.read_json(inputs.tokens / "tokens.json")["labels"]
     return Trained(
         methods.create(spec.adaptation, dict(spec.options)), task, inputs.backbone,
-        backbones.shape_for(inputs.backbone, task), spec.seed, tuple(labels),
+        backbones.shape_for(inputs.backbone, task), seeds.initialization(spec.seed), tuple(labels),
         tensors, backbone.hub, backbone.revision,
     )  # fmt: skip
 
@@ -126,7 +126,7 @@ def compare(
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     writing.library_model(model).config.name_or_path = str(inputs.backbone)  # where tasks look for the tokenizer
     engine = Engine(
-        model.to(inputs.device), "plain", spec.seed, method.extra_tokens, method.plain_attention,
+        model.to(inputs.device), "plain", seeds.order(spec.seed), method.extra_tokens, method.plain_attention,
         reads_first=trained.task.reads_first,
     )  # fmt: skip
     found = training.evaluate(engine, trained.task, data, index, spec.training.precision).answers["predicted"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from peftstudy import statistics
+from peftstudy.report.captions import rule
 from peftstudy.report.latex import NONE, bounds, count, escape, floating, score, share, tabular
 from peftstudy.report.views import backbones, of
 from peftstudy.study import Study
@@ -93,15 +94,17 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
         rows = [row for row in rows if any(text != NONE for text in row[1:])] or rows[:1]
         heads = [escape(b if len(study.datasets) == 1 else f"{d}, {b}") for (d, b), _ in beside]
         label = f"best-under-{len(floats) + 1}" if floats else "best-under"
-        floats.append(floating(tabular("l" * (1 + len(beside)), [["limit", *heads]], rows), caption(split), label))
-    return "\n".join(floats) or floating("No run has finished.", caption(split), "best-under")
+        floats.append(
+            floating(tabular("l" * (1 + len(beside)), [["limit", *heads]], rows), caption(study, split), label)
+        )
+    return "\n".join(floats) or floating("No run has finished.", caption(study, split), "best-under")
 
 
-def caption(split: str) -> str:
+def caption(study: Study, split: str) -> str:
     return (
         f"Which method to take on {escape(split)} when a cost is limited to a share of what the dearest method takes: "
         r"the best mean among those that keep within it, with its 95\,\% interval. Methods that lost a run, or "
-        "collapsed in one, are not offered; limits that none keeps are left out."
+        f"collapsed in one, are not offered; limits that none keeps are left out. {rule(study)}"
     )
 
 

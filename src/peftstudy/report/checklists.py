@@ -13,7 +13,7 @@ from peftstudy.evidence.intervals import MANY
 from peftstudy.report import bargains
 from peftstudy.report.answer import comparability
 from peftstudy.report.latex import amount, count, escape, floating, listed, tabular
-from peftstudy.report.result_tables import selection_rule
+from peftstudy.report.views import selection_rule
 from peftstudy.study import Study
 
 Answer = Callable[[SimpleNamespace, Study], tuple[str, str]]

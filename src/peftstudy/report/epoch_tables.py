@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from peftstudy.report.answer import metric
+from peftstudy.report.grids import ROWS, pages, pieces, spaced
 from peftstudy.report.latex import absent, amount, escape, floating, group, rate, score, tabular
-from peftstudy.report.result_tables import ROWS, pages, pieces, spaced
 from peftstudy.report.views import backbones, finished_epochs, of
 from peftstudy.searching import at_edge
 from peftstudy.statistics import CELL

@@ -6,6 +6,8 @@ from peftstudy import seeds
 from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
+from peftstudy.report.captions import over_seeds, rule
+from peftstudy.report.grids import grid, pieces
 from peftstudy.report.latex import (
     NONE,
     absent,
@@ -22,7 +24,6 @@ from peftstudy.report.latex import (
     share,
     tabular,
 )
-from peftstudy.report.result_tables import grid, over_seeds, pieces, rule
 from peftstudy.report.views import of, one
 from peftstudy.study import Study
 

@@ -21,7 +21,7 @@ from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
 SECTIONS = {
-    "Results": ("overall", "differences", "power", "predictions", "failures", "losses"),
+    "Results": ("overall", "differences", "power", "predictions", "efficiency", "crossings", "failures", "losses"),
     "Costs": ("costs",),
     "What pre-training gives": ("pretraining",),
     "The published figures": tuple(replication.TABLES),
@@ -100,7 +100,7 @@ def anchors(tables: list[Linked], study: Study) -> dict[str, str]:
 
 
 def drawn(data: SimpleNamespace, study: Study, links: Links, captions: dict[str, str]) -> Iterator[Figure]:
-    """Yield the study's figures in the order of the report's text."""
+    """Yield the study's figures, the scores first and the searches that went before them last."""
     scores = {"/".join(row[:4]): row[4] for row in data.scores[[*CELL, "test_score"]].itertuples(index=False)}
     scores |= {
         "/".join([*row[:4], f"seed-{row[4]}"]): row[5]
@@ -110,8 +110,7 @@ def drawn(data: SimpleNamespace, study: Study, links: Links, captions: dict[str,
     def describe(place: str) -> str:
         return f"{place}: {'no score' if latex.absent(scores.get(place)) else f'{scores[place]:.3f}'}"
 
-    kinds = figures.kinds(study)
-    for kind in sorted(kinds, key=[*captions, *kinds].index):
+    for kind in figures.kinds(study):
         yield Figure(kind, captions[kind], list(drawings.drawings(kind, data, study, describe)), links.to(kind))
 
 

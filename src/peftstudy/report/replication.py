@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pandas as pd
 
 from peftstudy import errors, statistics
+from peftstudy.report.captions import over_seeds, rule
 from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, score, tabular
-from peftstudy.report.result_tables import over_seeds, rule
 from peftstudy.report.views import METRICS, backbones, of
 from peftstudy.study import Study
 

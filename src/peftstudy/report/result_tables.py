@@ -1,17 +1,16 @@
-"""The tables of what came out: scores, differences, costs, failures, epochs."""
+"""The tables of what came out: scores, differences, every metric, failures."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType, SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import seeds, statistics, tasks
-from peftstudy.evidence.intervals import MANY
-from peftstudy.report import bargains
+from peftstudy import statistics, tasks
 from peftstudy.report.answer import SEPARABLE, metric
+from peftstudy.report.captions import mixed, over_seeds, rule
+from peftstudy.report.grids import ROWS, grid, spaced
 from peftstudy.report.latex import (
     absent,
-    amount,
     bounds,
     count,
     escape,
@@ -19,15 +18,12 @@ from peftstudy.report.latex import (
     group,
     p_value,
     score,
-    share,
     shortened,
     tabular,
 )
-from peftstudy.report.views import METRICS, backbones, of, one, selection_rule
+from peftstudy.report.views import METRICS, backbones, of, one
 from peftstudy.study import Study
 
-ROWS = 46
-"""So many rows of a table fit a page."""
 BASELINES = {
     "choices-alone": "tf-idf of the choices alone",
     "majority": "majority class",
@@ -38,91 +34,6 @@ BASELINES = {
     "tfidf-ridge": "tf-idf, ridge regression",
     "usual-label": "each word's usual label",
 }
-
-
-def rule(study: Study) -> str:
-    return f"Reported is {selection_rule(study)} of each run."
-
-
-def over_seeds(study: Study) -> str:
-    number = len(study.seeds)
-    if number == 1:
-        return "There is one seed, so there are no intervals."
-    way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
-    if min(seeds.shared(study.seeds)) > 1:
-        way = "their variance components and Student's t"
-    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way}."
-
-
-def mixed(tables: SimpleNamespace) -> str:
-    """Return what the marks of mixtures mean and what is mixed; nothing where nothing is."""
-    found = statistics.mixtures(tables.runs)
-    return rf"m: \textbf{{mixed}} runs, {escape(statistics.described(found))}. " if found else ""
-
-
-def pieces(rows: Sequence, most: int) -> list[list]:
-    return [list(rows[start : start + most]) for start in range(0, len(rows), most)]
-
-
-def pages(groups: list[list]) -> list[list[list]]:
-    """Return groups of rows shared out over as few pages as hold them, evenly."""
-    most = max(1, ROWS // max((len(rows) for rows in groups), default=1))
-    needed = max(1, -(-len(groups) // most))
-    return pieces(groups, -(-len(groups) // needed)) if groups else []
-
-
-def grid(
-    study: Study, caption: Callable[[str], str], label: str, heads: list[str], columns: str, wide: int,
-    cell: Callable[[str, str, str, str], list[str] | None], below: Callable[[str, str], list[list[str]]],
-) -> str:  # fmt: skip
-    """Return floats with a row for each method, grouped by split, and some columns for each backbone.
-
-    caption: dataset -> the caption of its floats.
-    heads, columns: the names and alignments of a backbone's columns. wide: backbones side by side.
-    cell: dataset, split, backbone, method -> those columns, or None where nothing was asked.
-    below: dataset, split -> further rows, a backbone's columns each.
-    """
-    floats = []
-    for dataset in study.datasets:
-        together: dict[tuple[str, ...], list[str]] = {}
-        for split in study.splits:
-            together.setdefault(tuple(backbones(study, split, dataset)), []).append(split)
-        for some_backbones, splits in together.items():
-            for beside in pieces(some_backbones, wide):
-                blocks = []
-                for split in splits:
-                    rows = grid_rows(study, dataset, split, beside, cell, len(heads))
-                    if rows:
-                        rows += [[name, *content * len(beside)] for name, *content in below(dataset, split)]
-                        blocks.append([group(escape(split), 1 + len(heads) * len(beside)), *rows])
-                for some in pages(blocks):
-                    body = grid_body(beside, heads, columns, some)
-                    where = f"{escape(dataset)}. " if len(study.datasets) > 1 else ""
-                    again = f"{label}-{len(floats) + 1}" if floats else label
-                    floats.append(floating(body, where + caption(dataset), again))
-    # The text refers to the table, so an empty one is still there.
-    return "\n".join(floats) or floating("No runs to compare.", caption(next(iter(study.datasets))), label)
-
-
-def grid_body(beside: list[str], heads: list[str], columns: str, blocks: list[list]) -> str:
-    width = len(heads)
-    spans = [rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name in beside]
-    lines = "".join(rf"\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(beside)))
-    return tabular("l" + columns * len(beside), [["", *spans], ["method", *heads * len(beside)]], spaced(blocks), lines)
-
-
-def spaced(blocks: list[list]) -> list:
-    """Return the rows of some blocks, a little space between blocks."""
-    return [row for i, rows in enumerate(blocks) for row in ([r"\addlinespace"] if i else []) + rows]
-
-
-def grid_rows(study, dataset, split, beside, cell, width):
-    rows = []
-    for method in study.methods:
-        cells = [cell(dataset, split, backbone, method) for backbone in beside]
-        if any(cells):
-            rows.append([escape(method), *(text for found in cells for text in found or [""] * width)])
-    return rows
 
 
 def scores(tables: SimpleNamespace, study: Study, methods) -> str:
@@ -244,81 +155,6 @@ def metric_rows(
     """Return a row for each of some methods or baselines: the means of its metrics."""
     means = rows.groupby("method")[[f"test_{metric}" for metric in metrics]].mean()
     return [[escape(written.get(name, name)), *map(score, means.loc[name])] for name in names if name in means.index]
-
-
-def costs(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return what a run of each method costs on the first split, means over the runs that finished."""
-    split, has_energy = study.splits[0], bool(bargains.joules(tables.scores).notna().any())
-    rows: list[list[str] | str] = []
-    for dataset in study.datasets:
-        for backbone in backbones(study, split, dataset):
-            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
-            rows += [r"\addlinespace"] if rows else []
-            rows.append(
-                group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 10 + has_energy)
-            )
-            here = bargains.costed(here)
-            unbeaten = {
-                column: bargains.on_front(here[column], here.test_score)
-                for column in ("trained", "training_seconds", "memory", "stored_bytes", "joules")
-            }
-            for index, row in here.iterrows():
-                star = {column: r"$^{\star}$" if front[index] else "" for column, front in unbeaten.items()}
-                rows.append([
-                    escape(row.method) + ("" if absent(row.mixed) else " (m)"),
-                    count(row.method_parameters) + star["trained"], count(row.head_parameters),
-                    share(row.method_parameters / row.backbone_parameters),
-                    amount(row.training_seconds) + star["training_seconds"], amount(row.evaluation_seconds),
-                    amount(row.setup_seconds), count(row.examples_per_second),
-                    count(row.memory / 1e6) + star["memory"], amount(row.stored_bytes / 1e3) + star["stored_bytes"],
-                    *([amount(row.joules / 1e3) + star["joules"]] if has_energy else []),
-                ])  # fmt: skip
-    on_device = tables.scores.peak_device_memory_bytes.notna().any()
-    header = [
-        ["", r"\multicolumn{3}{c}{trained parameters}", r"\multicolumn{3}{c}{seconds}", "examples", "memory", "stored"],
-        ["method", "method", "head", "share", "training", "evaluation", "set-up", "a second", "MB", "kB"],
-    ]
-    if has_energy:
-        header = [[*line, name] for line, name in zip(header, ("energy", "kJ"), strict=True)]
-    caption = (
-        f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} {mixed(tables)}"
-        "Share: the method's parameters of the "
-        f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
-        f"must be kept for the task besides the backbone. {bargains.energy(tables.runs)} "
-        r"$^{\star}$: on the Pareto front; no other method scores "
-        "higher for as little of it, or as high for less."
-    )
-    lines = r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"
-    return floating(tabular("lrrrrrrrrr" + "r" * has_energy, header, rows, lines), caption, "costs")
-
-
-def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return what the seconds of a run went to on the first split, where that was measured."""
-    split, parts = study.splits[0], ["forward_seconds", "backward_seconds", "optimizer_seconds"]
-    rows: list[list[str] | str] = []
-    for dataset in study.datasets:
-        for backbone in backbones(study, split, dataset):
-            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=parts)
-            if len(here):
-                rows += [r"\addlinespace"] if rows else []
-                rows.append(group(escape(backbone if len(study.datasets) == 1 else f"{dataset}, {backbone}"), 7))
-            for _, row in here.iterrows():
-                rest = max(0.0, row.training_seconds - row[parts].sum())
-                columns = [*row[parts], rest, row.evaluation_seconds, row.setup_seconds]
-                rows.append([escape(row.method), *map(amount, columns)])
-    if not rows:
-        return (
-            "What the seconds of training went to was not measured: older runs kept no record of it, and on a GPU it "
-            "would take waiting for the device.\n"
-        )
-    caption = (
-        f"Where the seconds of a run go on {escape(split)}, means over seeds. Forward: batches and the model up to the "
-        "loss; backward: gradients; optimizer: cutting them, the update, and what the method does after it; other: the "
-        "rest of training, such as checkpoints. What trains little saves in the optimizer and in the gradients of "
-        "weights, and pays the forward pass and the way back through the layers all the same."
-    )
-    header = [["method", "forward", "backward", "optimizer", "other", "evaluation", "set-up"]]
-    return floating(tabular("lrrrrrr", header, rows), caption, "seconds")
 
 
 def failures(tables: SimpleNamespace, study: Study, methods) -> str:

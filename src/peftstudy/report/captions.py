@@ -1,0 +1,29 @@
+"""What captions of tables say of all that they hold: which model is reported, the intervals, the mixtures."""
+
+from types import SimpleNamespace
+
+from peftstudy import seeds, statistics
+from peftstudy.evidence.intervals import MANY
+from peftstudy.report.latex import escape
+from peftstudy.report.views import selection_rule
+from peftstudy.study import Study
+
+
+def rule(study: Study) -> str:
+    return f"Reported is {selection_rule(study)} of each run."
+
+
+def over_seeds(study: Study) -> str:
+    number = len(study.seeds)
+    if number == 1:
+        return "There is one seed, so there are no intervals and no tests over seeds, which need two or more."
+    way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
+    if min(seeds.shared(study.seeds)) > 1:
+        way = "their variance components and Student's t"
+    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way}."
+
+
+def mixed(tables: SimpleNamespace) -> str:
+    """Return what the marks of mixtures mean and what is mixed; nothing where nothing is."""
+    found = statistics.mixtures(tables.runs)
+    return rf"m: \textbf{{mixed}} runs, {escape(statistics.described(found))}. " if found else ""
