@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.overall import rankable
+from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
 from peftstudy.report.latex import (
