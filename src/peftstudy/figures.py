@@ -34,6 +34,7 @@ from peftstudy.report.views import (
     finished_epochs,
     main_splits,
     measure,
+    methods_on,
     of,
     shown,
     sized,
@@ -49,8 +50,8 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
     """Draw the scores of each method: a row of panels a split, a panel a backbone, baselines as lines."""
     splits = [split for split in main_splits(study) if backbones(study, split, dataset)]
     columns = backbones(study, dataset=dataset)
-    order = list(study.methods)
-    look = looks(order)
+    order = methods_on(study, dataset)
+    look = looks(list(study.methods))
     figure, axes = panels(len(splits), len(columns), 0.17 * len(order) + 0.45, sharex=True, sharey=True)
     for i, split in enumerate(splits):
         for j, backbone in enumerate(columns):
@@ -139,7 +140,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
 def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw each method's score over the size of the training part, with its interval; a panel a backbone."""
     splits = sized(study)
-    columns = [b for b in backbones(study) if sum(study.has(dataset, split, b) for split in splits) >= 3]
+    columns = [name for name in backbones(study) if is_curve(study, dataset, name)]
     look = looks(list(study.methods))
     figure, axes = panels(1, len(columns), 2.6, sharey=True)
     scores = of(data.scores, dataset=dataset).dropna(subset=["test_score"])
@@ -231,21 +232,17 @@ OF_ALL_DATASETS = ("ranks",)
 def kinds(study: Study) -> list[str]:
     """Return which figures the study has data for, judged by what it asks for."""
     shape = study.training
-    curved = any(
-        sum(study.has(dataset, split, backbone) for split in sized(study)) >= 3
-        for dataset in study.datasets
-        for backbone in backbones(study)
-    )
     absent = set()
     if shape.epochs == 1 and not shape.steps and not shape.minimum_steps:
         absent.add("learning-curves")
     if not study.validation and not shape.test_curve:
         absent.add("learning-curves")
-    if not curved:
+    if not shown_datasets(study, "score-by-training-examples"):
         absent.add("score-by-training-examples")
     if not any(statistics.random_twins(study).values()):
         absent.add("pretraining-gain")
-    if len(list(study.cells())) < 2 or len(study.methods) < 2:
+    whole = [chosen for *_, chosen in study.cells() if len(chosen) == len(study.methods)]
+    if len(whole) < 2 or len(study.methods) < 2:
         absent.add("performance-profile")
     if rankable(study) < FEWEST_DATASETS or len(study.methods) < 2:
         absent.add("ranks")
@@ -254,11 +251,25 @@ def kinds(study: Study) -> list[str]:
     return [kind for kind in DRAWN if kind not in absent]
 
 
+def shown_datasets(study: Study, kind: str) -> list[str]:
+    """Return the datasets that a kind of figure is drawn for: of curves over sizes, those with three sizes or more."""
+    if kind in OF_ALL_DATASETS:
+        return list(study.datasets)[:1]
+    if kind != "score-by-training-examples":
+        return list(study.datasets)
+    return [name for name in study.datasets if any(is_curve(study, name, backbone) for backbone in backbones(study))]
+
+
+def is_curve(study: Study, dataset: str, backbone: str) -> bool:
+    """Return whether a backbone is run on a dataset with three sizes or more."""
+    return sum(study.has(dataset, split, backbone) for split in sized(study)) >= 3
+
+
 def files(study: Study, kind: str) -> list[str]:
     """Return the files of one kind of figure: one for each dataset, named after it where there are several."""
     if len(study.datasets) == 1 or kind in OF_ALL_DATASETS:
         return [f"{kind}.pdf"]
-    return [f"{kind}-{dataset}.pdf" for dataset in study.datasets]
+    return [f"{kind}-{dataset}.pdf" for dataset in shown_datasets(study, kind)]
 
 
 def names(study: Study) -> list[str]:
@@ -281,7 +292,7 @@ def write(metrics: Path, tables: Path, output: Path, study: Study) -> None:
 
 def drawn(kind: str, data: SimpleNamespace, study: Study, **changes) -> Iterator[tuple[str, Figure]]:
     """Yield the files of one kind of figure with what is drawn there; `changes` are those of `style`."""
-    for dataset, file in zip(study.datasets, files(study, kind), strict=False):
+    for dataset, file in zip(shown_datasets(study, kind), files(study, kind), strict=True):
         with style(**changes):
             try:
                 figure = DRAWN[kind](data, study, dataset)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from peftstudy import seeds
+from peftstudy.evidence.overall import rankable
 from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
@@ -148,9 +149,11 @@ def ranking(tables: SimpleNamespace, study: Study) -> str:
     """Return a sentence on the ranks over datasets: Friedman's test, or why there is none."""
     found = tables.ranks
     if not len(found):
+        asked = rankable(study)
         return (
             f"Ranks over datasets, with Friedman's test, need {FEWEST_DATASETS} datasets or more on which all methods "
-            f"finished; this study has {count(len(study.datasets))}, so none are given."
+            f"finished; this study {'asks for' if asked < len(study.datasets) else 'has'} {count(asked)}, so none are "
+            "given."
         )
     row = found.iloc[0]
     return (

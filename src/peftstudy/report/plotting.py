@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from peftstudy.files import whole
+from peftstudy.report.views import NothingToDraw
 
 TEXT_WIDTH = 6.0
 """Inches; paper/report.tex sets the same, so that no figure is scaled."""
@@ -58,7 +59,12 @@ def style(**changes) -> Iterator[None]:
 
 
 def panels(rows: int, columns: int, height: float, **shared) -> tuple[Figure, np.ndarray]:
-    """Return a figure as wide as the text, and its axes, shape (rows, columns). height: inches of a row."""
+    """Return a figure as wide as the text, and its axes, shape (rows, columns). height: inches of a row.
+
+    Raises NothingToDraw where no backbone, or no split, is asked for.
+    """
+    if not rows or not columns:
+        raise NothingToDraw("the study asks for no such runs")
     figure = Figure(figsize=(TEXT_WIDTH, height * rows + 0.25), layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.03)

@@ -56,6 +56,12 @@ def backbones(study: Study, split: str | None = None, dataset: str | None = None
     return [b.name for b in chosen if not b.random] or [b.name for b in chosen]
 
 
+def methods_on(study: Study, dataset: str) -> list[str]:
+    """Return the methods that are run on a dataset, in the config's order."""
+    asked = {method.name for of, _, _, chosen in study.cells() if of.name == dataset for method in chosen}
+    return [name for name in study.methods if name in asked]
+
+
 def main_splits(study: Study) -> list[str]:
     """Return the splits that are compared as such; smaller training parts are points of a curve."""
     return [split for split in study.splits if not split.startswith(("size-", "official-"))] or list(study.splits[:1])
