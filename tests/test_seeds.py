@@ -40,9 +40,10 @@ def test_doctests():
 
 
 def spec(seed, method="full"):
+    options = (("examples", 8),) if method == "gradient-share" else ()  # so few that they are drawn
     budget = specs.Training(epochs=1, batch_size=16, learning_rate=3e-3, engine="plain")
     return specs.RunSpec(
-        "made", "90-10", "bert", method, seed, "classification", method, (), budget, specs.Search(seed=0)
+        "made", "90-10", "bert", method, seed, "classification", method, options, budget, specs.Search(seed=0)
     )
 
 
@@ -90,7 +91,8 @@ def begun(inputs, monkeypatch):
         run = training.Run(adapted.model, method, task, asked.training, asked.seed)
 
         def step(tokens, batch, plan):
-            first.update({} if first else {name: p.detach().clone() for name, p in run.model.named_parameters()})
+            held = [*run.model.named_parameters(), *run.model.named_buffers()]
+            first.update({} if first else {name: tensor.detach().clone() for name, tensor in held})
             batches.append(batch.tolist())
             run.progress.step += 1
             return torch.rand(())  # what dropout would draw
