@@ -6,12 +6,6 @@ out: results/{study}/splits/{dataset}/examples.parquet, examples.json
 """
 
 
-def tested_on(wildcards, file):
-    """The file of the dataset whose test part a dataset is tested on; none where that is its own."""
-    other = study.datasets[wildcards.dataset].test_from
-    return [f"results/{wildcards.study}/splits/{other}/{file}"] if other else []
-
-
 rule take_examples:
     input:
         table=lambda wildcards: f"results/{wildcards.study}/sources/{study.datasets[wildcards.dataset].source}/table.parquet",
