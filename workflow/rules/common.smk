@@ -78,6 +78,12 @@ def results_folder(wildcards):
     return f"results/{wildcards.study}"
 
 
+def tested_on(wildcards, file):
+    """The file of the dataset whose test part a dataset is tested on; none where that is its own."""
+    other = study.datasets[wildcards.dataset].test_from
+    return [f"results/{wildcards.study}/splits/{other}/{file}"] if other else []
+
+
 def memory_of(backbone, processes=1):
     """Megabytes for a job that trains a backbone, or evaluates it."""
     return lambda wildcards, attempt: processes * needs.memory_mb(needs.parameters(study, backbone), attempt)

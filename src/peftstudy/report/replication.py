@@ -95,7 +95,8 @@ def figures(tables: SimpleNamespace, study: Study, methods) -> str:
             for backbone in backbones(study, study.splits[0], dataset):
                 here = of(ours, method=method, backbone=backbone)
                 means = [here[f"test_{name}"].mean() for name in metrics]
-                rows.append(["", escape(backbone), f"here, {len(here)} runs", *map(score, means)])
+                number = f"here, {len(here)} {'run' if len(here) == 1 else 'runs'}"
+                rows.append(["", escape(backbone), number, *map(score, means)])
         if rows:
             header = [["method", "backbone", "", *(METRICS.get(name, name) for name in metrics)]]
             body = tabular("lll" + "r" * len(metrics), header, rows)
