@@ -11,12 +11,14 @@ import sys
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from slurm_cluster import wait_for
 from test_runs import PARTS, spec, train, write_parts
 
 from peftstudy import backbones, devices, files, runs
+from peftstudy.specs import Search
 
 # 13 steps of 7 examples and one of 5 in each epoch; of three micro-batches, one process has none for the third.
 RUNS = [
@@ -53,9 +55,9 @@ def two(inputs, asked):
     place = inputs.state.parent
     cells = json.dumps([{**run.as_dict(), "seed": [run.seed]} for run in asked])
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "peftstudy",
-        "train", "--runs", cells, "--tokens", inputs.tokens, "--backbone", inputs.backbone, "--checkpoint-seconds", "0",
-        "--train", place / "train.npy", "--validation", place / "validation.npy",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "5", "--nproc-per-node", "2",
+        "-m", "peftstudy", "train", "--runs", cells, "--tokens", inputs.tokens, "--backbone", inputs.backbone,
+        "--checkpoint-seconds", "0", "--train", place / "train.npy", "--validation", place / "validation.npy",
         "--state", inputs.state, "--output", inputs.output,
     ]  # fmt: skip
     said = (place / "said").open("a")
@@ -101,3 +103,77 @@ def test_two_processes_that_are_stopped_and_go_on_come_to_the_losses_of_one(inpu
         one, other = history(inputs, run), history(on_two, run)
         assert one["training_loss"].is_monotonic_decreasing
         assert np.allclose(one, other, rtol=1e-3), run.method
+
+
+TROUBLED = """
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from peftstudy import devices
+from peftstudy.methods import register
+from peftstudy.methods.bitfit import BitFit
+
+
+@register("troubled")
+@dataclass(frozen=True)
+class Troubled(BitFit):
+    cause: str = ""
+
+    def after_step(self, model, step):
+        cause = Path(self.cause)
+        if step == 5 and devices.number() == 1 and cause.exists():
+            if cause.name == "memory":
+                cause.unlink()
+                raise torch.OutOfMemoryError("no memory left")
+            raise RuntimeError("something went wrong")
+"""
+
+
+def test_the_second_process_fails_and_the_others_of_the_pack_go_on(inputs, tmp_path):
+    """One run that fails as long as its cause is there, one for which memory is too small once, and two neighbours.
+
+    The last one tries out its learning rate and how many steps fit its time, which takes both processes, too.
+    """
+    (tmp_path / "troubled.py").write_text(TROUBLED)
+    method, causes = str(tmp_path / "troubled.py"), [tmp_path / name for name in ("error", "memory")]
+    for cause in causes:
+        cause.touch()
+    plain = spec(batch_size=7, micro_batch_size=2, epochs=1)
+    failing, scarce = (
+        dataclasses.replace(plain, method=cause.name, adaptation=method, options=(("cause", str(cause)),))
+        for cause in causes
+    )
+    tried = dataclasses.replace(
+        spec("head", batch_size=7, seconds=0.2, learning_rate=(1e-3, 3e-3)), search=Search(examples=20)
+    )
+    pack, on_two = [failing, scarce, plain, tried], elsewhere(inputs, "two")
+    said = on_two.state.parent / "said"
+    assert two(on_two, pack).wait(300) == 0, said.read_text()
+    records = [files.read_sealed(on_two.output / run.path / "record.json") for run in pack]
+    assert [record["status"] for record in records] == ["failed", *["finished"] * 3], said.read_text()
+    assert records[0]["reason"] == "RuntimeError: something went wrong (process 1)"
+    assert [record["measured"]["micro_batch_size"] for record in records[1:3]] == [1, 2]
+    assert "memory/seed-0: out of device memory (no memory left); again with micro-batches of 1" in said.read_text()
+    causes[0].unlink()
+    before = said.stat().st_size
+    assert two(on_two, pack).wait(300) == 0, said.read_text()
+    assert re.findall(r"going on from step (\d+)", said.read_text()[before:]) == ["4"]
+    train([plain], inputs)
+    for run in pack[:3]:
+        assert np.allclose(history(on_two, run), history(inputs, plain), rtol=1e-3), run.method
+
+
+def test_a_process_that_is_killed_costs_no_number(inputs):
+    killed, whole = elsewhere(inputs, "killed"), elsewhere(inputs, "whole")
+    run, said = spec("full", batch_size=7, micro_batch_size=2), killed.state.parent / "said"
+    process = two(killed, [run])
+    wait_for(lambda: list(killed.state.rglob("checkpoint.pt")), "a checkpoint", 100)
+    [second] = [child for child in psutil.Process(process.pid).children() if child.environ().get("RANK") == "1"]
+    second.kill()
+    assert process.wait(300) == 0, said.read_text()
+    assert "full/seed-0: another of its processes ended; all its processes end, and start again." in said.read_text()
+    assert int(re.findall(r"going on from step (\d+)", said.read_text())[0]) > 0
+    assert two(whole, [run]).wait(300) == 0
+    assert history(killed, run).equals(history(whole, run))

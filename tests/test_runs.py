@@ -87,7 +87,7 @@ def test_evaluation_scores_the_kept_weights_on_test_alone(inputs):
     assert result["scores"]["accuracy"] == (predictions["predicted"] == predictions["label"]).mean() > 0.6
     logits = np.stack(predictions["logits"])
     assert np.array_equal(logits.argmax(1), predictions["predicted"])
-    assert result["curve"] == []
+    assert result["curve"] == [] and not result["is_collapsed"]
     assert not (inputs.state / spec("full").path / "trained.safetensors").exists()
 
 
@@ -173,6 +173,13 @@ def test_a_diverged_run_is_recorded_as_such(inputs):
     assert record["status"] == "diverged"
     assert record["reason"] == "the training loss was not finite in epoch 1"
     assert evaluate([asked], inputs)[0].keys() == {"key", "files"}
+
+
+def test_a_run_that_gives_one_answer_to_everything_is_recorded_as_collapsed(inputs):
+    asked = spec("head", learning_rate=1e-12)
+    train([asked], inputs)
+    assert evaluate([asked], inputs)[0]["is_collapsed"]
+    assert metrics.run_row(asked, inputs.output / asked.path)["collapsed"]
 
 
 def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch):

@@ -29,6 +29,11 @@ def count() -> int:
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
+def launch() -> str | None:
+    """Return what torchrun calls this launch of the processes, the same when it starts them again; None without it."""
+    return os.environ["TORCHELASTIC_RUN_ID"] if count() > 1 else None
+
+
 def number() -> int:
     """Return which of them this process is, from 0."""
     return int(os.environ["RANK"]) if count() > 1 else 0
@@ -44,7 +49,10 @@ def together(device: torch.device) -> Iterator[None]:
 
     if count() > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, timeout=PATIENCE)
+        # The store outlasts a start of the processes, and in it the addresses of those that ended.
+        store, rank, size = next(torch.distributed.rendezvous("env://"))
+        store = torch.distributed.PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     yield
     if count() > 1:
         torch.distributed.destroy_process_group()

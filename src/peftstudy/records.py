@@ -33,7 +33,12 @@ class Place:
 
     def lock(self) -> AbstractContextManager[None]:
         """Return the lock of the run: who holds it alone writes here."""
-        return locks.held(self.folder / "lock", "/".join(self.folder.parts[-5:]))
+        return locks.held(self.folder / "lock", self.name)
+
+    @property
+    def name(self) -> str:
+        """Return the run's path, for what is said of it."""
+        return "/".join(self.folder.parts[-5:])
 
     @property
     def checkpoint(self) -> Path:

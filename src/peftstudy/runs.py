@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import backbones, devices, files, methods, splits, tasks, tokens, training
+from peftstudy import backbones, devices, files, methods, mishaps, splits, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -36,8 +36,6 @@ HISTORY = (
     "training_seconds",
     "evaluation_seconds",
 )
-FAILURES = (RuntimeError, ArithmeticError, MemoryError)
-"""What sinks one run and not its neighbours: torch's errors (memory among them) and arithmetic ones."""
 TRIAL_STEPS = (3, 20)
 """Steps of the trials that time a step: the first warms up."""
 
@@ -66,6 +64,22 @@ class Inputs:
         }
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What the processes of several devices do together, as the first one tells the others.
+
+    train, validation: how many examples of each part. place, key: of the run that it is for; no key, no checkpoint.
+    """
+
+    spec: RunSpec
+    train: int
+    validation: int
+    place: Place
+    key: str | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    gathers: bool = False
+
+
 def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path) -> list[Mapping[str, Any]]:
     """Train those of the runs that are not there yet; return the records of all, in order."""
     checksums = inputs.checksums | {"train": files.sha256(train), "validation": files.sha256(validation)}
@@ -78,13 +92,11 @@ def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation:
         key = run_key(spec, checksums)
         with place.lock():
             record = place.holds("record.json", key)
-            if record is None or record["status"] == "failed":
+            if record is None or (record["status"] == "failed" and not mishaps.noted(place)):
                 record = _train(spec, inputs, data, parts, place, key, checksums)
                 log.info("%d/%d %s: %s", number, len(runs), spec.path, summary(record))
             place.publish(TRAINED, inputs.output / spec.path)
             _publish_search(spec, inputs)
-        if record["status"] == "failed" and devices.count() > 1:
-            raise StudyError(f"{spec.path}: {record['reason']}; its other processes wait in vain, and end here too.")
         records.append(record)
     devices.tell()
     return records
@@ -95,11 +107,12 @@ def follow(inputs: Inputs, train: Path, validation: Path) -> None:
     parts = splits.load_part(train), splits.load_part(validation)
     data = tokens.load(inputs.tokens)
     while told := devices.tell():
-        spec, examples, checkpoints, gathers = told
-        adapted, method, task = build(spec, inputs, data)
-        run = training.Run(adapted.model, method, task, spec.training, spec.seed)
-        after = (lambda model, epoch: methods.trained_state(model)) if gathers else None
-        run.fit(data, parts[0][:examples], parts[1], checkpoints, after)
+        size = told.spec.training.micro_batch_size if told.key else 1
+        with mishaps.note(told.place), mishaps.halving(told.place, told.key, size):
+            adapted, method, task = build(told.spec, inputs, data)
+            run = training.Run(adapted.model, method, task, told.spec.training, told.spec.seed)
+            after = (lambda model, epoch: methods.trained_state(model)) if told.gathers else None
+            run.fit(data, parts[0][: told.train], parts[1][: told.validation], told.checkpoints, after)
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -119,25 +132,38 @@ def _train(
     place.folder.mkdir(parents=True, exist_ok=True)
     began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": dict(checksums)}}
     rows: list[dict[str, Any]] = []
+    reason = mishaps.noted(place)
     try:
-        spec = replace(spec, training=replace(spec.training, learning_rate=_rate(spec, inputs, data, parts, checksums)))
-        if spec.training.seconds:
-            steps = _steps_within(spec, inputs, data, parts, checksums)
-            spec = replace(spec, training=replace(spec.training, steps=steps))
-        measured, rows = _fit_in_memory(spec, inputs, data, parts, place, key)
+        if reason is None:
+            with mishaps.note(place):
+                measured, rows = _attempt(spec, inputs, data, parts, place, key, checksums)
+    except mishaps.FAILURES as error:
+        reason = mishaps.reason(error)
+    if reason is not None:
+        record = began | {"status": "failed", "reason": reason, "measured": {}}
+    else:
         diverged = finite(rows[-1]["training_loss"]) is None
         record = began | {"status": "diverged" if diverged else "finished", "reason": None, "measured": measured}
         record["weights_sha256"] = files.sha256(place.weights)
         if diverged:
             record["reason"] = f"the training loss was not finite in epoch {rows[-1]['epoch']}"
-    except FAILURES as error:
-        message = " ".join(str(error).split())[:500]
-        record = began | {"status": "failed", "reason": f"{type(error).__name__}: {message}", "measured": {}}
     write_rows(place.folder / "history.csv", rows, HISTORY)
     record = place.seal("record.json", record, "history.csv")
     if record["status"] != "failed":
-        place.checkpoint.unlink(missing_ok=True)
+        for path in (place.checkpoint, place.folder / mishaps.NOTE):
+            path.unlink(missing_ok=True)
     return record
+
+
+def _attempt(
+    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str, checksums: Any
+) -> tuple[dict, list]:
+    """Settle the learning rate and the budget, then train."""
+    spec = replace(spec, training=replace(spec.training, learning_rate=_rate(spec, inputs, data, parts, checksums)))
+    if spec.training.seconds:
+        steps = _steps_within(spec, inputs, data, parts, checksums)
+        spec = replace(spec, training=replace(spec.training, steps=steps))
+    return _fit_in_memory(spec, inputs, data, parts, place, key)
 
 
 def _fit_in_memory(
@@ -148,22 +174,17 @@ def _fit_in_memory(
     The gradients of a batch's parts add up to the same update, but for rounding. The size that fits is
     kept, so that a run that is interrupted after all does not try the others again.
     """
-    kept = place.holds("memory.json", key)
-    size = kept["micro_batch_size"] if kept else min(spec.training.micro_batch_size, spec.training.batch_size)
     while True:
+        kept = place.holds("memory.json", key)
+        size = kept["micro_batch_size"] if kept else min(spec.training.micro_batch_size, spec.training.batch_size)
         asked = replace(spec, training=replace(spec.training, micro_batch_size=size))
         try:
-            measured, rows = _fit(asked, inputs, data, parts, place, f"{key} {size}")
-            return measured | {"micro_batch_size": size}, rows
-        except torch.OutOfMemoryError as error:
+            with mishaps.halving(place, key, size):
+                measured, rows = _fit(asked, inputs, data, parts, place, key)
+                return measured | {"micro_batch_size": size}, rows
+        except torch.OutOfMemoryError:
             if size == 1:
                 raise
-            said = " ".join(str(error).split())[:120]
-        size = (size + 1) // 2
-        log.warning("%s: out of device memory (%s); again with micro-batches of %d", spec.path, said, size)
-        place.seal("memory.json", {"key": key, "micro_batch_size": size})
-        if devices.count() > 1:
-            raise StudyError("the other processes are in the middle of a step; start again.")
 
 
 def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str) -> tuple[dict, list]:
@@ -171,9 +192,9 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     reset_peak_memory()
     if inputs.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    checkpoints = Checkpoints(place.checkpoint, key, inputs.checkpoint_seconds)
+    checkpoints = Checkpoints(place.checkpoint, f"{key} {spec.training.micro_batch_size}", inputs.checkpoint_seconds)
     after = _keep_epoch(place) if spec.training.test_curve else None
-    devices.tell((spec, len(parts[0]), checkpoints, after is not None))
+    devices.tell(Fit(spec, *map(len, parts), place, key, checkpoints, after is not None))
     adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, spec.training, spec.seed)
     setup = time.perf_counter() - begin
@@ -279,13 +300,13 @@ def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checks
 
 
 def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, parts: Any) -> dict[str, Any]:
-    search = spec.search
+    search, place = spec.search, Place(inputs.state / spec.path)
     settings = replace(
         spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
     )
     spec = replace(spec, seed=search.seed, training=settings)
     train = parts[0][: search.examples]
-    devices.tell((spec, len(train), Checkpoints(), False))
+    devices.tell(Fit(spec, len(train), len(parts[1]), place))
     adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, settings, spec.seed)
     last = run.fit(data, train, parts[1], Checkpoints()).history[-1]
@@ -314,9 +335,11 @@ def _steps_within(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any
 
 
 def _step_seconds(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, steps: int) -> float:
-    adapted, method, task = build(replace(spec, seed=spec.search.seed), inputs, data)
     settings = replace(spec.training, steps=steps, select="last")
-    run = training.Run(adapted.model, method, task, settings, spec.search.seed)
+    asked = replace(spec, seed=spec.search.seed, training=settings)
+    devices.tell(Fit(asked, len(parts[0]), 0, Place(inputs.state / spec.path)))
+    adapted, method, task = build(asked, inputs, data)
+    run = training.Run(adapted.model, method, task, settings, asked.seed)
     begin = time.perf_counter()
     run.fit(data, parts[0], parts[1][:0], Checkpoints())
     if inputs.device.type == "cuda":
