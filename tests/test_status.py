@@ -1,5 +1,6 @@
 """What is done, failed, under way and left, from files alone."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -22,9 +23,10 @@ def study() -> Study:
     return default_study(splits=["90-10"], seeds=[0, 1], workflow={"methods_per_job": 4, "run_minutes": 3})
 
 
-def record(results, run, status="finished", reason=None, test=None):
+def record(results, run, status="finished", reason=None, test=None, device="cpu"):
     place = results / "runs" / run.path
-    made = {"asked": run.as_dict(), "key": "k", "status": status, "reason": reason, "measured": MEASURED}
+    made = {"asked": run.as_dict(), "key": "k", "status": status, "reason": reason}
+    made["measured"] = MEASURED | {"device": device}
     files.write_sealed(place / "record.json", made)
     if test is not None:
         files.write_sealed(place / "test.json", test)
@@ -40,10 +42,13 @@ def test_before_the_start_it_goes_by_the_guess(study, tmp_path, monkeypatch):
         "default: 38 runs in 5 packs",
         "       0  done",
         "      38  left to do",
-        "still needed: 1.90 hours of one GPU or processor, 13 jobs in the queue",
-        "  bert-tiny: 16 runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to 24 min 0 s and 2.9 GB",
-        "  roberta-tiny: 16 runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to 24 min 0 s and 2.9 GB",
-        "  bert-tiny-random: 6 runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to 18 min 0 s and 2.9 GB",
+        "still needed: 1.90 hours of one GPU or processor, 13 jobs in the queue, about 0.57 kWh (a guess: 300 W,"
+        " workflow.watts)",
+        *(
+            f"  {name}: {runs} runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to {longest} min 0 s"
+            " and 2.9 GB, with up to 228 MB of disk"
+            for name, runs, longest in (("bert-tiny", 16, 24), ("roberta-tiny", 16, 24), ("bert-tiny-random", 6, 18))
+        ),
     ]
 
 
@@ -74,7 +79,16 @@ def test_each_run_is_counted_once_and_the_rest_goes_by_finished_runs(study, tmp_
         f"  {collapsed.path}: collapsed: one answer to everything on test",
     ]
     assert said[13].startswith("still needed: 1.27 CPU-hours, 13 jobs in the queue, ")
+    assert said[13].endswith(" MB of disk, about 0.02 kWh (a guess: 15 W, workflow.watts)")
     assert "10 runs of 1 min 0 s (by its finished runs)" in said[14]
+
+
+def test_energy_goes_by_the_devices_of_finished_runs_or_by_the_watts_that_the_study_names(study, tmp_path):
+    for run in study.runs()[:2]:
+        record(tmp_path, run, device="a GPU")
+    assert "1.33 GPU-hours, 13 jobs in the queue, about 0.40 kWh (a guess: 300 W" in "".join(lines(study, tmp_path))
+    named = dataclasses.replace(study, watts=700.0)
+    assert "about 0.93 kWh (a guess: 700 W" in "".join(lines(named, tmp_path))
 
 
 def test_a_record_of_another_request_counts_as_left(study, tmp_path):

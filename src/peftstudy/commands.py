@@ -23,12 +23,14 @@ def check(config: Path) -> str | None:
 
 
 def status(config: Path, folder: str | None) -> None:
-    from peftstudy import cutting
+    from peftstudy import cutting, waiting
     from peftstudy import status as stage
 
     study = _checked(config, folder)
     results = Path("results") / study.name
     print(stage.report(stage.look(cutting.kept(study, results), results), results))
+    for line in waiting.report(waiting.reasons(Path.cwd())):
+        print(line)
 
 
 def plan(config: Path, folder: str | None, separate: list[str] | None, results: Path | None) -> None:

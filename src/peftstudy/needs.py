@@ -13,6 +13,10 @@ PROCESS_MB = 2500
 """Python, torch and transformers (600 MB), the two Snakemakes around them (200 MB each), and data."""
 BYTES_A_PARAMETER = 32
 """Weights, gradient and two moments in float32 (16), the best epoch's copy and a checkpoint on its way."""
+DISK_BYTES_A_PARAMETER = 20
+"""A checkpoint and the trained weights of a run that trains all of them; they go when it is scored."""
+WATTS = {"gpu": 300.0, "cpu": 15.0}
+"""A guess of what a GPU draws with its share of the machine, and a core of a processor."""
 UNKNOWN_PARAMETERS = 125_000_000
 """Of a backbone that is not there yet and says nothing of its shape: BERT's and RoBERTa's base sizes."""
 START_MINUTES = 10
@@ -53,6 +57,16 @@ def memory_mb(parameters: int, attempt: int) -> int:
     (2641, 6020, 12040)
     """
     return attempt * math.ceil(PROCESS_MB + BYTES_A_PARAMETER * parameters / 1e6)
+
+
+def gres(asked: str, devices: int) -> str:
+    """Return what sbatch's --gres wants to hear for so many devices, each of which takes what is asked.
+
+    >>> gres("gpu:a100:1", 2), gres("gpu:2", 2), gres("gpu:a100", 2)
+    ('gpu:a100:2', 'gpu:4', 'gpu:a100:2')
+    """
+    name, _, count = asked.rpartition(":")
+    return f"{name}:{devices * int(count)}" if count.isdigit() else f"{asked}:{devices}"
 
 
 def minutes(seconds: float, attempt: int) -> int:

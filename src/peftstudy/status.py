@@ -122,17 +122,26 @@ def _still(found: Overview, results: Path) -> list[str]:
     if not to_test:
         return ["All runs are there."]
     seconds = {name: sum(map(found.estimates.run_seconds, runs)) for name, runs in left.items()}
-    finished = found.counts["done"] + found.counts["trained"]
-    unit = "CPU-hours" if finished else "hours of one GPU or processor"
-    if found.on_device * 2 > finished:
-        unit = "GPU-hours"
+    unit, watts = _device(found)
     jobs = sum(bool(runs) for runs in left.values()) + to_test + len(list(_missing_backbones(found.study, results)))
     hours = sum(seconds[pack.name] * found.study.backbones[pack.backbone].devices for pack in packs) / 3600
-    lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{_disk(found, left, results)}"]
+    rest = _disk(found, left, results) + _guessed_energy(hours, watts)
+    lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{rest}"]
     for name in found.study.backbones:
         own = [pack for pack in packs if pack.backbone == name and left[pack.name]]
         lines += _of_backbone(found, name, own, seconds)
     return lines
+
+
+def _device(found: Overview) -> tuple[str, float]:
+    """Return what the hours are hours of, and the watts that it is guessed to draw."""
+    finished = found.counts["done"] + found.counts["trained"]
+    watts = found.study.watts
+    if found.on_device * 2 > finished:
+        return "GPU-hours", watts or needs.WATTS["gpu"]
+    if finished:
+        return "CPU-hours", watts or needs.WATTS["cpu"]
+    return "hours of one GPU or processor", watts or needs.WATTS["gpu"]
 
 
 def _of_backbone(found: Overview, name: str, packs: list[Pack], seconds: Mapping[str, float]) -> Iterator[str]:
@@ -141,10 +150,11 @@ def _of_backbone(found: Overview, name: str, packs: list[Pack], seconds: Mapping
     runs = sum(len(found.left(pack)) for pack in packs)
     total, longest = sum(seconds[pack.name] for pack in packs), max(seconds[pack.name] for pack in packs)
     by = "by its finished runs" if found.estimates.is_measured(name) else "a guess: workflow.run_minutes"
-    memory = needs.memory_mb(needs.parameters(found.study, name), 1)
+    parameters = needs.parameters(found.study, name)
+    memory, disk = needs.memory_mb(parameters, 1), needs.DISK_BYTES_A_PARAMETER * parameters
     yield (
         f"  {name}: {runs:,} runs of {duration(total / runs)} ({by}), jobs of up to {duration(longest)}"
-        f" and {memory / 1000:.1f} GB"
+        f" and {memory / 1000:.1f} GB, with up to {disk / 1e6:,.0f} MB of disk"
     )
 
 
@@ -152,6 +162,10 @@ def _missing_backbones(study: Study, results: Path) -> Iterator[str]:
     for name, backbone in study.backbones.items():
         if backbone.kind != "hub" and not (results / "backbones" / name).exists():
             yield name
+
+
+def _guessed_energy(hours: float, watts: float) -> str:
+    return f", about {hours * watts / 1000:,.2f} kWh (a guess: {watts:g} W, workflow.watts)"
 
 
 def _disk(found: Overview, left: Mapping[str, list[RunSpec]], results: Path) -> str:

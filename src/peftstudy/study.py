@@ -65,6 +65,7 @@ class Study:
     checkpoint_seconds: float = 30.0
     job_minutes: float | None = None
     run_minutes: float | dict[str, float] = 5.0
+    watts: float | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     """How many runs of a dataset, split and backbone share a job, where that was decided already; see cutting.py."""
 
