@@ -55,7 +55,7 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("workflow", "paper", "studies", "envs", "slurm"):
+        for name in ("workflow", "paper", "studies", "envs", "local", "slurm"):
             shutil.copytree(ROOT / name, folder / name)
         for name in ("Snakefile", "config.yaml", "requirements.lock"):
             shutil.copy(ROOT / name, folder / name)
@@ -77,10 +77,10 @@ class Project:
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         return [sys.executable, "-m", "snakemake", *where, "--configfile", "study.yaml", "--nocolor", *arguments]
 
-    def run(self, *arguments: str, config: dict = CONFIG) -> str:
+    def run(self, *arguments: str, config: dict = CONFIG, where: Sequence[str] = ("--cores", "2")) -> str:
         """Run Snakemake; return all that it printed."""
         done = subprocess.run(
-            self.command(*arguments, config=config),
+            self.command(*arguments, config=config, where=where),
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout

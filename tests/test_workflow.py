@@ -259,7 +259,8 @@ def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(fi
 def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):
     project = Project(tmp_path / "two")
     config = changed(backbones={**CONFIG["backbones"], "small-random": {"random": "small", "devices": 2}})
-    said = project.run(METRICS, "-n", "-p", "--set-resources", "train:gpu=1", config=config)
+    limit = ("--default-resources", "max_runtime=25")
+    said = project.run(METRICS, "-n", "-p", "--set-resources", "train:gpu=1", *limit, config=config)
     jobs = re.findall(
         r"rule train_made_90-10_(small\S*)_1:(.*?)Shell command: (.*?) -m peftstudy train", said, re.DOTALL
     )
@@ -268,6 +269,19 @@ def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):
     assert "gpu=2" in two[1] and "threads: 2" in two[1] and two[2].endswith("--nproc-per-node 2")
     memory = [int(re.search(r"mem_mb=(\d+)", job[1])[1]) for job in (one, two)]
     assert memory[1] == 2 * memory[0]
+    assert "runtime=25" in one[1], "30 minutes, but for the profile's limit"
+
+
+@pytest.mark.parametrize(("seed", "gpus"), [(7, 1), (8, 2)])
+def test_as_many_jobs_share_the_gpu_of_one_machine_as_its_profile_says(copied, seed, gpus):
+    profile = copied.folder / "local/config.yaml"
+    profile.write_text(profile.read_text().replace("gpu=1, mem_mb", f"gpu={gpus}, mem_mb"))
+    records = [f"results/tiny/runs/made/{split}/small/lora/seed-{seed}/record.json" for split in ("90-10", "30-70")]
+    said = copied.run(*records, config=changed(seeds=[seed]), where=("--profile", "local"))
+    at_once = [0]
+    for _, ended in re.findall(r"^(localrule train_)|^Finished jobid: .*(train_)", said, re.MULTILINE):
+        at_once.append(at_once[-1] + (-1 if ended else 1))
+    assert (len(at_once), max(at_once)) == (5, gpus), said
 
 
 def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):

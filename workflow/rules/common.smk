@@ -1,6 +1,7 @@
 """The checked study, and what all rules share."""
 
 import json
+import math
 import os
 import re
 import sys
@@ -81,9 +82,14 @@ def memory_of(backbone, processes=1):
     return lambda wildcards, attempt: processes * needs.memory_mb(needs.parameters(study, backbone), attempt)
 
 
+# Minutes that a profile allows a job at most: what takes longer goes on from its checkpoint when it is tried again.
+LONGEST = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+LONGEST = (LONGEST and LONGEST.value) or math.inf
+
+
 def runtime_of(pack):
     """Minutes for a job that trains a pack."""
-    return lambda wildcards, attempt: needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt)
+    return lambda wildcards, attempt: min(needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt), LONGEST)
 
 
 def names(kind, blocks):
@@ -92,8 +98,11 @@ def names(kind, blocks):
 
 
 def launcher(devices):
-    """What starts a training: Python, or torchrun with a process for each device."""
-    start = f"python -m torch.distributed.run --standalone --nproc-per-node {devices}"
+    """What starts a training: Python, or torchrun with a process for each device, which all end when one fails.
+
+    Five restarts see a pack through as many failed runs, or from micro-batches of 32 down to 1.
+    """
+    start = f"python -m torch.distributed.run --standalone --max-restarts 5 --nproc-per-node {devices}"
     return start if devices > 1 else "python"
 
 
@@ -105,3 +114,5 @@ def give_resources(kind, name, devices=1):
         resources["_cores"] = asked.overwrite_threads[kind]
     if devices > 1 and "gpu" in resources:
         resources["gpu"] = devices * resources["gpu"].value
+    if devices > 1 and "gres" in resources:
+        resources["gres"] = needs.gres(resources["gres"].raw, devices)
