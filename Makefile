@@ -18,7 +18,7 @@ STUDY ?=
 
 UV := uv==0.13.8
 TORCH := $(shell sed -nE 's/^ *"(torch==[^"]+)",?$$/\1/p' pyproject.toml)
-SLURM := slurmctld slurmd slurm-client munge
+SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core
 CHROMIUM := chromium
 LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
 
@@ -65,7 +65,7 @@ test-page: .venv/ready chromium  ## run the tests of the report's page in a real
 
 test-slurm: .venv/ready slurm  ## run the tests on a real Slurm, started for them on this machine
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 3 -m slurm tests/test_slurm.py
+	OMP_NUM_THREADS=1 pytest -n 3 -m slurm tests/test_slurm.py tests/test_slurm_accounting.py
 
 lint: .venv/ready  ## check the code's style alone
 	@$(INSIDE)
@@ -159,10 +159,10 @@ chromium:
 # packages are missing and cannot be installed, a sentence says so and the tests are skipped.
 slurm:
 	@export PATH="$$PATH:/usr/sbin:/sbin"
-	complete() { for program in slurmctld slurmd squeue munged; do command -v $$program > /dev/null || return 1; done; }
+	complete() { for program in slurmctld slurmd squeue munged slurmdbd mariadbd; do command -v $$program > /dev/null || return 1; done; }
 	complete && exit
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-		echo "Installing Slurm ($(SLURM)): ten seconds."
+		echo "Installing Slurm ($(SLURM)): twenty seconds."
 		export DEBIAN_FRONTEND=noninteractive
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SLURM) > /dev/null || true
 	fi

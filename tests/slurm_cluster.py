@@ -27,7 +27,8 @@ PACKAGES = "slurmctld slurmd slurm-client munge"
 SYSTEM = os.pathsep.join(["/usr/sbin", "/sbin"])  # where the daemons are, and an ordinary user's PATH is not
 
 # No cgroups, so that neither root nor systemd is needed; memory is watched by polling instead
-# (OverMemoryKill). config_overrides: the nodes have what is written here, whatever the machine has.
+# (OverMemoryKill). config_overrides: the nodes have what is written here, whatever the machine has. The prolog of
+# tasks leaves jobs no way into a network, as on many clusters.
 CONFIGURATION = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -62,8 +63,15 @@ SlurmctldTimeout=10
 SlurmdTimeout=8
 ReturnToService=2
 GresTypes=gpu
+TaskProlog={folder}/bin/task-prolog
 {nodes}
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=ALL MaxTime=20 State=UP
+"""
+
+PROLOG = """#!/bin/sh
+for name in HTTP_PROXY HTTPS_PROXY http_proxy https_proxy; do echo "export $name=http://127.0.0.1:9"; done
+for name in NO_PROXY no_proxy; do echo "unset $name"; done
 """
 
 
@@ -73,7 +81,8 @@ def missing() -> list[str]:
     return [name for name in PROGRAMS if not shutil.which(name, path=path)]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return numbers of ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -113,13 +122,8 @@ class Cluster:
     def start(self) -> None:
         """Write the configuration, start the daemons, and wait for the nodes to be idle."""
         self._configure()
-        self._daemon(
-            "munge", "munged", "--foreground", "--force", "--key-file", self.folder / "munge.key", "--num-threads", "2",
-            "--socket", self.folder / "munge.socket", "--pid-file", self.folder / "munge.pid", "--log-file",
-            self.folder / "munge.log", "--seed-file", self.folder / "munge.seed",
-        )  # fmt: skip
-        wait_for((self.folder / "munge.socket").exists, "munge's socket", 20)
-        self._daemon("controller", "slurmctld", "-D", "-f", self.folder / "slurm.conf")
+        self.start_services()
+        self.daemon("controller", "slurmctld", "-D", "-f", self.folder / "slurm.conf")
         for number in range(1, self.nodes + 1):
             self.start_node(f"n{number}")
         try:
@@ -128,8 +132,17 @@ class Cluster:
             logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.log")))
             raise RuntimeError(f"Slurm does not start: {error}\n{logs}") from None
 
+    def start_services(self) -> None:
+        """Start what is wanted before the controller: munge."""
+        self.daemon(
+            "munge", "munged", "--foreground", "--force", "--key-file", self.folder / "munge.key", "--num-threads", "2",
+            "--socket", self.folder / "munge.socket", "--pid-file", self.folder / "munge.pid", "--log-file",
+            self.folder / "munge.log", "--seed-file", self.folder / "munge.seed",
+        )  # fmt: skip
+        wait_for((self.folder / "munge.socket").exists, "munge's socket", 20)
+
     def start_node(self, name: str) -> None:
-        self._daemon(name, "slurmd", "-D", "-N", name, "-f", self.folder / "slurm.conf")
+        self.daemon(name, "slurmd", "-D", "-N", name, "-f", self.folder / "slurm.conf")
 
     def kill_node(self, name: str) -> None:
         """End a node at once with all that runs on it, as when its power goes."""
@@ -165,23 +178,27 @@ class Cluster:
             if mine and process.pid != os.getpid():
                 yield process
 
-    def _configure(self) -> None:
-        controller, *ports = _free_ports(self.nodes + 1)
+    def configuration(self) -> str:
+        """Return slurm.conf."""
+        controller, *ports = free_ports(self.nodes + 1)
         host = socket.gethostname().split(".")[0]
+        nodes = [
+            f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus}"
+            f" RealMemory={self.memory_mb} Gres=gpu:a100:{self.gpus} State=UNKNOWN"
+            for number, port in enumerate(ports, 1)
+        ]
+        values = {"host": host, "controller": controller, "user": getpass.getuser(), "folder": self.folder}
+        return CONFIGURATION.format(nodes="\n".join(nodes), **values)
+
+    def _configure(self) -> None:
         devices = self.folder / "dev"
         for folder in (devices, self.folder / "state", self.folder / "bin"):
             folder.mkdir(parents=True)
         for number in range(self.gpus):
             (devices / f"gpu{number}").symlink_to("/dev/null")
-        nodes = [
-            f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus}"
-            f" RealMemory={self.memory_mb} Gres=gpu:{self.gpus} State=UNKNOWN"
-            for number, port in enumerate(ports, 1)
-        ]
-        values = {"host": host, "controller": controller, "user": getpass.getuser(), "folder": self.folder}
-        (self.folder / "slurm.conf").write_text(CONFIGURATION.format(nodes="\n".join(nodes), **values))
+        (self.folder / "slurm.conf").write_text(self.configuration())
         (self.folder / "gres.conf").write_text(
-            f"NodeName=n[1-{self.nodes}] Name=gpu File={devices}/gpu[0-{self.gpus - 1}]\n"
+            f"NodeName=n[1-{self.nodes}] Name=gpu Type=a100 File={devices}/gpu[0-{self.gpus - 1}]\n"
         )
         (self.folder / "munge.key").write_bytes(os.urandom(128))
         (self.folder / "munge.key").chmod(0o600)
@@ -189,9 +206,13 @@ class Cluster:
         shim = self.folder / "bin" / "srun"
         real = shutil.which("srun", path=os.environ["PATH"] + os.pathsep + SYSTEM)
         shim.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder / "slurm.conf"} exec {real} "$@"\n')
-        shim.chmod(0o755)
+        prolog = self.folder / "bin" / "task-prolog"
+        prolog.write_text(PROLOG)
+        for script in (shim, prolog):
+            script.chmod(0o755)
 
-    def _daemon(self, name: str, program: str, *arguments: str | Path) -> None:
+    def daemon(self, name: str, program: str, *arguments: str | Path) -> None:
+        """Start a program that runs until the cluster stops, or this process."""
         log = (self.folder / f"{name}.out.log").open("a")
         # setpriv: a daemon ends with the process that started it, also where that is killed.
         command = ["setpriv", "--pdeathsig", "TERM", program, *map(str, arguments)]
@@ -211,10 +232,10 @@ class Cluster:
 
 
 @contextmanager
-def running(**settings: int) -> Iterator[Cluster]:
+def running(kind: type[Cluster] = Cluster, **settings: int) -> Iterator[Cluster]:
     """Yield a cluster that runs until the block ends, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as name:
-        cluster = Cluster(Path(name), **settings)
+        cluster = kind(Path(name), **settings)
         try:
             cluster.start()
             yield cluster

@@ -1,34 +1,21 @@
 """The workflow on a real Slurm: to the same tables, and through its faults to the same numbers."""
 
-import io
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
+import sys
 import time
-from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import slurm_cluster
-import torch
-from project import CONFIG, METRICS, Project, changed
+from hub_server import COMMIT, serving
+from on_cluster import LONG, PROFILE, RULE, closing, whole  # noqa: F401
+from project import CONFIG, METRICS, Project
 from slurm_cluster import wait_for
 
-from peftstudy import locks
-
 pytestmark = pytest.mark.slurm
-
-PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
-# Two runs of one job, each some seconds long.
-LONG = changed(
-    splits=["90-10"], methods={"full": {}}, claims=[], backbones={"small": CONFIG["backbones"]["small"]},
-    training={**CONFIG["training"], "epochs": 40}, workflow={"methods_per_job": 1, "checkpoint_seconds": 0.2},
-)  # fmt: skip
-RULE = "rule_train_made_90-10_small_1"
 
 
 @pytest.fixture(scope="session")
@@ -42,107 +29,10 @@ def cluster():
         yield cluster
 
 
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory) -> Project:
-    """The long study, run on this machine without a fault; made once for all processes of the tests."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "whole"
-    with locks.held(folder.with_suffix(".lock"), "the study without a fault"):
-        if (folder / METRICS).exists():
-            project = Project.__new__(Project)
-            project.folder = folder
-        else:
-            project = Project(folder)
-            project.run(METRICS, config=LONG)
-    return project
-
-
-class OnCluster:
-    """A study whose runs are still to be made, and the Snakemake that makes them on the cluster."""
-
-    def __init__(self, cluster, whole: Project, folder: Path):
-        self.cluster, self.project = cluster, Project.copy(whole, folder)
-        self.root = self.project.folder / "results/tiny"
-        for name in ("runs", "state/runs", "logs/runs", "metrics/runs.csv"):
-            path = self.root / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self.config = LONG
-        self.started: list[subprocess.Popen] = []
-
-    def start(self, *arguments: str) -> subprocess.Popen:
-        log = (self.project.folder / f"snakemake-{len(self.started)}.log").open("w")
-        process = subprocess.Popen(
-            self.project.command(METRICS, *arguments, config=self.config, where=PROFILE), cwd=self.project.folder,
-            env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        self.started.append(process)
-        return process
-
-    def end(self, seconds: float = 240) -> str:
-        """Wait for the Snakemake that was started last; return what it said."""
-        try:
-            self.started[-1].wait(seconds)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"Snakemake hangs:\n{self.said()[-3000:]}")
-        return self.said()
-
-    def said(self) -> str:
-        return (self.project.folder / f"snakemake-{len(self.started) - 1}.log").read_text()
-
-    def training(self) -> str:
-        """Wait until a run has a checkpoint; return the id of the job that trains it."""
-        wait_for(lambda: list(self.root.glob("state/runs/**/checkpoint.pt")), f"a checkpoint\n{self.root}", 120)
-        [job] = [job["id"] for job in self.cluster.jobs("RUNNING") if job["rule"].startswith(RULE)]
-        return job
-
-    def trainer(self) -> psutil.Process:
-        """Return the process that trains."""
-        for process in psutil.process_iter(["cmdline", "cwd"]):
-            command = process.info["cmdline"] or []
-            if command[1:4] == ["-m", "peftstudy", "train"] and process.info["cwd"] == str(self.project.folder):
-                return process
-        raise AssertionError("nothing trains")
-
-    def slurm_logs(self) -> str:
-        """Return what the jobs wrote, one after the other."""
-        paths = self.project.folder.glob(".snakemake/slurm_logs/**/*.log")
-        return "\n".join(path.read_text() for path in sorted(paths, key=lambda path: path.stat().st_mtime))
-
-    def assert_same_numbers(self, whole: Project) -> None:
-        pd.testing.assert_frame_equal(self.project.scores(), whole.scores())
-
-    def stopped(self) -> int:
-        """Return the step after which a run that was asked to stop put its checkpoint down."""
-        said = "".join(path.read_text() for path in self.project.folder.glob("snakemake-*.log")) + self.slurm_logs()
-        found = re.search(r"peftstudy train: SIGTERM after step (\d+); the next start goes on", said)
-        assert found, said[-3000:]
-        return int(found[1])
-
-    def checkpoint_step(self) -> int:
-        """Return the step of the checkpoint that lies there."""
-        [path] = self.root.glob("state/runs/**/checkpoint.pt")
-        content = io.BytesIO(path.read_bytes()[32:])
-        return torch.load(content, weights_only=True)["state"]["progress"]["step"]
-
-    def continued(self) -> int:
-        """Return the step that the first interrupted run went on from."""
-        found = re.search(r"going on from step (\d+)", self.slurm_logs())
-        assert found, self.slurm_logs()[-3000:]
-        return int(found[1])
-
-
 @pytest.fixture
-def study(cluster, whole, tmp_path):
-    study = OnCluster(cluster, whole, tmp_path / "study")
-    yield study
-    for process in study.started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    for job in cluster.jobs("PENDING,RUNNING"):
-        cluster.ask("scancel", "--signal=KILL", "--full", job["id"])
-        cluster.ask("scancel", job["id"])
-    wait_for(lambda: not cluster.jobs("PENDING,RUNNING,COMPLETING"), "an empty queue")
+def study(cluster, whole, tmp_path):  # noqa: F811
+    with closing(cluster, whole, tmp_path / "study") as study:
+        yield study
 
 
 def test_a_study_comes_to_the_same_tables_as_on_one_machine(cluster, tmp_path):
@@ -171,17 +61,61 @@ def test_a_study_comes_to_the_same_tables_as_on_one_machine(cluster, tmp_path):
 def test_a_run_on_two_gpus(study):
     small = {**CONFIG["backbones"]["small"], "devices": 2}
     study.config = {**LONG, "backbones": {"small": small}, "training": CONFIG["training"]}
+    study.set_in_profile("  train: {gpu: 1}", '  train: {gres: "gpu:a100:1"}')
+    study.set_in_profile("  evaluate: {gpu: 1}", "  evaluate: {gpu: 1, gpu_model: a100}")
     study.start()
     said = study.end()
     assert study.started[-1].returncode == 0, said
-    train = max((job["id"] for job in study.cluster.jobs() if job["rule"].startswith(RULE)), key=int)
-    job = study.cluster.ask("scontrol", "show", "job", train)
-    assert "TresPerJob=gres:gpu:2" in job and "NumCPUs=2" in job, job
+    job = study.shown(RULE)
+    assert "=gres:gpu:a100:2" in job and "NumCPUs=2" in job, job
+    assert "=gres:gpu:a100:1" in study.shown(RULE.replace("train", "evaluate"))
     records = [json.loads(path.read_text()) for path in study.root.glob("runs/**/record.json")]
     assert [record["measured"]["devices"] for record in records] == [2, 2]
 
 
-def test_scancel(study, whole):
+def test_what_is_on_the_hub_is_fetched_where_snakemake_runs(study, tmp_path):
+    """Jobs have no network; both the data and the backbone are on a hub that the login node alone can reach."""
+    (tmp_path / "reviews").mkdir()
+    pd.read_csv(study.project.folder / "data/made.csv").to_parquet(tmp_path / "reviews/all.parquet")
+    backbone = study.root / "backbones/small"
+    kept = {"revision": COMMIT}
+    source = {"kind": "hub", "repository": "org/reviews", "files": {"all": "all.parquet"}, **kept}
+    study.config = {
+        **LONG, "study": "fetched", "sources": {"made": source}, "backbones": {"small": {"hub": "org/small", **kept}},
+        "training": CONFIG["training"],
+    }  # fmt: skip
+    study.target = METRICS.replace("tiny", "fetched")
+    with serving({"datasets/org/reviews": tmp_path / "reviews", "models/org/small": backbone}) as hub:
+        study.start(HF_ENDPOINT=hub.url)
+        said = study.end()
+    assert study.started[-1].returncode == 0, said
+    assert {"localrule fetch_source:", "localrule fetch_backbone:"} <= set(said.splitlines())
+    assert study.cluster.ask("srun", "printenv", "HTTP_PROXY").endswith(":9"), "a job would have got nowhere"
+    assert pd.read_csv(study.project.folder / study.target)["status"].tolist() == ["finished"] * 2
+
+
+def test_jobs_that_will_never_start_are_told_and_why(study, whole):  # noqa: F811
+    """The partition allows 20 minutes; two runs of five each, twice as long for safety, and ten to start: 30."""
+    study.set_in_profile("# slurm_partition: gpu", "slurm_partition: short")
+    study.set_in_profile("runtime: 30 * attempt", "runtime: 10 * attempt")
+    study.start()
+    status = [sys.executable, "-m", "peftstudy", "status", "study.yaml"]
+
+    def told():
+        done = subprocess.run(status, cwd=study.project.folder, env=study.cluster.environment, capture_output=True)
+        return done.stdout.decode()
+
+    reason = "  1 will not start (PartitionTimeLimit): they ask for more time than is allowed"
+    wait_for(lambda: reason in told(), "the reason", 90)
+    [job] = [each["id"] for each in study.cluster.jobs("PENDING")]
+    study.cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=15")
+    wait_for(lambda: "waiting in the queue" not in told(), "its start", 60)
+    said = study.end()
+    assert study.started[-1].returncode == 0, said
+    study.assert_same_numbers(whole)
+
+
+def test_scancel(study, whole):  # noqa: F811
     study.start()
     study.cluster.ask("scancel", study.training())
     said = study.end()
@@ -190,7 +124,7 @@ def test_scancel(study, whole):
     study.assert_same_numbers(whole)
 
 
-def test_a_time_limit(study, whole):
+def test_a_time_limit(study, whole):  # noqa: F811
     study.start()
     job = study.training()
     trainer = study.trainer()
@@ -203,10 +137,11 @@ def test_a_time_limit(study, whole):
     assert study.started[-1].returncode == 0, said
     assert "SLURM status is: 'TIMEOUT'" in said
     assert study.continued() == study.stopped() >= kept, "no step is lost"
+    assert "TimeLimit=01:00:00" in study.shown(RULE) and "mem=5002M" in study.shown(RULE), "twice as much"
     study.assert_same_numbers(whole)
 
 
-def test_over_memory(study, whole):
+def test_over_memory(study, whole):  # noqa: F811
     study.start("--set-resources", "train_made_90-10_small_1:mem_mb=350+2500*(attempt-1)")
     said = study.end()
     assert study.started[-1].returncode == 0, said
@@ -214,7 +149,7 @@ def test_over_memory(study, whole):
     study.assert_same_numbers(whole)
 
 
-def test_a_node_that_dies(study, whole):
+def test_a_node_that_dies(study, whole):  # noqa: F811
     study.start()
     job = study.training()
     [node] = [each["node"] for each in study.cluster.jobs("RUNNING") if each["id"] == job]
@@ -228,7 +163,7 @@ def test_a_node_that_dies(study, whole):
     study.assert_same_numbers(whole)
 
 
-def test_a_job_that_is_preempted_and_queued_again(study, whole):
+def test_a_job_that_is_preempted_and_queued_again(study, whole):  # noqa: F811
     study.start()
     job = study.training()
     study.cluster.ask("scontrol", "requeue", job)
@@ -238,7 +173,7 @@ def test_a_job_that_is_preempted_and_queued_again(study, whole):
     study.assert_same_numbers(whole)
 
 
-def test_ctrl_c_on_snakemake(study, whole):
+def test_ctrl_c_on_snakemake(study, whole):  # noqa: F811
     process = study.start()
     study.training()
     study.trainer().suspend()  # until it is cancelled: no run ends before Snakemake has heard
@@ -259,7 +194,7 @@ def test_ctrl_c_on_snakemake(study, whole):
     study.assert_same_numbers(whole)
 
 
-def test_a_snakemake_that_is_killed_and_started_again_beside_its_jobs(study, whole):
+def test_a_snakemake_that_is_killed_and_started_again_beside_its_jobs(study, whole):  # noqa: F811
     process = study.start()
     study.training()
     trainer = study.trainer()
@@ -279,7 +214,7 @@ def test_a_snakemake_that_is_killed_and_started_again_beside_its_jobs(study, who
     study.assert_same_numbers(whole)
 
 
-def test_a_second_snakemake_is_refused(study, whole):
+def test_a_second_snakemake_is_refused(study, whole):  # noqa: F811
     first = study.start()
     study.training()
     second = study.start()
