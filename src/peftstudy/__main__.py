@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"peftstudy {command}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(
