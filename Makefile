@@ -65,7 +65,7 @@ test-page: .venv/ready chromium  ## run the tests of the report's page in a real
 
 test-slurm: .venv/ready slurm  ## run the tests on a real Slurm, started for them on this machine
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadgroup -m slurm tests/test_slurm.py tests/test_slurm_accounting.py
+	OMP_NUM_THREADS=1 pytest -n 3 -m slurm tests/test_slurm.py tests/test_slurm_accounting.py
 
 lint: .venv/ready  ## check the code's style alone
 	@$(INSIDE)

@@ -102,5 +102,5 @@ class AccountedCluster(Cluster):
 
     def accounted(self, job: str, *fields: str) -> list[dict[str, str]]:
         """Return what sacct says of a job and of its steps."""
-        lines = self.ask("sacct", "-n", "-P", "-j", job, "-o", ",".join(fields)).splitlines()
+        lines = self.ask("sacct", "-n", "-P", "--units=K", "-j", job, "-o", ",".join(fields)).splitlines()
         return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]

@@ -7,13 +7,12 @@ from on_cluster import RULE, closing, whole  # noqa: F401
 
 from peftstudy import files
 
-# One process for all of them, for a database is slow to start.
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("accounting")]
+pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A cluster with accounting; the tests of other modules do without, and start sooner."""
+    """A cluster with accounting, for this process's tests of it; the others do without, and start sooner."""
     if missing := slurm_accounting.missing():
         pytest.skip(
             f"no accounting: {', '.join(missing)} not found; install {slurm_accounting.PACKAGES} (make test-slurm does)"
@@ -52,7 +51,7 @@ def test_a_stated_account_is_charged_with_what_the_records_say(study, whole):  #
     assert 0.2 * seconds(charged["Elapsed"]) < spent <= seconds(charged["Elapsed"]) + 1, "the rest: two Snakemakes"
     # Slurm adds up all processes of the step, looking once a second: ours and the Snakemake that started it.
     most = max(each["peak_memory_bytes"] for each in measured)
-    assert 0.9 * most < 1024 * int(step["MaxRSS"].removesuffix("K")) < most + 400e6
+    assert 0.9 * most < 1024 * float(step["MaxRSS"].removesuffix("K")) < most + 400e6
 
 
 def test_a_cancelled_job_and_a_failing_one_are_noticed(study, whole):  # noqa: F811
