@@ -162,7 +162,10 @@ def test_components_of_a_whole_grid_are_those_of_the_analysis_of_variance():
 
 
 def test_components_of_crossed_gauges_are_those_that_were_published():
-    """Twenty parts, each measured by three operators; Montgomery's table, two repetitions averaged (no third factor).
+    """Twenty parts, each measured by three operators; two repetitions averaged (no third factor).
+
+    Source: Montgomery, Design and Analysis of Experiments, the measurement systems capability study among its random
+    factors.
 
     The mean squares of the averages are half of those published for the measurements: parts 62.391, operators 1.308,
     parts by operators 0.712.
