@@ -276,9 +276,10 @@ def test_what_is_left_takes_the_energy_of_runs_like_it(tmp_path):
     found.add(first.as_dict(), seconds | {"processor_joules": 1.0, "device_joules": 7.2e6, "device": "A-GPU"})
     assert found.run_joules(second) == pytest.approx(5.4e6)
     overview = status.Overview(study, found)
-    assert status._energy(overview, {"pack": [second, second]}) == ", 3 kWh"
-    assert status._energy(overview, {"pack": [second, study.runs()[-1]]}) == ""
-    assert status._energy(overview, {"pack": []}) == ""
+    assert status._energy(overview, {"pack": [second, second]}, 2.0, 15.0) == ", 3 kWh"
+    guess = ", about 0.03 kWh (a guess: 15 W, workflow.watts)"
+    assert status._energy(overview, {"pack": [second, study.runs()[-1]]}, 2.0, 15.0) == guess
+    assert status._energy(overview, {"pack": []}, 2.0, 15.0) == guess
 
 
 def test_a_claim_may_be_about_energy(counted):

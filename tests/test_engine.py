@@ -167,7 +167,7 @@ def test_batches_of_decoders_are_packed(of, decoder, method, make_backbone, make
     plain = gradients(an_engine(folder, method, "plain", of=of), data)
     built = an_engine(folder, method, "fast", of=of)
     writes = {"cut", "targets"} if of == "generation" else set()
-    assert built[0].tricks == {"packed", "read", "dropout", "embeddings"} | writes
+    assert built[0].tricks == {"packed", "read", "dropout", "embeddings", "memory"} | writes
     assert_same(gradients(built, data), plain)
     built[0].model.zero_grad()
     assert_same(gradients(built, data, parts=3), plain)
@@ -364,12 +364,14 @@ def test_attention_weights_are_dropped_alike_folded_or_not(make_backbone, make_t
 
 def test_freed_memory_comes_back_without_page_faults():
     def faults(keep):
+        """Return the fewest page faults of five equal allocations: of all but the first, where memory is kept, none."""
         allocation.keep(keep)
-        for _ in range(2):  # the first takes it from the system
+        found = []
+        for _ in range(5):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             torch.ones(2**24)
-            found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-        return found
+            found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        return min(found)
 
     try:
         assert faults(keep=False) > 1000 > 10 * faults(keep=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peftstudy.files import sha256_json
+from peftstudy.tricks import allocation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,10 +120,11 @@ def peak_memory_bytes() -> int:
 
 
 def reset_peak_memory() -> bool:
-    """Start the peak again from what is resident now; return whether the system can.
+    """Start the peak again from what is in use now; return whether the system can.
 
     Source: proc(5), /proc/pid/clear_refs: writing 5 resets the peak resident set size.
     """
+    allocation.give_back()  # else what an earlier run freed would count
     try:
         CLEAR.write_text("5")
     except OSError:

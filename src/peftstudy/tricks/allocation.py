@@ -30,6 +30,12 @@ def keep(wanted: bool) -> None:
     library = ctypes.CDLL(None)
     for parameter, value in (KEEP if wanted else GIVE_BACK).items():
         library.mallopt(parameter, value)
-    if not wanted:
-        library.malloc_trim(0)
     _kept = wanted
+    if not wanted:
+        give_back()
+
+
+def give_back() -> None:
+    """Return what is free now to the operating system, where malloc can."""
+    if possible():
+        ctypes.CDLL(None).malloc_trim(0)
