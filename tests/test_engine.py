@@ -167,7 +167,7 @@ def test_batches_of_decoders_are_packed(of, decoder, method, make_backbone, make
     plain = gradients(an_engine(folder, method, "plain", of=of), data)
     built = an_engine(folder, method, "fast", of=of)
     writes = {"cut", "targets"} if of == "generation" else set()
-    assert built[0].tricks == {"packed", "read", "dropout", "embeddings"} | writes
+    assert built[0].tricks == {"packed", "read", "dropout", "embeddings", "memory"} | writes
     assert_same(gradients(built, data), plain)
     built[0].model.zero_grad()
     assert_same(gradients(built, data, parts=3), plain)
