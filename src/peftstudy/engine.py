@@ -2,26 +2,25 @@
 
 Each trick works inside the ordinary Hugging Face modules, so that peft and adapters go on working,
 and each can be left out. Without any, this is the plain loop: padded batches through the model as
-it is. The tests hold the two against each other for every method.
+it is. The tests hold the two against each other for every method. What a trick does within the
+modules, and why, stands in a file of tricks/; here is what goes into the model and comes out.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial
-from types import MethodType
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
-from peftstudy import devices, writing
-from peftstudy.families import FAMILIES
+from peftstudy import writing
 from peftstudy.tokens import Tokens
-from peftstudy.tricks import allocation, decoders, dropout, embedding_gradients, frozen_body
-from peftstudy.tricks.packing import Attention, Layout, Noise, first_position, folded_attention
+from peftstudy.tricks import allocation, checkpointing, decoders, dropout, embedding_gradients, encoders, frozen_body
+from peftstudy.tricks.fitting import fitting
+from peftstudy.tricks.packing import Layout, first_position
+from peftstudy.tricks.step import Packed, Step
 
 TRICKS: Mapping[str, str] = {
     "packed": "texts one after the other without padding, attention within each",
@@ -35,19 +34,6 @@ TRICKS: Mapping[str, str] = {
     "memory": "memory that a step frees stays with the process, for the next one",
 }
 PART = 8  # examples of a padded batch that go through the model together when it is cut
-
-
-@dataclass(frozen=True)
-class Packed:
-    """The packed batch that is on its way through the model.
-
-    layout: where its texts are. read: the places of the tokens that the head reads, shape (tokens read,).
-    firsts: whether that is one token of each text: the first, or of a decoder's the last.
-    """
-
-    layout: Layout
-    read: Tensor
-    firsts: bool = False
 
 
 class Engine:
@@ -75,78 +61,34 @@ class Engine:
     ) -> None:
         self.model, self.extra_tokens, self.seed = model, extra_tokens, seed
         self.device = next(model.parameters()).device
-        frozen = not extra_tokens and frozen_body.is_frozen(model)
-        if frozen and not dropout_in_frozen_body:
+        if not dropout_in_frozen_body and not extra_tokens and frozen_body.is_frozen(model):
             dropout.stop(frozen_body.parts(model))
-        attentions = [module for module in model.modules() if _is_attention(module)]
-        # A decoder's body is called by itself, which several devices would not notice.
-        decoding = [] if extra_tokens or devices.count() > 1 else decoders.attentions(model)
-        self.tricks = _named(tricks)
-        if not (attentions or decoding) or not plain_attention:
-            self.tricks -= {"packed"}
-        if "packed" not in self.tricks:
-            self.tricks -= {"read", "folded", "cached"}
-        elif reads_first or not decoding:  # a vocabulary's logits at many tokens are faster in small parts
-            self.tricks -= {"cut"}
-        if not reads_first or decoding:
-            self.tricks -= {"folded", "cached"}
-        if not frozen or frozen_body.drops(model) or hasattr(model.base_model, "embeddings_project"):
-            self.tricks -= {"cached"}
-        if "read" not in self.tricks:
-            self.tricks -= {"folded"}
-        if self.device.type != "cpu":
-            self.tricks -= {"dropout", "memory"}
-        if not allocation.possible():
-            self.tricks -= {"memory"}
-        if writing.vocabulary_layer(model) is None:
-            self.tricks -= {"targets"}
-        if devices.count() > 1:  # they reach for weights while no layer has gathered them
-            self.tricks -= {"cached", "embeddings"}
-        self._is_decoder = bool(decoding) and "packed" in self.tricks
+        self.tricks = fitting(model, _named(tricks), extra_tokens, plain_attention, reads_first)
         self._library = writing.library_model(model)
-        self._own_attention = self._library.config._attn_implementation
-        self._batch = None
-        self._words = np.random.SFC64(seed)
-        self._frozen: frozen_body.States | None = None
-        self._answer: Tensor | None = None
+        self._step = Step(dropout.Masks(seed, "dropout" in self.tricks))
+        self._is_decoder = "packed" in self.tricks and bool(decoders.attentions(model))
         allocation.keep("memory" in self.tricks)
         if self._is_decoder:
-            self._pack_decoder(decoding)
+            decoders.pack(model, self._library, self._step, "read" in self.tricks)
         elif "packed" in self.tricks:
-            self._pack(attentions)
+            encoders.pack(model, self._step, "read" in self.tricks, "folded" in self.tricks)
+        if "cached" in self.tricks:
+            self._frozen = frozen_body.FrozenBody(model, self._body_states)
         if "dropout" in self.tricks:
-            self._replace_dropout()
+            dropout.replace(model, self._step.masks)
         if "embeddings" in self.tricks:
-            self._keep_embedding_gradients()
+            embedding_gradients.keep(model)
         if activation_checkpointing:
-            self._recompute_layers()
-
-    @property
-    def _batch(self) -> Packed | None:
-        return self._under_way
-
-    @_batch.setter
-    def _batch(self, batch: Packed | None) -> None:
-        self._under_way = batch
-        if self._is_decoder:
-            self._library.config._attn_implementation = decoders.NAME if batch else self._own_attention
+            checkpointing.recompute_layers(model, self._step)
 
     @property
     def largest_part(self) -> int | None:
         """How many examples at most should be asked for at once; None when it does not matter."""
         return PART if "cut" in self.tricks else None
 
-    @cached_property
-    def _first_position(self) -> int:
-        return first_position(self.model)
-
     def begin_step(self, step: int) -> None:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
-        if devices.count() == 1:
-            self._words = np.random.SFC64([self.seed, step])
-        else:  # other masks in each process, for both kinds of generators
-            self._words = np.random.SFC64([self.seed, step, devices.number()])
-            torch.manual_seed(int(self._words.random_raw()) >> 1)
+        self._step.masks.begin(self.seed, step)
 
     def logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None = None) -> Tensor:
         """Return the logits of the texts numbered `index`, sorted by length, shape (texts, outputs).
@@ -156,25 +98,12 @@ class Engine:
         if "packed" not in self.tricks:
             return self._padded_logits(tokens, index, read)
         if self._is_decoder:
-            packed = tokens.packed(index)
             layout = Layout(tokens.lengths[index])
-            states = self._decoder_states(layout, layout.lasts, packed["input_ids"], firsts=True)
+            states = self._decoder_states(layout, layout.lasts, tokens.packed(index)["input_ids"], firsts=True)
             return self._library.score(states)
         if "cached" in self.tricks:
-            return self._cached_logits(tokens, index)
+            return self._frozen.logits(tokens, index)
         return self._packed_logits(tokens, index, read)
-
-    def _padded_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
-        inputs = self._tensors(tokens.batch(index))
-        if not inputs["token_type_ids"].any():
-            del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
-        config = self._library.config
-        config.pad_token_id = tokens.about["pad_id"]  # decoders look for the last token that is none
-        logits = _logits(self.model(**inputs))
-        if read is None:
-            return logits
-        text = torch.cat([logits[:, :1], logits[:, 1 + self.extra_tokens :]], dim=1)
-        return text[inputs["attention_mask"].bool()][torch.from_numpy(read).to(self.device)]
 
     def target_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
         """Return the logits at each token of the examples' targets, shape (target tokens, vocabulary)."""
@@ -186,65 +115,6 @@ class Engine:
             states = self._decoder_states(layout, torch.from_numpy(read), np.concatenate([ids for ids, _ in texts]))
             return self._library.get_output_embeddings()(states)
         return writing.target_logits(self.model, tokens, index, self.extra_tokens, "targets" not in self.tricks)
-
-    def write(self, tokens: Tokens, index: np.ndarray) -> list[str]:
-        """Return the texts that the model writes for the examples, in the way that the dataset asks for."""
-        about = tokens.about
-        length, beams = about["target_length"], about["beams"]
-        found = writing.write(self.model, tokens, index, length, beams, self.extra_tokens)
-        return self._tokenizer.batch_decode(found, skip_special_tokens=True)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        folder = self._library.config.name_or_path
-        return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-
-    def _packed_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
-        layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
-        if read is None:
-            with self._on_its_way(layout, layout.firsts, firsts=True):
-                return self.model(**self._packed_inputs(layout, **packed)).logits
-        within = packed["position_ids"]
-        places = np.repeat(layout.offsets[:-1], tokens.lengths[index]) + within + self.extra_tokens * (within > 0)
-        with self._on_its_way(layout, torch.from_numpy(places[read])):
-            return _logits(self.model(**self._packed_inputs(layout, **packed)))[0]
-
-    @contextmanager
-    def _on_its_way(self, layout: Layout, read: Tensor, firsts: bool = False) -> Iterator[None]:
-        """Let the modules know which batch is on its way through the model."""
-        self._batch = Packed(layout, read.to(self.device), firsts)
-        try:
-            yield
-        finally:
-            self._batch = None
-
-    def _packed_inputs(
-        self, layout: Layout, input_ids: np.ndarray, position_ids: np.ndarray, token_type_ids: np.ndarray
-    ) -> dict[str, Tensor]:
-        """Return the model's inputs, each shape (1, tokens): texts, and a tail of tokens that are no text's first."""
-        positions = self._first_position + np.pad(position_ids, (0, layout.tail), constant_values=1)
-        ids, types = np.pad(input_ids, (0, layout.tail), mode="wrap"), np.pad(token_type_ids, (0, layout.tail))
-        return self._tensors({"input_ids": ids[None], "position_ids": positions[None], "token_type_ids": types[None]})
-
-    def _cached_logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
-        """Let the body see each example once; later the head alone is computed."""
-        if self._frozen is None or self._frozen.tokens is not tokens:
-            self._frozen = frozen_body.States(tokens, self._body_states)
-        self._answer = self._frozen.of(index)
-        try:
-            one = torch.ones(1, 1, dtype=torch.long, device=self.device)  # stands for all; nobody reads it
-            return self.model(input_ids=one, attention_mask=one).logits
-        finally:
-            self._answer = None
-
-    def _body_states(self, tokens: Tokens, index: np.ndarray) -> Tensor:
-        """Return what the head reads of each example, shape (examples, 1, width), from the body alone."""
-        embeddings, encoder = frozen_body.parts(self.model)
-        layout = Layout(tokens.lengths[index])
-        with self._on_its_way(layout, layout.firsts, firsts=True):
-            return encoder(embeddings(**self._packed_inputs(layout, **tokens.packed(index))))[0]
 
     def states(self, ids: np.ndarray, read: np.ndarray) -> Tensor:
         """Return the body's last hidden states where `read` is true, shape (tokens read, width).
@@ -259,148 +129,80 @@ class Engine:
             found = self.model.base_model(**inputs).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))
-        with self._on_its_way(layout, torch.from_numpy(np.flatnonzero(read))):
+        with self._carrying(layout, torch.from_numpy(np.flatnonzero(read))):
             inputs = self._packed_inputs(layout, ids.ravel(), places, np.zeros_like(places))
             return self.model.base_model(**inputs).last_hidden_state[0]
+
+    def write(self, tokens: Tokens, index: np.ndarray) -> list[str]:
+        """Return the texts that the model writes for the examples, in the way that the dataset asks for."""
+        about = tokens.about
+        length, beams = about["target_length"], about["beams"]
+        found = writing.write(self.model, tokens, index, length, beams, self.extra_tokens)
+        return self._tokenizer.batch_decode(found, skip_special_tokens=True)
+
+    def _padded_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
+        inputs = self._tensors(tokens.batch(index))
+        if not inputs["token_type_ids"].any():
+            del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
+        config = self._library.config
+        config.pad_token_id = tokens.about["pad_id"]  # decoders look for the last token that is none
+        logits = _logits(self.model(**inputs))
+        if read is None:
+            return logits
+        text = torch.cat([logits[:, :1], logits[:, 1 + self.extra_tokens :]], dim=1)
+        return text[inputs["attention_mask"].bool()][torch.from_numpy(read).to(self.device)]
+
+    def _packed_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
+        layout, packed = Layout(tokens.lengths[index] + self.extra_tokens), tokens.packed(index)
+        if read is None:
+            with self._carrying(layout, layout.firsts, firsts=True):
+                return self.model(**self._packed_inputs(layout, **packed)).logits
+        within = packed["position_ids"]
+        places = np.repeat(layout.offsets[:-1], tokens.lengths[index]) + within + self.extra_tokens * (within > 0)
+        with self._carrying(layout, torch.from_numpy(places[read])):
+            return _logits(self.model(**self._packed_inputs(layout, **packed)))[0]
+
+    def _body_states(self, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Return what the head reads of each example, shape (examples, 1, width), from the body alone."""
+        embeddings, encoder = frozen_body.parts(self.model)
+        layout = Layout(tokens.lengths[index])
+        with self._carrying(layout, layout.firsts, firsts=True):
+            return encoder(embeddings(**self._packed_inputs(layout, **tokens.packed(index))))[0]
+
+    def _decoder_states(self, layout: Layout, read: Tensor, ids: np.ndarray, firsts: bool = False) -> Tensor:
+        """Return the last hidden states of a decoder's tokens that are read, shape (tokens read, width)."""
+        positions, read = np.concatenate([np.arange(length) for length in layout.lengths]), read.to(self.device)
+        with self._carrying(layout, read, firsts):
+            inputs = self._packed_inputs(layout, ids, positions, np.zeros_like(positions))
+            del inputs["token_type_ids"]
+            inputs |= {"attention_mask": decoders.everything(self.device), "use_cache": False}
+            return self._library.base_model(**inputs).last_hidden_state[0, read]
+
+    def _carrying(self, layout: Layout, read: Tensor, firsts: bool = False) -> AbstractContextManager:
+        """Let the modules know which batch is on its way through the model."""
+        return self._step.carrying(Packed(layout, read.to(self.device), firsts))
+
+    def _packed_inputs(
+        self, layout: Layout, input_ids: np.ndarray, position_ids: np.ndarray, token_type_ids: np.ndarray
+    ) -> dict[str, Tensor]:
+        """Return the model's inputs, each shape (1, tokens): texts, and a tail of tokens that are no text's first."""
+        positions = self._first_position + np.pad(position_ids, (0, layout.tail), constant_values=1)
+        ids, types = np.pad(input_ids, (0, layout.tail), mode="wrap"), np.pad(token_type_ids, (0, layout.tail))
+        return self._tensors({"input_ids": ids[None], "position_ids": positions[None], "token_type_ids": types[None]})
 
     def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
-    def _noise(self, rate: float) -> Noise:
-        """Return what draws factors for attention weights: 0 with probability `rate`, else 1 / (1 - rate)."""
-        if "dropout" in self.tricks:
-            return lambda weights: dropout.factors(self._words, weights.shape, rate, weights.dtype)
-        return lambda weights: nn.functional.dropout(torch.ones_like(weights), rate)
+    @cached_property
+    def _first_position(self) -> int:
+        return first_position(self.model)
 
-    def _pack(self, attentions: list[Any]) -> None:
-        """Let each attention know the batch's layout, and the last layer keep what is read."""
-        for attention in attentions:
-            _wrap(attention, self._attend, last=attention is attentions[-1])
-        layers = [module for module in self.model.modules() if hasattr(module, "feed_forward_chunk")]
-        _wrap(layers[-1], self._close)
-        for layer in layers:
-            layer.chunk_size_feed_forward = 0  # saves memory at the price of time, and wants to know the length
-        if "cached" in self.tricks:
-            encoder = frozen_body.parts(self.model)[-1]
-            _wrap(encoder, lambda *call, **named: frozen_body.answer(*call[:2], self._answer, *call[2:], **named))
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
 
-    def _decoder_states(self, layout: Layout, read: Tensor, ids: np.ndarray, firsts: bool = False) -> Tensor:
-        """Return the last hidden states of a decoder's tokens that are read, shape (tokens read, width)."""
-        positions = np.concatenate([np.arange(length) for length in layout.lengths])
-        with self._on_its_way(layout, read, firsts):
-            inputs = self._packed_inputs(layout, ids, positions, np.zeros_like(positions))
-            del inputs["token_type_ids"]
-            inputs |= {"attention_mask": decoders.everything(self.device), "use_cache": False}
-            return self._library.base_model(**inputs).last_hidden_state[0, self._batch.read]
-
-    def _pack_decoder(self, attentions: list[Any]) -> None:
-        """Let attention know the batch's layout, and the last layer's feed-forward see what is read."""
-        for attention in attentions:
-            attention.packed_attention = partial(self._attend_causally, attention is attentions[-1], attention)
-        layers = FAMILIES[self._library.config.model_type].list_of_layers(self._library.base_model)
-        if "read" in self.tricks:
-            _wrap(layers[-1].mlp, self._feed_forward)
-
-    def _attend_causally(
-        self, last: bool, attention: Any, query: Tensor, key: Tensor, value: Tensor, rate: float
-    ) -> Tensor:
-        """Do what the attention of a decoder does for a packed batch; return (1, tokens, heads, depth)."""
-        batch, heads, tokens = self._batch, query.shape[1], query.shape[2]
-        projected = decoders.flat(*map(self._computed, (query, key, value)), attention)
-        noise = self._noise(rate) if rate else None
-        reading = last and batch.firsts and "read" in self.tricks
-        asking = projected[0][batch.read] if reading else projected[0]
-        context = Attention.apply(asking, *projected[1:], batch.layout, heads, noise, True)
-        if reading:
-            context = decoders.scattered(context, batch.read, tokens)
-        return context.view(1, tokens, heads, -1)
-
-    def _feed_forward(self, original: Callable, module: nn.Module, states: Tensor) -> Tensor:
-        if self._batch is None:
-            return original(states)
-        found = original(states[:, self._batch.read])
-        return decoders.scattered(found[0], self._batch.read, states.shape[1])[None]
-
-    def _attend(self, original: Callable, attention: Any, states: Tensor, *args: Any, last: bool, **kwargs: Any) -> Any:
-        """Do what BertAttention does for a packed batch: states, shape (1, tokens, width)."""
-        if self._batch is None:
-            return original(states, *args, **kwargs)
-        inner, layout, reading = attention.self, self._batch.layout, last and "read" in self.tricks
-        residual = states[:, self._batch.read] if reading else states
-        asking = residual if self._batch.firsts else states
-        rate = getattr(inner, "dropout_prob", inner.dropout.p) if attention.training else 0.0
-        noise, heads = self._noise(rate) if rate else None, inner.num_attention_heads
-        query = inner.query(asking)[0]
-        if reading and self._folds(inner):
-            context = folded_attention(query, states[0], inner.key, inner.value, layout, heads, noise)
-        else:
-            # Some of peft's modules give their input's type, others the other projections'.
-            projected = (query, inner.key(states)[0], inner.value(states)[0])
-            context = Attention.apply(*map(self._computed, projected), layout, heads, noise)
-        if len(context) != residual.shape[1]:  # many tokens of a text are read: all have asked
-            context = context[self._batch.read]
-        return (attention.output(context[None], residual),)
-
-    def _computed(self, states: Tensor) -> Tensor:
-        """Return states in the type that products are computed in."""
-        kind = self.device.type
-        return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
-
-    def _folds(self, inner: Any) -> bool:
-        """Whether one token of each text asks, and keys and values are plain matrices: methods may replace them."""
-        plain = type(inner.key) is type(inner.value) is nn.Linear
-        return plain and self._batch.firsts and "folded" in self.tricks
-
-    def _close(self, original: Callable, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return what is read of the last layer: first tokens as heads find them, shape (texts, 1, width)."""
-        outputs = original(*args, **kwargs)
-        if self._batch is None:
-            return outputs
-        read = outputs[0] if "read" in self.tricks else outputs[0][:, self._batch.read]
-        return (read.transpose(0, 1) if self._batch.firsts else read, *outputs[1:])
-
-    def _replace_dropout(self) -> None:
-        def drop(original: Callable, module: nn.Dropout, states: Tensor) -> Tensor:
-            if not module.training or not module.p:
-                return states
-            return states * dropout.factors(self._words, states.shape, module.p, states.dtype)
-
-        for module in self.model.modules():
-            if type(module) is nn.Dropout:
-                _wrap(module, drop)
-
-    def _keep_embedding_gradients(self) -> None:
-        for module in embedding_gradients.worth_keeping(self.model):
-            kept = embedding_gradients.Kept(module)
-            _wrap(module, lambda original, module, ids, kept=kept: embedding_gradients.embed(ids, kept))
-
-    def _recompute_layers(self) -> None:
-        """Keep of each layer what went in alone (Chen et al., 2016); a layer computed again is as it was."""
-        library = next(module for module in self.model.modules() if hasattr(module, "gradient_checkpointing_enable"))
-        library.gradient_checkpointing_enable({"use_reentrant": False})
-        for layer in self.model.modules():
-            if isinstance(layer, GradientCheckpointingLayer):
-                checkpoint = layer._gradient_checkpointing_func
-                layer._gradient_checkpointing_func = lambda compute, *args, checkpoint=checkpoint: checkpoint(
-                    self._repeatable(compute), *args
-                )
-
-    def _repeatable(self, compute: Callable) -> Callable:
-        """Return a layer's computation that finds, when it is repeated, its first call's batch and dropout masks."""
-        first: list[tuple[Packed | None, Any]] = []
-
-        def call(*args: Any) -> Any:
-            if not first:
-                first.append((self._batch, self._words.state))
-                return compute(*args)
-            now = self._batch, self._words.state
-            try:
-                self._batch, self._words.state = first[0]
-                return compute(*args)
-            finally:
-                self._batch, self._words.state = now
-
-        return call
+        folder = self._library.config.name_or_path
+        return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
 
 
 def _logits(output: Any) -> Tensor:
@@ -415,23 +217,3 @@ def _named(tricks: str | Collection[str]) -> frozenset[str]:
     if unknown := set(names) - TRICKS.keys():
         raise ValueError(f"no tricks: {sorted(unknown)}")
     return frozenset(names)
-
-
-def _is_attention(module: nn.Module) -> bool:
-    """Whether it is the attention block of BERT or RoBERTa: projections within, output and residual around them."""
-    inner = getattr(module, "self", None)
-    if inner is None or not all(hasattr(inner, name) for name in ("query", "key", "value", "num_attention_heads")):
-        return False
-    return getattr(inner, "position_embedding_type", "absolute") == "absolute" and not getattr(
-        inner, "is_decoder", False
-    )
-
-
-def _wrap(module: nn.Module, replacement: Callable, **fixed: Any) -> None:
-    """Let `replacement(original, module, ...)` answer calls of the module."""
-    original = module.forward
-
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return replacement(original, self, *args, **fixed, **kwargs)
-
-    module.forward = MethodType(forward, module)

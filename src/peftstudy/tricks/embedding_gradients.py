@@ -1,10 +1,13 @@
 """Gradients of word embeddings in arrays that stay from step to step."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from peftstudy.tricks.wrapping import wrap
 
 LARGE = 2**23  # elements: a step of a 50,265 x 256 vocabulary gains 5 to 18 %, one of 30,522 x 128 nothing
 
@@ -51,8 +54,13 @@ class _Embed(torch.autograd.Function):
         return None, None, None
 
 
-def embed(ids: Tensor, kept: Kept) -> Tensor:
-    """Return the embeddings of ids, whose gradients go to `kept`."""
+def keep(model: nn.Module) -> None:
+    """Let the large embeddings of a model put their gradients where they stay."""
+    for module in worth_keeping(model):
+        wrap(module, _embed, kept=Kept(module))
+
+
+def _embed(original: Callable, module: nn.Embedding, ids: Tensor, kept: Kept) -> Tensor:
     return _Embed.apply(ids, kept.weight, kept)
 
 

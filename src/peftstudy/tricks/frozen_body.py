@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from peftstudy.tokens import Tokens
 from peftstudy.tricks import dropout
+from peftstudy.tricks.wrapping import wrap
 
 PARTS = ("embeddings", "encoder")
 
@@ -29,38 +31,53 @@ def drops(model: nn.Module) -> bool:
     return dropout.acts(parts(model))
 
 
-class States:
-    """What the body makes of each example of a dataset: the states that the head reads.
+def repeats_itself(model: nn.Module) -> bool:
+    """Return whether the body gives an example the same states each time, and is embeddings and encoder alone."""
+    return is_frozen(model) and not drops(model) and not hasattr(model.base_model, "embeddings_project")
 
-    compute: gives them for examples by number, shape (examples, 1, width).
+
+class FrozenBody:
+    """A frozen body that sees each example once; of what it has seen, the head alone is computed.
+
+    compute: gives what the head reads of examples by number, shape (examples, 1, width).
     """
 
-    def __init__(self, tokens: Tokens, compute: Callable[[Tokens, np.ndarray], Tensor]) -> None:
-        self.tokens, self.compute = tokens, compute
-        self.there = np.zeros(len(tokens.lengths), dtype=bool)
-        self.states = torch.empty(0)
+    def __init__(self, model: nn.Module, compute: Callable[[Tokens, np.ndarray], Tensor]) -> None:
+        self.model, self.compute = model, compute
+        self._tokens: Tokens | None = None
+        self._there, self._states = np.zeros(0, dtype=bool), torch.empty(0)
+        self._answer: Tensor | None = None
+        wrap(parts(model)[-1], self._encode)
 
-    def of(self, index: np.ndarray) -> Tensor:
+    def logits(self, tokens: Tokens, index: np.ndarray) -> Tensor:
+        """Return the model's logits of the examples numbered `index`, shape (examples, outputs)."""
+        if self._tokens is not tokens:
+            self._tokens = tokens
+            self._there, self._states = np.zeros(len(tokens.lengths), dtype=bool), torch.empty(0)
+        self._answer = self._of(index)
+        try:
+            one = torch.ones(1, 1, dtype=torch.long, device=self._answer.device)  # stands for all; nobody reads it
+            return self.model(input_ids=one, attention_mask=one).logits
+        finally:
+            self._answer = None
+
+    def _of(self, index: np.ndarray) -> Tensor:
         """Return the states of the examples numbered `index`; those not seen before are computed."""
-        fresh = index[~self.there[index]]
+        fresh = index[~self._there[index]]
         if len(fresh):
             # Evaluation may come first, and training must be able to use what it left.
             with torch.inference_mode(False), torch.no_grad():
-                states = self.compute(self.tokens, fresh)
-                if not len(self.states):
-                    self.states = states.new_zeros(len(self.there), *states.shape[1:])
-                self.states[self._places(fresh)] = states
-            self.there[fresh] = True
-        return self.states[self._places(index)]
+                states = self.compute(self._tokens, fresh)
+                if not len(self._states):
+                    self._states = states.new_zeros(len(self._there), *states.shape[1:])
+                self._states[self._places(fresh)] = states
+            self._there[fresh] = True
+        return self._states[self._places(index)]
 
     def _places(self, index: np.ndarray) -> Tensor:
-        return torch.from_numpy(index).to(self.states.device)
+        return torch.from_numpy(index).to(self._states.device)
 
-
-def answer(original: Callable, encoder: Any, states: Tensor | None, *args: Any, **kwargs: Any) -> Any:
-    """Answer a call of the encoder with `states`, where there are any."""
-    from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-
-    if states is None:
-        return original(*args, **kwargs)
-    return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
+    def _encode(self, original: Callable, encoder: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._answer is None:
+            return original(*args, **kwargs)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self._answer)

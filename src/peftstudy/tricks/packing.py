@@ -180,6 +180,15 @@ class Attention(torch.autograd.Function):
         return of_query, of_key, of_value, None, None, None, None
 
 
+def computed(states: Tensor) -> Tensor:
+    """Return states in the type that products are computed in.
+
+    Some of peft's modules give their input's type, others the other projections'; Llama's rotations give their own.
+    """
+    kind = states.device.type
+    return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
+
+
 def folded_attention(
     query: Tensor, states: Tensor, key: nn.Linear, value: nn.Linear, layout: Layout, heads: int, noise: Noise | None
 ) -> Tensor:
