@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from peftstudy import checking, schema
+from peftstudy import checking, methods, schema
 from peftstudy.checking import check, load
 from peftstudy.errors import StudyError
 
@@ -224,3 +224,13 @@ def test_a_method_that_cannot_do_a_task_says_why(monkeypatch):
     assert str(error.value) == (
         "c.yaml: methods.lora: lora cannot do classification (datasets.sentiment): for the sake of the test."
     )
+
+
+def test_a_combination_cannot_do_what_a_part_cannot():
+    """Unlike what has nothing to train by itself, which another part makes up for."""
+    config = changed(("backbones.tiny.pretrain.family", "gpt2"), ("backbones.untrained", LEFT_OUT))
+    config["methods"]["both"] = {"method": "combined", "parts": {"lora": {}, "infix": {}}}
+    with pytest.raises(StudyError, match=r"methods.both: combined cannot do classification .*: infix: it stands"):
+        check(config, "c.yaml")
+    both = methods.create("combined", {"parts": (("lora", ()), ("density", ()))})
+    assert both.cannot("generation") is None and methods.create("density").cannot("generation")

@@ -253,3 +253,14 @@ def test_claims_about_nothing_are_undecided():
         )
     ), REPORTED)  # fmt: skip
     assert set(empty.verdict) == {"undecided"} and set(empty.evidence.str[-12:]) == {"not measured"}
+
+
+def test_a_claim_that_names_no_datasets_is_about_those_that_its_methods_are_run_on():
+    block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
+    study = default_study(datasets={"a": block, "b": block | {"methods": ["full", "lora"]}})
+    asked = {
+        means: {place[0] for place in verdicts.places(claim, claims.read(means, ""), study)}
+        for means in ("lora > full", "bitfit > full")
+        for claim in [Claim("sentence", (means,))]
+    }
+    assert asked == {"lora > full": {"a", "b"}, "bitfit > full": {"a"}}

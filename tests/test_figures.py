@@ -63,6 +63,8 @@ def test_a_study_has_only_the_figures_that_it_has_data_for():
     block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
     two = default_study(datasets={"a": block, "b": block})
     assert figures.files(two, "score-by-method") == ["score-by-method-a.pdf", "score-by-method-b.pdf"]
+    longer = default_study(datasets={"a": block, "b": block | {"training": {"epochs": 5}}}, training={"epochs": 1})
+    assert figures.files(longer, "learning-curves") == ["learning-curves-b.pdf"]
 
 
 def test_figures_are_the_same_bytes_twice(made, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_tasks import dataset
 
-from peftstudy import __main__, checking, evaluation, files, runs, tasks
+from peftstudy import __main__, checking, evaluation, files, runs, tasks, tokens
 from peftstudy.configuration import from_config
 from peftstudy.publication import formats, publishing
 from peftstudy.records import Place
@@ -25,11 +25,11 @@ KEPT = ("lora",)
 
 
 def config(task, backbone, methods=METHODS, seeds=(0, 1), **workflow):
-    block = {key: value for key, value in vars(dataset(task)).items() if key in ("label", "task")}
+    block = {key: value for key, value in vars(dataset(task)).items() if key in ("label", "task", "text")}
     return {
         "study": "made", "title": "Made texts", "question": "What is worth its cost?",
         "sources": {"made": {"kind": "files", "path": "data", "files": {"all": "made.csv"}}},
-        "datasets": {"made": block | {"source": "made", "text": "text"}}, "splits": ["50-50"], "methods": methods,
+        "datasets": {"made": block | {"source": "made"}}, "splits": ["50-50"], "methods": methods,
         "backbones": {"tiny": {"folder": str(backbone)}}, "seeds": list(seeds),
         "training": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-2}, "workflow": workflow,
     }  # fmt: skip
@@ -175,7 +175,16 @@ def test_every_task_s_models_can_be_published(task, bert, make_backbone, make_ta
     study = run_study(tmp_path / "made", asked, make_task_tokens(task, family), backbone)
     [spec] = study.runs()
     publishing.publish(study, tmp_path / "made", spec.path, tmp_path / "out", torch.device("cpu"))
-    assert formats.run(blocks(tmp_path / "out")[0].splitlines(), tmp_path / "out").training is False
+    loading, reading = (block.splitlines() for block in blocks(tmp_path / "out"))
+    assert formats.run(loading, tmp_path / "out").training is False
+    if task in ("regression", "generation", "label-generation"):
+        examples = pd.read_parquet(make_task_tokens(task, family).parent / "examples.parquet")
+        texts = list(map(repr, examples[[name for name in ("text", "text_pair") if name in examples]].iloc[0]))
+        lines = "\n".join([*reading, "model = inputs"]).replace(", ".join(['"..."'] * len(texts)), ", ".join(texts))
+        ids = formats.run(lines.splitlines(), tmp_path / "out")["input_ids"][0].tolist()
+        data = tokens.load(tmp_path / "made/tokens/made/tiny")
+        assert ids == data.input_ids[: data.lengths[0]].tolist()
+    assert "It is the score of one seed" in (tmp_path / "out/README.md").read_text()
 
 
 def test_a_method_that_is_to_keep_its_weights_must_be_known():

@@ -240,7 +240,7 @@ def _check_possible(study: Study, where: str) -> None:
     """Refuse methods that cannot do a task, or adapt a backbone whose shape is known before it is made."""
     for dataset, _, backbone, chosen in study.cells():
         for method in chosen:
-            if reason := methods.registered()[method.method].not_for.get(dataset.task):
+            if reason := methods.create(method.method, method.options).cannot(dataset.task):
                 raise StudyError(
                     f"{where}: methods.{method.name}: {method.method} cannot do {dataset.task} "
                     f"(datasets.{dataset.name}): {reason}."

@@ -40,6 +40,7 @@ from peftstudy.report.views import (
     sized,
 )
 from peftstudy.searching import trials
+from peftstudy.specs import Training
 from peftstudy.study import Study
 
 BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")
@@ -231,11 +232,10 @@ OF_ALL_DATASETS = ("ranks",)
 
 def kinds(study: Study) -> list[str]:
     """Return which figures the study has data for, judged by what it asks for."""
-    shape = study.training
     absent = set()
-    if shape.epochs == 1 and not shape.steps and not shape.minimum_steps:
+    if not shown_datasets(study, "learning-curves"):
         absent.add("learning-curves")
-    if not study.validation and not shape.test_curve:
+    if not study.validation and not study.training.test_curve:
         absent.add("learning-curves")
     if not shown_datasets(study, "score-by-training-examples"):
         absent.add("score-by-training-examples")
@@ -252,12 +252,22 @@ def kinds(study: Study) -> list[str]:
 
 
 def shown_datasets(study: Study, kind: str) -> list[str]:
-    """Return the datasets that a kind of figure is drawn for: of curves over sizes, those with three sizes or more."""
+    """Return the datasets that a kind of figure is drawn for.
+
+    Of curves over sizes, those with three sizes or more; of curves over epochs, those that may have two or more.
+    """
     if kind in OF_ALL_DATASETS:
         return list(study.datasets)[:1]
+    if kind == "learning-curves":
+        return [name for name in study.datasets if may_have_epochs(study.budget(name))]
     if kind != "score-by-training-examples":
         return list(study.datasets)
     return [name for name in study.datasets if any(is_curve(study, name, backbone) for backbone in backbones(study))]
+
+
+def may_have_epochs(budget: Training) -> bool:
+    """Return whether runs may take several epochs: those of a budget in steps or seconds are not known before."""
+    return budget.epochs > 1 or bool(budget.steps or budget.seconds or budget.minimum_steps)
 
 
 def is_curve(study: Study, dataset: str, backbone: str) -> bool:

@@ -123,9 +123,3 @@ def give_resources(kind, name, devices=1):
         resources["gpu"] = devices * resources["gpu"].value
     if devices > 1 and "gres" in resources:
         resources["gres"] = needs.gres(resources["gres"].raw, devices)
-
-
-def tested_on(wildcards, file):
-    """The file of the dataset whose test part a dataset is tested on; none where that is its own."""
-    other = study.datasets[wildcards.dataset].test_from
-    return [f"results/{wildcards.study}/splits/{other}/{file}"] if other else []

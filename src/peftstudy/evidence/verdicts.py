@@ -15,7 +15,7 @@ from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import Interval
 from peftstudy.evidence.measures import CERTAIN, Results
 from peftstudy.evidence.paired_tests import paired_difference
-from peftstudy.report.views import backbones
+from peftstudy.report.views import backbones, methods_on
 from peftstudy.specs import Claim
 from peftstudy.study import Study
 
@@ -109,12 +109,17 @@ def found(claim: Claim, results: Results, study: Study) -> Iterator[Finding]:
 
 
 def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, str, str]]:
-    """Return the datasets, splits and backbones that a statement is made for; none of what its terms all name."""
+    """Return the datasets, splits and backbones that a statement is made for; none of what its terms all name.
+
+    A claim that names no datasets is about those that all its methods are run on.
+    """
     splits = claim.splits or study.splits[:1]
     terms = [term for _, term in statement.terms]
+    methods = {term.method for term in terms}
+    datasets = [name for name in study.datasets if methods <= set(methods_on(study, name))]
     return [
         (dataset, split, backbone)
-        for dataset in claim.datasets or study.datasets
+        for dataset in claim.datasets or datasets
         for split in (splits if any(term.split is None for term in terms) else splits[:1])
         for backbone in (
             (claim.backbones or backbones(study, split, dataset))

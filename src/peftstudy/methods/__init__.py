@@ -33,6 +33,8 @@ weights, replace matrices (by such that share something first), wrap the model."
 
 WRITING = ("generation", "label-generation")
 """The tasks whose models write."""
+NO_HEAD = dict.fromkeys(WRITING, "a model that writes has no fresh head, so that nothing would be trained")
+"""Why a method that adds nothing of its own to train cannot do them alone."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class Method(ABC):
     def problem(self) -> str | None:
         """Return what is wrong with the options, if anything."""
         return None
+
+    def cannot(self, task: str) -> str | None:
+        """Return why the method cannot do a task, if it cannot."""
+        return self.not_for.get(task)
 
     def skip(self, shape: Shape) -> str | None:
         """Return why the method cannot adapt a backbone of this shape, if it cannot."""

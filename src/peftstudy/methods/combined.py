@@ -6,7 +6,7 @@ from functools import cached_property
 from peftstudy.changes.additions import Added, add
 from peftstudy.changes.injection import Injected
 from peftstudy.errors import StudyError
-from peftstudy.methods import MARKS, REPLACES, REWRITES, SHARES, WRAPS, Method, create, register
+from peftstudy.methods import MARKS, NO_HEAD, REPLACES, REWRITES, SHARES, WRAPS, Method, create, register
 
 
 @register("combined")
@@ -48,6 +48,10 @@ class Combined(Method):
         for method in added:
             if len(added) > 1 and type(method).adapt is not Added.adapt:
                 return f"{method.name} cannot be combined with another method of the adapters library"
+
+    def cannot(self, task):
+        parts = [part for part in self.methods if part.not_for is not NO_HEAD] or self.methods
+        return next((f"{part.name}: {reason}" for part in parts if (reason := part.cannot(task))), None)
 
     def skip(self, shape):
         changing = [method for method in self.methods if method.turn in (REWRITES, SHARES, REPLACES)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from peftstudy.families import BOTH
-from peftstudy.methods import REWRITES, WRITING, Method, register
+from peftstudy.methods import NO_HEAD, REWRITES, Method, register
 
 
 @register("density")
@@ -23,7 +23,7 @@ class Density(Method):
     trains = "nothing; a term of the loss for any method"
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     turn = REWRITES
-    not_for = dict.fromkeys(WRITING, "a model that writes has no fresh head, so that nothing would be trained")
+    not_for = NO_HEAD
     plain_attention = False  # the engine would leave out the last layer's tokens that no head reads
 
     def problem(self):

@@ -1,6 +1,6 @@
 """The frozen backbone as a feature extractor."""
 
-from peftstudy.methods import WRITING, Method, register
+from peftstudy.methods import NO_HEAD, Method, register
 
 
 @register("head")
@@ -10,7 +10,7 @@ class Head(Method):
     citation = "peters2019tune"
     trains = "nothing but the head"
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
-    not_for = dict.fromkeys(WRITING, "a model that writes has no fresh head, so that nothing would be trained")
+    not_for = NO_HEAD
 
     def adapt(self, model, shape):
         return model

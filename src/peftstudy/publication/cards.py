@@ -8,10 +8,11 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from peftstudy import files, seeds
-from peftstudy.evidence.intervals import Interval, over_seeds
+from peftstudy.evidence.intervals import over_seeds
 from peftstudy.publication.formats import BACKBONE, Format, Trained
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
+from peftstudy.tasks.generation import end_mark
 
 PIPELINES = {
     "classification": "text-classification", "regression": "text-classification",
@@ -41,11 +42,11 @@ def card(
         eval_results=[EvalResult(**_dataset(study, spec), task_type=PIPELINES[spec.task], dataset_split="test",
                                  metric_type=metric, metric_value=round(score, 4))],
     )  # fmt: skip
-    mean = over_seeds(scores_of_cell(study, results, spec))
+    scores = scores_of_cell(study, results, spec)
     sections = [
         f"# {spec.method} on {spec.backbone}, for {spec.dataset}",
-        _opening(study, spec, trained, form, metric, score, mean),
-        "## How to load it", _loading(trained, form, results, spec),
+        _opening(study, spec, trained, form, metric, score, scores),
+        "## How to load it", _loading(study, trained, form, results, spec),
         "## Where it comes from", _origin(study, spec, record, test, checked),
     ]  # fmt: skip
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
@@ -72,28 +73,28 @@ def _dataset(study: Study, spec: RunSpec) -> dict[str, str]:
 
 
 def _opening(
-    study: Study, spec: RunSpec, trained: Trained, form: Format, metric: str, score: float, mean: Interval
+    study: Study, spec: RunSpec, trained: Trained, form: Format, metric: str, score: float, scores: pd.Series
 ) -> str:
     options = ", ".join(f"{key} {value}" for key, value in spec.options)
-    bounds = "" if mean.low is None else f", 95 % interval {mean.low:.3f} to {mean.high:.3f}"
     question = f"> {study.question}" if study.question else ""
     return "\n\n".join(filter(None, [
         f"One run of the study *{study.title}* (`{study.name}`), made and published by peftstudy.",
         question,
-        f"{metric.capitalize()} on test: **{score:.3f}**. Over the study's "
-        f"{' '.join(seeds.counted(study.seeds))} the mean is {mean.mean:.3f}{bounds}: that, and not the score of one "
-        "seed, is what to expect of the method.",
+        f"{metric.capitalize()} on test: **{score:.3f}**. {_expected(scores)}",
         f"Method: {spec.adaptation}{f' ({options})' if options else ''}, which trains {trained.method.trains}, "
         f"and a fresh head. Form: {form.library}.",
     ]))  # fmt: skip
 
 
-def _loading(trained: Trained, form: Format, results: Path, spec: RunSpec) -> str:
+def _loading(study: Study, trained: Trained, form: Format, results: Path, spec: RunSpec) -> str:
+    from transformers import AutoTokenizer
+
     about = files.read_json(results / "tokens" / spec.dataset / spec.backbone / "tokens.json")
     if trained.repository and form.needs_backbone:
         place, asked = trained.repository, f', revision="{trained.revision}"'
     else:
         place, asked = (BACKBONE if form.needs_backbone else "."), ""
+    pairs = len(study.datasets[spec.dataset].text) == 2 or "choices" in trained.task.keys
     said = [
         "In this folder:",
         "\n".join(["```python", *form.lines(trained), "```"]),
@@ -101,13 +102,42 @@ def _loading(trained: Trained, form: Format, results: Path, spec: RunSpec) -> st
         "\n".join([
             "```python", "from transformers import AutoTokenizer", "",
             f'tokenizer = AutoTokenizer.from_pretrained("{place}"{asked})',
-            f'inputs = tokenizer("...", truncation=True, max_length={about["max_length"]}, return_tensors="pt")',
+            *_reading(AutoTokenizer.from_pretrained(trained.backbone), pairs, trained.task.writes, about["max_length"]),
             "```",
         ]),
     ]  # fmt: skip
     if trained.labels and not trained.task.writes:
         said.append("Classes, by number: " + ", ".join(f"{i} {label}" for i, label in enumerate(trained.labels)) + ".")
     return "\n\n".join(said)
+
+
+def _expected(scores: pd.Series) -> str:
+    """Say what the runs of the cell come to, by seed."""
+    if len(scores) == 1:
+        return "It is the score of one seed: others may come to more or less, and nothing is known of how much."
+    mean, low, high = over_seeds(scores)
+    bounds = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
+    number, word = seeds.counted(list(map(seeds.parse, scores.index)))
+    return (
+        f"Over the {number} {word} that finished the mean is {mean:.3f}{bounds}: that, and not the score of one "
+        "seed, is what to expect of the method."
+    )
+
+
+def _reading(tokenizer: Any, pairs: bool, writes: bool, length: int) -> list[str]:
+    """Return the lines that make `inputs` of a text, or of two, as tokens.encode and generation.encode do."""
+    text = '"..."'
+    if pairs:
+        text = '"...", "..."' if tokenizer.num_special_tokens_to_add(pair=True) else r'"...\n..."'
+    _, mark = end_mark(tokenizer) if writes else (None, [])
+    if not mark:
+        return [f'inputs = tokenizer({text}, truncation=True, max_length={length}, return_tensors="pt")']
+    return [
+        f"inputs = tokenizer({text}, truncation=True, max_length={length - len(mark)})",
+        "# What is written follows from the end mark, which this tokenizer does not set.",
+        f'inputs["input_ids"] += {mark}', 'inputs["attention_mask"] += [1]',
+        'inputs = inputs.convert_to_tensors("pt", prepend_batch_axis=True)',
+    ]  # fmt: skip
 
 
 def _origin(study: Study, spec: RunSpec, record: Mapping[str, Any], test: Mapping[str, Any], checked: str) -> str:

@@ -47,14 +47,12 @@ class Writing(Task):
 
         from peftstudy import tokens
 
-        end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-        closes = tokenizer("a")["input_ids"][-1] == end
-        mark = [] if closes else [end]
+        end, mark = end_mark(tokenizer)
         targets = self.references(examples)
         found = tokens.encodings(tokens.rows(examples, tokenizer), tokenizer, max_length - len(mark))
         made = tokens.gather(_closed(found, mark), tokenizer, max_length, self.labels(examples))
         firsts = [own[0] for own in targets]
-        found = tokens.encodings(firsts, tokenizer, target_length - len(mark), special=closes)
+        found = tokens.encodings(firsts, tokenizer, target_length - len(mark), special=not mark)
         written = [[*encoding.ids, *mark] for encoding in found]
         begins = np.concatenate([[0], np.cumsum([len(ids) for ids in written])])
         longest = int((made.lengths + np.diff(begins)).max())
@@ -206,6 +204,12 @@ class LabelGeneration(Writing):
         from peftstudy.tasks.classification import right
 
         return right(predictions)
+
+
+def end_mark(tokenizer: Any) -> tuple[int, list[int]]:
+    """Return the id of a tokenizer's end mark, and what must be put behind its texts for them to end with it."""
+    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    return end, [] if tokenizer("a")["input_ids"][-1] == end else [end]
 
 
 def _gathered(rows: pd.DataFrame) -> pd.DataFrame:
