@@ -28,7 +28,9 @@ from peftstudy import (
     training,
 )
 from peftstudy.checkpoints import Checkpoints
+from peftstudy.paper import what_seeds_fix
 from peftstudy.report import page, why
+from peftstudy.report.views import finished_epochs
 from peftstudy.seeds import Apart
 
 GRID = {"initialization": [0, 1], "order": [0, 1]}
@@ -220,3 +222,24 @@ def test_the_page_leads_to_the_runs_of_two_seeds(tmp_path):
     assert 'id="libraries/90-10/bert-tiny/lora/seed-i0-o1"' in text
     assert "over 2 initialisations, each with 2 orders" in text
     assert "that takes 3 or more of each, and the study crosses 2 with 2" in text
+
+
+def test_epochs_of_plain_seeds_alone_are_found_beside_runs_of_two_seeds(tmp_path):
+    cell = dict.fromkeys(statistics.CELL, "a")
+    runs = [cell | {"seed": "0", "status": "finished"}, cell | {"seed": "i0-o1", "status": "failed"}]
+    pd.DataFrame(runs).to_csv(tmp_path / "runs.csv", index=False)
+    pd.DataFrame([cell | {"seed": "0", "epoch": 1}]).to_csv(tmp_path / "epochs.csv", index=False)
+    read = [statistics.read(tmp_path / f"{name}.csv") for name in ("runs", "epochs")]
+    assert finished_epochs(*read)[["seed", "epoch"]].values.tolist() == [["0", 1]]
+
+
+@pytest.mark.parametrize(
+    "block, said",
+    [
+        ([0, 1], "A seed fixes the first values of the head and of what a method adds, the order of the examples and"),
+        ({"initialization": [0], "order": [0, 1]}, "A seed fixes the order of the examples and dropout; the first"),
+        ({"initialization": [0, 1], "order": [0]}, "adds; the order of the examples and dropout are alike in all runs"),
+    ],
+)
+def test_the_text_says_what_the_study_s_seeds_fix(block, said):
+    assert said in what_seeds_fix(default_study(seeds=block))

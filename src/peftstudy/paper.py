@@ -61,7 +61,8 @@ def study_macros(study: Study) -> dict[str, str]:
 
 def what_seeds_fix(study: Study) -> str:
     """Return what a seed fixes, and what the intervals are of, in sentences."""
-    if min(seeds.shared(study.seeds)) > 1:
+    levels = seeds.shared(study.seeds)
+    if min(levels) > 1:
         return (
             "A run has two seeds: one fixes its initialisation, all that is drawn before the first step, the other its "
             "order, which is what is drawn from then on, the order of the examples and dropout. The same are used for "
@@ -69,9 +70,14 @@ def what_seeds_fix(study: Study) -> str:
             r"alike, so intervals are put together from the variance components \citep{searle1992variance}, those "
             "below zero taken for zero, with the degrees of freedom of the seed of which there are fewer."
         )
+    start, later = "the first values of the head and of what a method adds", "the order of the examples and dropout"
+    fixes = f"{start}, {later}"
+    if max(levels) > 1:
+        varied, same = (start, later) if levels[1] == 1 else (later, start)
+        fixes = f"{varied}; {same} are alike in all runs"
     return (
-        "A seed fixes the first values of the head and of what a method adds, the order of the examples and dropout; "
-        "the same seeds are used for all methods, so that differences are paired. Scores are means over seeds; their "
+        f"A seed fixes {fixes}; the same seeds are used for all methods, so that differences are paired. Scores are "
+        "means over seeds; their "
         rf"intervals are Student's for fewer than {MANY} seeds and bootstrapped from there on "
         r"\citep{efron1993bootstrap}."
     )

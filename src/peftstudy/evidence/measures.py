@@ -6,6 +6,7 @@ import pandas as pd
 
 from peftstudy.evidence.claims import Term
 from peftstudy.report import bargains
+from peftstudy.report.views import finished_epochs
 from peftstudy.statistics import CELL
 
 NEAR = 0.01
@@ -21,8 +22,7 @@ class Results:
     def __init__(self, runs: pd.DataFrame, epochs: pd.DataFrame):
         done = runs[runs.status == "finished"]
         self.runs = {cell: group.set_index("seed").sort_index() for cell, group in done.groupby(CELL)}
-        epochs = epochs.merge(done[[*CELL, "seed"]], on=[*CELL, "seed"])
-        self.epochs = dict(iter(epochs.groupby(CELL)))
+        self.epochs = dict(iter(finished_epochs(runs, epochs).groupby(CELL)))
 
     def of(self, term: Term, dataset: str, split: str, backbone: str) -> pd.Series:
         """Return the measure of a term; empty where nothing was measured. What the term leaves open is given."""

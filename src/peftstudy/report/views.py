@@ -106,4 +106,6 @@ def selection_rule(study: Study) -> str:
 def finished_epochs(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the epochs of the runs that finished: those of the others would bend the means."""
     keys = [*statistics.CELL, "seed"]
+    # Where no run of two seeds has an epoch, its file holds numbers alone.
+    epochs = epochs.assign(seed=epochs.seed.astype(runs.seed.dtype))
     return epochs.merge(runs.loc[runs.status == "finished", keys], on=keys)
