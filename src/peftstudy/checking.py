@@ -102,6 +102,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     for method in study.methods.values():
         methods.create(method.method, method.options, f"{where}: methods.{method.name}")
     _check_possible(study, where)
+    _check_run_somewhere(study, where)
     if study.reference is not None:
         _known(f"{where}: reference", "method", [study.reference], study.methods)
     claims.check(study, where)
@@ -113,6 +114,23 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         reported = [folder.name for folder in (ROOT / "paper" / "reported").glob("*") if folder.is_dir()]
         _known(f"{where}: replicates", "folder under paper/reported", [study.replicates], reported)
     return study
+
+
+def _check_run_somewhere(study: Study, where: str) -> None:
+    """Refuse what would stand in the report without a run: blocks may narrow each other down to nothing."""
+    cells = list(study.cells())
+    ran = {
+        "datasets": {dataset.name for dataset, _, _, methods in cells if methods},
+        "backbones": {backbone.name for _, _, backbone, methods in cells if methods},
+        "methods": {method.name for *_, methods in cells for method in methods},
+    }
+    for kind, names in ran.items():
+        for name in getattr(study, kind):
+            if name not in names:
+                raise StudyError(
+                    f"{where}: {kind}.{name}: is run nowhere, for what datasets and backbones name for themselves "
+                    "(methods, splits, datasets) leaves nothing of it; widen one of them, or leave it out."
+                )
 
 
 def _known(at: str, kind: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ out: results/{study}/runs/{dataset}/{split}/{backbone}/{method}/seed-{seed}/
      history.csv and predictions.parquet: with half as many files, Snakemake plans in half the time
 """
 
+# No param: a method named later would run the evaluations again, and find no weights to keep.
 KEEP = f" --keep-weights {' '.join(map(shlex.quote, study.keep_weights))}" if study.keep_weights else ""
 
 for pack in study.packs():
@@ -57,7 +58,7 @@ for pack in study.packs():
             update(pack.files(f"results/{study.name}/runs", "test.json")),
         params:
             runs=pack.json,
-            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs{KEEP}",
+            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
         log:
             f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
         conda:
@@ -66,6 +67,6 @@ for pack in study.packs():
             mem_mb=memory_of(pack.backbone),
         shell:
             "python -m peftstudy evaluate --runs {params.runs:q} --tokens {input.tokens:q}"
-            " --backbone {input.backbone:q} --test {input.test:q} {params.folders} 2>&1 | tee {log:q}"
+            " --backbone {input.backbone:q} --test {input.test:q} {params.folders}{KEEP} 2>&1 | tee {log:q}"
 
     give_resources("evaluate", f"evaluate_{pack.name}")

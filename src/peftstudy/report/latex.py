@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
@@ -68,14 +70,16 @@ def count(value: float | None) -> str:
 def amount(value: float | None) -> str:
     """Return a measured amount with three digits that count, without exponents.
 
-    >>> amount(1234.5), amount(12.345), amount(0.0123), amount(0)
-    ('1{,}234', '12.3', '0.012', '0')
+    >>> amount(1234.5), amount(12.345), amount(0.0123), amount(0.0000123), amount(0)
+    ('1{,}234', '12.3', '0.012', '0.000012', '0')
     """
     if absent(value):
         return NONE
     if abs(value) >= 100:
         return count(value)
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    if abs(value) >= 0.1:
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return np.format_float_positional(value, precision=2, fractional=False, trim="-")
 
 
 def share(value: float | None) -> str:
