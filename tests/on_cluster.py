@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ class OnCluster:
         process = subprocess.Popen(
             self.project.command(self.target, *arguments, config=self.config, where=PROFILE), cwd=self.project.folder,
             env={**self.cluster.environment, **environment}, stdout=log, stderr=subprocess.STDOUT,
+            # A shell's background jobs, and what they start, ignore Ctrl-C; who works at a terminal does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         self.started.append(process)
         return process
