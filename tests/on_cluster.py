@@ -9,10 +9,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import psutil
 import pytest
+import slurm_cluster
 import torch
 from project import CONFIG, METRICS, Project, changed
 from slurm_cluster import Cluster, wait_for
@@ -26,6 +28,15 @@ LONG = changed(
     training={**CONFIG["training"], "epochs": 40}, workflow={"methods_per_job": 1, "checkpoint_seconds": 0.2},
 )  # fmt: skip
 RULE = "rule_train_made_90-10_small_1"
+
+
+@contextmanager
+def started(script: ModuleType, cluster: type[Cluster], what: str) -> Iterator[Cluster]:
+    """Start a cluster for the block's time; skip where a script's programs are not installed."""
+    if missing := script.missing():
+        pytest.skip(f"no {what}: {', '.join(missing)} not found; install {script.PACKAGES} (make test-slurm does)")
+    with slurm_cluster.running(cluster) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
 import slurm_cluster
 from hub_server import COMMIT, serving
-from on_cluster import LONG, PROFILE, RULE, closing, whole  # noqa: F401
+from on_cluster import LONG, PROFILE, RULE, closing, started, whole  # noqa: F401
 from project import CONFIG, METRICS, Project
 from slurm_cluster import wait_for
 
@@ -21,11 +20,7 @@ pytestmark = pytest.mark.slurm
 @pytest.fixture(scope="session")
 def cluster():
     """A cluster for this process's tests."""
-    if missing := slurm_cluster.missing():
-        pytest.skip(
-            f"no Slurm: {', '.join(missing)} not found; install {slurm_cluster.PACKAGES} (make test-slurm does)"
-        )
-    with slurm_cluster.running() as cluster:
+    with started(slurm_cluster, slurm_cluster.Cluster, "Slurm") as cluster:
         yield cluster
 
 
@@ -177,15 +172,9 @@ def test_ctrl_c_on_snakemake(study, whole):  # noqa: F811
     process = study.start()
     study.training()
     study.trainer().suspend()  # until it is cancelled: no run ends before Snakemake has heard
-    pressed = time.monotonic() - 5
-    while "Terminating processes on user request" not in study.said():
-        # An interrupt is lost on Python where it meets the end of a coroutine; a user presses again.
-        if time.monotonic() > pressed + 5:
-            process.send_signal(signal.SIGINT)
-            pressed = time.monotonic()
-        assert process.poll() is None, study.said()
-        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
     study.end()
+    assert "Terminating processes on user request" in study.said()
     assert process.returncode == 1
     wait_for(lambda: not study.cluster.jobs("PENDING,RUNNING,COMPLETING"), "cancelled jobs")
     study.start()

@@ -2,8 +2,7 @@
 
 import pytest
 import slurm_accounting
-import slurm_cluster
-from on_cluster import RULE, closing, whole  # noqa: F401
+from on_cluster import RULE, closing, started, whole  # noqa: F401
 
 from peftstudy import files
 
@@ -13,11 +12,7 @@ pytestmark = pytest.mark.slurm
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster with accounting, for this process's tests of it; the others do without, and start sooner."""
-    if missing := slurm_accounting.missing():
-        pytest.skip(
-            f"no accounting: {', '.join(missing)} not found; install {slurm_accounting.PACKAGES} (make test-slurm does)"
-        )
-    with slurm_cluster.running(slurm_accounting.AccountedCluster) as cluster:
+    with started(slurm_accounting, slurm_accounting.AccountedCluster, "accounting") as cluster:
         yield cluster
 
 

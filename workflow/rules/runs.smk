@@ -66,7 +66,8 @@ for pack in study.packs():
         resources:
             mem_mb=memory_of(pack.backbone),
         shell:
-            "python -m peftstudy evaluate --runs {params.runs:q} --tokens {input.tokens:q}"
-            " --backbone {input.backbone:q} --test {input.test:q} {params.folders}{KEEP} 2>&1 | tee {log:q}"
+            f"python -m peftstudy evaluate{KEEP}"
+            " --runs {params.runs:q} --tokens {input.tokens:q} --backbone {input.backbone:q} --test {input.test:q}"
+            " {params.folders} 2>&1 | tee {log:q}"
 
     give_resources("evaluate", f"evaluate_{pack.name}")

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from peftstudy import tasks
 from peftstudy.families import BOTH, DECODER
 from peftstudy.methods import ADDS, Method, register
+from peftstudy.methods.prefix import InEachLayer
 
 
 @register("infix")
 @dataclass(frozen=True)
-class Infix(Method):
+class Infix(InEachLayer, Method):
     """Train keys and values that stand between source and target, in every layer (Li and Liang, 2021, section 7.3).
 
     tokens: how many. inner: the width of the network that makes them from trained vectors; null trains them directly.
@@ -17,23 +18,14 @@ class Infix(Method):
     follows from. Like a prefix's, they take no positions. The paper's "embedding-only" is the method `prompt`.
     """
 
-    tokens: int = 20
-    inner: int | None = None
-
     citation = "li2021prefix"
     trains = "keys and values between source and target"
-    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     start = "the infix is attended to from the start"
-    plain_attention = False
     not_for = dict.fromkeys(
         (name for name, task in tasks.registered().items() if not task.writes),
         "it stands between a text and what is written behind it, and nothing is written",
     )
     turn = ADDS
-
-    def problem(self):
-        if self.tokens < 1 or (self.inner is not None and self.inner < 1):
-            return f"tokens {self.tokens}, inner {self.inner}: each must be at least 1"
 
     def skip(self, shape):
         if shape.about.kind == BOTH:

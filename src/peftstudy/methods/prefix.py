@@ -6,27 +6,33 @@ from peftstudy.changes.additions import Added
 from peftstudy.methods import register
 
 
+@dataclass(frozen=True)
+class InEachLayer:
+    """What keys and values that are trained for every layer have in common."""
+
+    tokens: int = 20
+    inner: int | None = None
+
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    plain_attention = False
+
+    def problem(self):
+        if self.tokens < 1 or (self.inner is not None and self.inner < 1):
+            return f"tokens {self.tokens}, inner {self.inner}: each must be at least 1"
+
+
 @register("prefix")
 @dataclass(frozen=True)
-class Prefix(Added):
+class Prefix(InEachLayer, Added):
     """Train keys and values that stand before those of the text in every layer (Li and Liang, 2021).
 
     tokens: how many. inner: the width of the network that makes them from trained vectors, as in the
     paper; null trains them directly, as P-tuning v2 does (Liu et al., 2022). They take no positions.
     """
 
-    tokens: int = 20
-    inner: int | None = None
-
     citation = "li2021prefix"
     trains = "keys and values in every layer"
-    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     start = "the prefix is attended to from the start"
-    plain_attention = False
-
-    def problem(self):
-        if self.tokens < 1 or (self.inner is not None and self.inner < 1):
-            return f"tokens {self.tokens}, inner {self.inner}: each must be at least 1"
 
     def skip(self, shape):
         return "the adapters library has no prefix for it" if shape.family == "modernbert" else None
