@@ -53,7 +53,7 @@ rebuild: .venv/ready latex  ## make the report of STUDY=name again, from results
 
 test: .venv/ready latex  ## run all checks and tests, without a network
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slurm and not browser and not matrix"
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm and not browser and not matrix"
 
 test-matrix: .venv/ready  ## run the methods' contract on every family that writes, on all pairs
 	@$(INSIDE)

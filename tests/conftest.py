@@ -15,6 +15,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+# These files take longest: begun first, none of them is left for one process alone at the end.
+LONGEST = ("test_workflow", "test_methods", "test_devices", "test_benchmarks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first, each file's in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared real data; a test that wants it skips when it is not there."""

@@ -16,17 +16,12 @@ import psutil
 import pytest
 import slurm_cluster
 import torch
-from project import CONFIG, METRICS, Project, changed
+from project import LONG, METRICS, Project
 from slurm_cluster import Cluster, wait_for
 
 from peftstudy import locks
 
 PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
-# Two runs of one job, each some seconds long.
-LONG = changed(
-    splits=["90-10"], methods={"full": {}}, claims=[], backbones={"small": CONFIG["backbones"]["small"]},
-    training={**CONFIG["training"], "epochs": 40}, workflow={"methods_per_job": 1, "checkpoint_seconds": 0.2},
-)  # fmt: skip
 RULE = "rule_train_made_90-10_small_1"
 
 

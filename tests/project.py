@@ -47,6 +47,11 @@ CONFIG = {
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
     "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0.2},
 }  # fmt: skip
+# Two runs of one job, each some seconds long.
+LONG = CONFIG | {
+    "splits": ["90-10"], "methods": {"full": {}}, "claims": [], "training": CONFIG["training"] | {"epochs": 40},
+    "backbones": {"small": CONFIG["backbones"]["small"]},
+}  # fmt: skip
 METRICS = "results/tiny/metrics/runs.csv"
 
 

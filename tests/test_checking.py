@@ -115,6 +115,9 @@ def test_a_list_of_rates_needs_a_validation_part():
         "c.yaml: methods.lora.learning_rate: found a list to search, and validation is 0; give one."
     )
     assert sentence(changed(*without, ("training.learning_rate", [0.1, 0.2]))).startswith("c.yaml: training.learning")
+    sampled = ("methods.lora.learning_rate", {"low": 1e-4, "high": 0.1, "trials": 4}), ("search", {"sampler": "tpe"})
+    assert "found a list to search" in sentence(changed(*without, *sampled))
+    assert check(changed(*sampled), "c.yaml").search.sampler == "tpe"
 
 
 def test_a_method_that_reads_whole_weights_has_one_device():

@@ -17,7 +17,7 @@ import torch
 from slurm_cluster import wait_for
 from test_runs import PARTS, spec, train, write_parts
 
-from peftstudy import backbones, devices, files, runs
+from peftstudy import backbones, building, devices, files
 from peftstudy.specs import Search
 
 # 13 steps of 7 examples and one of 5 in each epoch; of three micro-batches, one process has none for the third.
@@ -28,7 +28,7 @@ RUNS = [
 
 
 @pytest.fixture
-def inputs(bert, make_tokens, tmp_path) -> runs.Inputs:
+def inputs(bert, make_tokens, tmp_path) -> building.Inputs:
     """Runs of a backbone without dropout: processes draw masks of their own."""
     still = tmp_path / "backbone"
     shutil.copytree(bert, still)
@@ -36,7 +36,7 @@ def inputs(bert, make_tokens, tmp_path) -> runs.Inputs:
     files.write_json(still / "config.json", config | dict.fromkeys([k for k in config if "dropout_prob" in k], 0.0))
     manifest = files.read_json(still / "manifest.json")
     backbones.write_manifest(still, {key: manifest[key] for key in ("kind", "family", "origin")})
-    return runs.Inputs(make_tokens("bert"), still, *places(tmp_path / "one"), torch.device("cpu"), 0.0)
+    return building.Inputs(make_tokens("bert"), still, *places(tmp_path / "one"), torch.device("cpu"), 0.0)
 
 
 def places(folder):

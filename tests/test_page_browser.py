@@ -99,9 +99,11 @@ def test_a_number_leads_to_its_runs(browser, report):
     browser.run("document.querySelector('#differences').closest('details').open = true")
     browser.run(click("#differences td a[data-why='differences/90-10/bert-tiny/lora']"))
     shown = browser.run("[...document.querySelectorAll('#table-runs tbody tr:not([hidden])')].map((row) => row.id)")
-    assert shown == [f"libraries/90-10/bert-tiny/lora/seed-{seed}" for seed in range(3)]
+    assert shown == [
+        f"libraries/90-10/bert-tiny/{method}/seed-{seed}" for method in ("full", "lora") for seed in range(3)
+    ]
     said = browser.run("document.querySelector('#runs output').textContent")
-    assert said == "3 of 177 rows behind differences/90-10/bert-tiny/lora"
+    assert said == "6 of 177 rows behind differences/90-10/bert-tiny/lora"
     assert browser.run("location.hash") == "#runs"
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_tasks import dataset
 
-from peftstudy import __main__, checking, evaluation, files, runs, tasks, tokens
+from peftstudy import __main__, building, checking, evaluation, files, runs, tasks, tokens
 from peftstudy.configuration import from_config
 from peftstudy.publication import formats, publishing
 from peftstudy.records import Place
@@ -44,7 +44,7 @@ def run_study(results, asked, data, backbone):
     write_split(cut(pd.read_parquet(examples), "50-50", 0.1, 0), place, examples)
     shutil.copytree(data, results / "tokens/made/tiny")
     shutil.copytree(backbone, results / "backbones/tiny")
-    inputs = runs.Inputs(
+    inputs = building.Inputs(
         results / "tokens/made/tiny", results / "backbones/tiny", results / "state/runs", results / "runs",
         torch.device("cpu"),
     )  # fmt: skip

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from peftstudy import evaluation, files, locks, metrics, runs, stopping, training
+from peftstudy import building, evaluation, files, locks, metrics, runs, sampling, stopping, training, trials
 from peftstudy.errors import StudyError
-from peftstudy.specs import RunSpec, Search, Training
+from peftstudy.specs import Range, RunSpec, Search, Training
 
 PARTS = {"train": np.arange(96), "validation": np.arange(96, 144), "test": np.arange(144, 240)}
 
@@ -24,7 +24,7 @@ def spec(method="bitfit", seed=0, options=(), **settings):
 @pytest.fixture
 def inputs(bert, make_tokens, tmp_path):
     write_parts(tmp_path, PARTS)
-    return runs.Inputs(
+    return building.Inputs(
         make_tokens("bert"), bert, tmp_path / "state", tmp_path / "runs", torch.device("cpu"), checkpoint_seconds=0
     )
 
@@ -195,13 +195,28 @@ def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch
     assert records[0]["asked"]["training"]["learning_rate"] == [1e-7, 5e-3]
 
 
+def test_a_sampler_takes_the_rates_and_takes_the_same_again(inputs, tmp_path):
+    asked = spec("full", learning_rate=Range(1e-6, 1e-2, 4), epochs=1)
+    asked = dataclasses.replace(asked, search=Search(epochs=2, examples=64, seed=7, sampler="tpe"))
+    [record] = train([asked], inputs)
+    found = files.read_json((inputs.output / asked.path).parent / "search.json")
+    rates = [trial["learning_rate"] for trial in found["trials"]]
+    assert len(rates) == 4 and all(1e-6 <= rate <= 1e-2 for rate in rates)
+    assert (
+        record["measured"]["learning_rate"] == found["learning_rate"] == sampling.best(found["trials"])["learning_rate"]
+    )
+    again = dataclasses.replace(inputs, state=tmp_path / "s2", output=tmp_path / "r2")
+    train([RunSpec.from_dict(record["asked"])], again)
+    assert files.read_json((again.output / asked.path).parent / "search.json")["trials"] == found["trials"]
+
+
 def test_a_budget_in_seconds_is_as_many_steps_for_all_seeds(inputs, monkeypatch):
-    monkeypatch.setattr(runs, "_step_seconds", lambda spec, *rest: 0.05 if spec.adaptation == "head" else 0.1)
+    monkeypatch.setattr(trials, "_step_seconds", lambda spec, *rest: 0.05 if spec.adaptation == "head" else 0.1)
     asked = [spec(method, seed, seconds=1.0) for method in ("head", "full") for seed in (0, 1)]
     assert [record["measured"]["steps"] for record in train(asked, inputs)] == [20, 20, 10, 10]
     kept = inputs.state / "made/90-10/bert/full/budget.json"
     assert files.read_json(kept)["steps"] == 10
-    monkeypatch.setattr(runs, "_step_seconds", lambda *rest: pytest.fail("timed again"))
+    monkeypatch.setattr(trials, "_step_seconds", lambda *rest: pytest.fail("timed again"))
     assert train([spec("full", 2, seconds=1.0)], inputs)[0]["measured"]["steps"] == 10
 
 

@@ -14,11 +14,11 @@ from synthetic import default_study, write_results
 from peftstudy import (
     __main__,
     archive,
+    building,
     configuration,
     files,
     merging,
     metrics,
-    runs,
     seeds,
     specs,
     statistics,
@@ -79,7 +79,7 @@ def test_runs_of_two_seeds_travel_as_json():
 
 @pytest.fixture
 def inputs(bert, make_tokens, tmp_path):
-    return runs.Inputs(make_tokens("bert"), bert, tmp_path / "state", tmp_path / "runs", torch.device("cpu"))
+    return building.Inputs(make_tokens("bert"), bert, tmp_path / "state", tmp_path / "runs", torch.device("cpu"))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def begun(inputs, monkeypatch):
 
     def begin(seed, method):
         asked, batches, first = spec(seed, method), [], {}
-        adapted, method, task = runs.build(asked, inputs, data)
+        adapted, method, task = building.build(asked, inputs, data)
         run = training.Run(adapted.model, method, task, asked.training, asked.seed)
 
         def step(tokens, batch, plan):
@@ -125,7 +125,7 @@ def test_the_dropout_of_the_engine_goes_with_the_order(inputs):
     data = tokens.load(inputs.tokens)
 
     def engine(seed):
-        adapted, method, task = runs.build(spec(seed), inputs, data)
+        adapted, method, task = building.build(spec(seed), inputs, data)
         return training.Run(adapted.model, method, task, spec(seed).training, seed).engine.seed
 
     assert [engine(seed) for seed in (Apart(0, 5), Apart(5, 0), 5)] == [5, 0, 5]

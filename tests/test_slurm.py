@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import slurm_cluster
 from hub_server import COMMIT, serving
-from on_cluster import LONG, PROFILE, RULE, closing, started, whole  # noqa: F401
-from project import CONFIG, METRICS, Project
+from on_cluster import PROFILE, RULE, closing, started, whole  # noqa: F401
+from project import CONFIG, LONG, METRICS, Project
 from slurm_cluster import wait_for
 
 pytestmark = pytest.mark.slurm

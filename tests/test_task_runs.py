@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from peftstudy import archive, baselines, evaluation, files, metrics, runs, tasks, tokens
+from peftstudy import archive, baselines, building, evaluation, files, metrics, runs, tasks, tokens
 from peftstudy.records import write_rows
 from peftstudy.specs import RunSpec, Search, Training
 from peftstudy.splits import PARTS, cut, write_split
@@ -30,7 +30,7 @@ def finished(bert, make_backbone, make_task_tokens, tmp_path_factory):
         examples = pd.read_parquet(data.parent / "examples.parquet")
         split, folder = cut(examples, "50-50", 0.1, 0), tmp_path_factory.mktemp(task)
         write_split(split, folder, data.parent / "examples.parquet")
-        inputs = runs.Inputs(data, backbone, folder / "state", folder / "runs", torch.device("cpu"))
+        inputs = building.Inputs(data, backbone, folder / "state", folder / "runs", torch.device("cpu"))
         [record] = runs.train_pack([spec(task)], inputs, folder / "train.npy", folder / "validation.npy")
         assert record["status"] == "finished", record["reason"]
         evaluation.evaluate_pack([spec(task)], inputs, folder / "test.npy")

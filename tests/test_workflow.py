@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 from conftest import ROOT
-from project import CONFIG, METRICS, Project, changed
+from project import CONFIG, LONG, METRICS, Project, changed
 
 from peftstudy import archive
 
@@ -189,9 +189,6 @@ def test_jobs_that_are_cut_by_minutes_follow_the_finished_runs_and_repeat_none(c
     (copied.folder / "results/tiny/state/packs.json").unlink()
     said = copied.run(METRICS, "-n", "--nolock", config=added)
     assert "train_made_50-50_small_2" in said, "beside another Snakemake nothing is decided"
-
-
-LONG = changed(training={**CONFIG["training"], "epochs": 40}, splits=["90-10"], methods={"full": {}}, claims=[])
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import claims
 from peftstudy.families import FAMILIES, OBJECTIVES
 from peftstudy.shapes import planned_shape
-from peftstudy.specs import Backbone, Dataset, Pretraining
+from peftstudy.specs import Backbone, Dataset, Pretraining, several
 from peftstudy.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,8 +143,14 @@ def _known(at: str, kind: str, names: Iterable[str], known: Iterable[str]) -> No
 def _check_ranges(config: Mapping[str, Any], where: str) -> None:
     blocks = {"training": config.get("training", {})}
     blocks |= {f"methods.{name}": block for name, block in config["methods"].items()}
-    for key, block in blocks.items():
-        rates = block.get("learning_rate")
+    asked = {key: block.get("learning_rate") for key, block in blocks.items()}
+    sampler = config.get("search", {}).get("sampler")
+    if sampler and not any(isinstance(rates, Mapping) for rates in asked.values()):
+        raise StudyError(
+            f"{where}: search.sampler: found {sampler}, and no learning_rate is a range for it; "
+            "want {low: …, high: …, trials: …}, or no sampler."
+        )
+    for key, rates in asked.items():
         if isinstance(rates, Mapping) and rates["low"] * 1.1 > rates["high"]:
             raise StudyError(
                 f"{where}: {key}.learning_rate: found low {rates['low']:g} and high {rates['high']:g}; "
@@ -304,5 +310,5 @@ def _check_budget(config: Mapping[str, Any], study: Study, where: str) -> None:
     rates = {"training": study.training.learning_rate}
     rates |= {f"methods.{name}": method.learning_rate for name, method in study.methods.items()}
     for key, rate in rates.items():
-        if isinstance(rate, tuple):
+        if several(rate):
             raise StudyError(f"{where}: {key}.learning_rate: found a list to search, and validation is 0; give one.")

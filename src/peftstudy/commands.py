@@ -144,7 +144,7 @@ def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, *
 
 def evaluate(runs: str, test: Path, keep_weights: list[str], **folders: Path) -> str:
     from peftstudy import evaluation
-    from peftstudy.runs import Inputs
+    from peftstudy.building import Inputs
 
     inputs = Inputs(**folders, device=process_device())
     scored = evaluation.evaluate_pack(Pack.runs_from_json(runs), inputs, test, keep_weights)

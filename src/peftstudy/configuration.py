@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from peftstudy import seeds
-from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Search, Source, Training, freeze
+from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Range, Search, Source, Training, freeze
 from peftstudy.study import Study
 
 PLAIN = ("title", "question", "splits", "replicates", "reference", "strict", "data_seed", "validation")
@@ -22,9 +22,9 @@ def from_config(config: Mapping[str, Any]) -> Study:
         sources={name: _source(name, block, config.get("folder") or "") for name, block in config["sources"].items()},
         datasets={name: _dataset(name, block) for name, block in config["datasets"].items()},
         backbones={name: _backbone(name, block) for name, block in config["backbones"].items()},
-        methods={name: _method(name, block or {}, search.seed) for name, block in config["methods"].items()},
+        methods={name: _method(name, block or {}, search) for name, block in config["methods"].items()},
         claims=tuple(claim_from_config(block) for block in config.get("claims", ())),
-        training=_training(config.get("training", {}), search.seed),
+        training=_training(config.get("training", {}), search),
         seeds=seeds.of(config["seeds"]),
         search=search,
         **{
@@ -65,24 +65,29 @@ def _backbone(name: str, block: Mapping[str, Any]) -> Backbone:
     return Backbone(name, **block)
 
 
-def _training(block: Mapping[str, Any], seed: int) -> Training:
+def _training(block: Mapping[str, Any], search: Search) -> Training:
     values = {key: freeze(value) for key, value in block.items() if key != "learning_rate"}
     if "learning_rate" in block:
-        values["learning_rate"] = _rates(block["learning_rate"], seed)
+        values["learning_rate"] = _rates(block["learning_rate"], search)
     return Training(**values)
 
 
-def _method(name: str, block: Mapping[str, Any], seed: int) -> MethodSpec:
+def _method(name: str, block: Mapping[str, Any], search: Search) -> MethodSpec:
     options = {key: value for key, value in block.items() if key not in ("method", "learning_rate")}
-    return MethodSpec(name, block.get("method", name), freeze(options), _rates(block.get("learning_rate"), seed))
+    return MethodSpec(name, block.get("method", name), freeze(options), _rates(block.get("learning_rate"), search))
 
 
-def _rates(value: Any, seed: int) -> Any:
-    """Return one rate or several; of a range, so many that are drawn log-uniformly, with three digits, in order."""
+def _rates(value: Any, search: Search) -> Any:
+    """Return one rate or several; of a range, so many that are drawn log-uniformly, with three digits, in order.
+
+    Where a sampler takes them, the range itself is returned.
+    """
     if not isinstance(value, Mapping):
         return freeze(value)
+    if search.sampler:
+        return Range(**value)
     # The same seed for each method: all are searched at the same quantiles of their ranges.
-    rng = random.Random(seed)
+    rng = random.Random(search.seed)
     low, high = math.log(value["low"]), math.log(value["high"])
     drawn: set[float] = set()
     while len(drawn) < value["trials"]:

@@ -32,8 +32,9 @@ UNLOCKED = ("torch",)
 """Read though the lock leaves it out, because its builds (CPU, CUDA) are chosen by platform; their
 Python files are the same but for version.py."""
 
-COPIES_OF_PYTHON = ("multiprocess",)
-"""Locked, but not read: each of its builds is a copy of another Python's standard library."""
+NOT_READ = ("multiprocess", "alembic", "colorlog", "mako", "optuna")
+"""Locked, but not read. Each build of multiprocess is a copy of another Python's standard library. Optuna, and what it
+alone needs, came to the lock after the default study's results were published: they would change its text."""
 
 # Names under which readers know a library besides its distribution and its import name.
 ALIASES = (
@@ -69,7 +70,7 @@ def locked(path: Path) -> list[str]:
         raise StudyError(f"{path}: no such file; the docstrings are those of the packages that it locks.")
     lines = path.read_text(encoding="utf-8").splitlines()
     pins = [re.match(r"([A-Za-z0-9._-]+)==[^\s;]+\s*(;?)", line) for line in lines]
-    names = sorted({_normal(pin[1]) for pin in pins if pin and not pin[2]} - set(COPIES_OF_PYTHON))
+    names = sorted({_normal(pin[1]) for pin in pins if pin and not pin[2]} - set(NOT_READ))
     if not names:
         raise StudyError(f"{path}: locks no package (lines of the form name==version were looked for).")
     return names

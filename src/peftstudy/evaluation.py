@@ -12,10 +12,10 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from peftstudy import files, methods, seeds, splits, tokens, training
+from peftstudy.building import Inputs, build
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.records import EVALUATED, Place, finite
-from peftstudy.runs import Inputs, build
 from peftstudy.specs import RunSpec
 
 NO_ANSWERS = pa.table({})

@@ -9,7 +9,7 @@ from typing import Any
 from peftstudy import files, tasks
 from peftstudy.errors import StudyError
 from peftstudy.records import read_whole, write_rows
-from peftstudy.specs import RunSpec
+from peftstudy.specs import RunSpec, several
 from peftstudy.study import Study
 
 SCORES = tuple(dict.fromkeys(f"test_{name}" for task in tasks.registered().values() for name in task.metrics))
@@ -163,7 +163,7 @@ def _cells(study: Study) -> Iterator[RunSpec]:
 def _searches(study: Study, results: Path) -> Iterator[dict[str, Any]]:
     for spec in _cells(study):
         path = (results / "runs" / spec.path).parent / "search.json"
-        if not isinstance(spec.training.learning_rate, tuple) or not path.exists():
+        if not several(spec.training.learning_rate) or not path.exists():
             continue
         found = read_whole(path.parent, path.name)
         for trial in found["trials"]:

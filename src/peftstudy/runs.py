@@ -5,12 +5,11 @@ is given the test part.
 """
 
 import errno
-import gc
 import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import backbones, devices, energy, files, methods, mishaps, seeds, splits, tasks, tokens, training
+from peftstudy import devices, energy, files, methods, mishaps, splits, tokens, training, trials
+from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.errors import StudyError
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
 from peftstudy.records import TRAINED, Place, finite, run_key, write_rows
-from peftstudy.specs import RunSpec
+from peftstudy.specs import RunSpec, several
 
 log = logging.getLogger(__name__)
 
@@ -36,48 +35,6 @@ HISTORY = (
     "training_seconds",
     "evaluation_seconds",
 )
-TRIAL_STEPS = (3, 20)
-"""Steps of the trials that time a step: the first warms up."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The folders that the runs of a pack share."""
-
-    tokens: Path
-    backbone: Path
-    state: Path
-    output: Path
-    device: torch.device
-    checkpoint_seconds: float = 0.0
-
-    def check_backbone(self) -> None:
-        """Raise StudyError when a file of the backbone is not the one that its manifest was written for."""
-        files.check_entries(self.backbone, files.read_json(self.backbone / "manifest.json")["files"])
-
-    @property
-    def checksums(self) -> dict[str, str]:
-        """Return the SHA-256 of the tokens and of the backbone, from their manifests."""
-        return {
-            "tokens": files.read_json(self.tokens / "tokens.json")["sha256"],
-            "backbone": files.read_json(self.backbone / "manifest.json")["sha256"],
-        }
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What the processes of several devices do together, as the first one tells the others.
-
-    train, validation: how many examples of each part. place, key: of the run that it is for; no key, no checkpoint.
-    """
-
-    spec: RunSpec
-    train: int
-    validation: int
-    place: Place
-    key: str | None = None
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    gathers: bool = False
 
 
 def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path) -> list[Mapping[str, Any]]:
@@ -158,11 +115,7 @@ def _train(
 def _attempt(
     spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str, checksums: Any
 ) -> tuple[dict, list]:
-    """Settle the learning rate and the budget, then train."""
-    spec = replace(spec, training=replace(spec.training, learning_rate=_rate(spec, inputs, data, parts, checksums)))
-    if spec.training.seconds:
-        steps = _steps_within(spec, inputs, data, parts, checksums)
-        spec = replace(spec, training=replace(spec.training, steps=steps))
+    spec = trials.settled(spec, inputs, data, parts, checksums)
     return _fit_in_memory(spec, inputs, data, parts, place, key)
 
 
@@ -258,99 +211,8 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
     }
 
 
-def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.Adapted, methods.Method, tasks.Task]:
-    """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
-    gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
-    method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
-    shape = backbones.shape_for(inputs.backbone, task)
-    longest = data.about["longest"]
-    if longest + method.extra_tokens > shape.positions:
-        raise StudyError(
-            f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
-            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length, "
-            "or set one for this backbone."
-        )
-    labels = data.about["labels"]
-    first = seeds.initialization(spec.seed)
-    loaded = backbones.load(inputs.backbone, task, len(labels), first, method.attention, labels)
-    adapted = methods.adapt(method, loaded, shape, first)
-    adapted.model.to(inputs.device)
-    backbones.seed_torch(seeds.order(spec.seed), "training")  # from here on: dropout
-    return adapted, method, task
-
-
-def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> float:
-    """Return the run's learning rate; of several, the one whose short trial scores best on validation.
-
-    Equal scores are told apart by the lower validation loss. All seeds of a cell share the choice.
-    """
-    rates = spec.training.learning_rate
-    if not isinstance(rates, tuple):
-        return rates
-    place = Place((inputs.state / spec.path).parent)
-    key = run_key(replace(spec, seed=spec.search.seed), checksums)
-    with place.lock():
-        found = place.holds("search.json", key)
-        if found is None:
-            trials = [_trial(spec, rate, inputs, data, parts) for rate in rates]
-            best = max(trials, key=lambda trial: (trial["validation_score"] or -1, -(trial["validation_loss"] or 1e9)))
-            found = place.seal("search.json", {"key": key, "trials": trials, "learning_rate": best["learning_rate"]})
-            log.info(
-                "%s: learning rate %g of %s", place.folder.name, best["learning_rate"], [f"{rate:g}" for rate in rates]
-            )
-    return found["learning_rate"]
-
-
-def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, parts: Any) -> dict[str, Any]:
-    search, place = spec.search, Place(inputs.state / spec.path)
-    settings = replace(
-        spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
-    )
-    spec = replace(spec, seed=search.seed, training=settings)
-    train = parts[0][: search.examples]
-    devices.tell(Fit(spec, len(train), len(parts[1]), place))
-    adapted, method, task = build(spec, inputs, data)
-    run = training.Run(adapted.model, method, task, settings, spec.seed)
-    last = run.fit(data, train, parts[1], Checkpoints()).history[-1]
-    return {
-        "learning_rate": rate,
-        "validation_score": finite(last.validation_score),
-        "validation_loss": finite(last.validation_loss),
-    }
-
-
-def _steps_within(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> int:
-    """Return how many steps fit the run's seconds, by a short trial on this machine; one number for all seeds.
-
-    With a number of steps, and not a clock, a run has a schedule, and goes on as it would have where it was stopped.
-    """
-    place = Place((inputs.state / spec.path).parent)
-    key = run_key(replace(spec, seed=spec.search.seed), checksums)
-    with place.lock():
-        found = place.holds("budget.json", key)
-        if found is None:
-            seconds = [_step_seconds(spec, inputs, data, parts, steps) for steps in TRIAL_STEPS][-1]
-            steps = max(1, round(spec.training.seconds / seconds))
-            found = place.seal("budget.json", {"key": key, "step_seconds": seconds, "steps": steps})
-            log.info("%s: %d steps in %g seconds", place.folder.name, steps, spec.training.seconds)
-    return found["steps"]
-
-
-def _step_seconds(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, steps: int) -> float:
-    settings = replace(spec.training, steps=steps, select="last")
-    asked = replace(spec, seed=spec.search.seed, training=settings)
-    devices.tell(Fit(asked, len(parts[0]), 0, Place(inputs.state / spec.path)))
-    adapted, method, task = build(asked, inputs, data)
-    run = training.Run(adapted.model, method, task, settings, asked.seed)
-    begin = time.perf_counter()
-    run.fit(data, parts[0], parts[1][:0], Checkpoints())
-    if inputs.device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - begin) / steps
-
-
 def _publish_search(spec: RunSpec, inputs: Inputs) -> None:
-    if isinstance(spec.training.learning_rate, tuple):
+    if several(spec.training.learning_rate):
         cell = (inputs.state / spec.path).parent
         if (cell / "search.json").exists():
             Place(cell).publish(["search.json"], (inputs.output / spec.path).parent)

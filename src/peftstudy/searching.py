@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from peftstudy.report.latex import count, escape, listed
+from peftstudy.sampling import drawn_first
+from peftstudy.specs import several
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
@@ -24,6 +26,15 @@ def expected_best(scores: Sequence[float] | np.ndarray) -> np.ndarray:
     trials = np.arange(1, len(ordered) + 1)
     below = np.arange(len(ordered) + 1)[:, None] / len(ordered)
     return (ordered[:, None] * np.diff(below**trials, axis=0)).sum(axis=0)
+
+
+def best_so_far(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the best of the first 1, 2, ... trials, shape (trials,), for trials that learn from those before.
+
+    >>> best_so_far([0.5, 0.2, 0.7]).tolist()
+    [0.5, 0.5, 0.7]
+    """
+    return np.maximum.accumulate(np.asarray(scores, dtype=float))
 
 
 def at_edge(trials: pd.DataFrame) -> bool:
@@ -61,4 +72,39 @@ def fairness(searches: pd.DataFrame, study: Study) -> str:
 def trials(study: Study, method: str) -> int:
     """Return how many learning rates a method tries."""
     rates = study.methods[method].learning_rate or study.training.learning_rate
-    return len(rates) if isinstance(rates, tuple) else 1
+    return len(rates) if several(rates) else 1
+
+
+def searched(study: Study) -> bool:
+    """Whether any method has several learning rates to choose from."""
+    return any(trials(study, name) > 1 for name in study.methods)
+
+
+def rule(study: Study) -> str:
+    """Return in LaTeX how a search chose."""
+    shape = study.search
+    size = f" on at most {count(shape.examples)} examples" if shape.examples else ""
+    epochs = "one epoch" if shape.epochs == 1 else f"{shape.epochs} epochs"
+    said = (
+        "Where a search chose the learning rate, it was the one with the best validation score after "
+        f"trials of {epochs}{size}, for each backbone and split anew."
+    )
+    if shape.sampler is None:
+        return said
+    most = max(trials(study, name) for name in study.methods)
+    return f"{said} The rates of a range were taken one after another by {SAID[shape.sampler](drawn_first(most))}."
+
+
+def curve(study: Study) -> str:
+    """Return in LaTeX what the figure of scores by trials draws."""
+    return "Best validation score" if study.search.sampler else r"Expected best validation score \citep{dodge2019show}"
+
+
+SAID = {
+    "tpe": lambda first: (
+        r"a tree-structured Parzen estimator \citep{bergstra2011algorithms, akiba2019optuna}, "
+        f"the first {count(first)} at random"
+    ),
+    "gp": lambda first: rf"a Gaussian process \citep{{akiba2019optuna}}, the first {count(first)} at random",
+    "qmc": lambda first: r"a scrambled Sobol sequence \citep{sobol1967distribution, akiba2019optuna}",
+}

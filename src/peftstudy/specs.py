@@ -17,6 +17,26 @@ Spec = TypeVar("Spec", "Source", "Dataset", "Backbone")
 
 
 @dataclass(frozen=True)
+class Range:
+    """Where a sampler takes so many learning rates from, each in the light of those before it."""
+
+    low: float
+    high: float
+    trials: int
+
+    def __len__(self) -> int:
+        return self.trials
+
+
+Rates = tuple[float, ...] | Range
+
+
+def several(rate: float | Rates | None) -> bool:
+    """Whether a learning rate is one of several, still to be chosen."""
+    return isinstance(rate, tuple | Range)
+
+
+@dataclass(frozen=True)
 class Training:
     """The budget of one run and how it is spent; equal for all methods of a study."""
 
@@ -25,7 +45,7 @@ class Training:
     minimum_steps: int = 0
     batch_size: int = 32
     micro_batch_size: int = 32
-    learning_rate: float | tuple[float, ...] = 1e-3
+    learning_rate: float | Rates = 1e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
     gradient_norm: float = 1.0
@@ -38,18 +58,22 @@ class Training:
     seconds: float | None = None
 
 
-LATER = ("seconds",)
-"""Settings of Training that came after the first records: requests that go without them do not name them, and so
-are those that they were."""
+LATER = {"training": ("seconds",), "search": ("sampler",)}
+"""Settings that came after the first records: requests that go without them do not name them, and so are those that
+they were."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """How one of several learning rates is chosen: short trials, scored on validation."""
+    """How one of several learning rates is chosen: short trials, scored on validation.
+
+    sampler: which of optuna's takes the rates of a range, one after another; None draws them beforehand.
+    """
 
     epochs: int = 1
     examples: int | None = None
     seed: int = 0
+    sampler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +191,7 @@ class MethodSpec:
     name: str
     method: str
     options: Options = ()
-    learning_rate: float | tuple[float, ...] | None = None
+    learning_rate: float | Rates | None = None
 
 
 @dataclass(frozen=True)
@@ -205,14 +229,18 @@ class RunSpec:
     def as_dict(self) -> dict[str, Any]:
         """Return the specification in plain JSON values, as records keep it."""
         value = json.loads(json.dumps(asdict(self) | {"options": dict(self.options)}))
-        for name in LATER:
-            if getattr(self.training, name) == getattr(Training, name):
-                del value["training"][name]
+        for block, names in LATER.items():
+            own = getattr(self, block)
+            for name in names:
+                if getattr(own, name) == getattr(type(own), name):
+                    del value[block][name]
         return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "RunSpec":
         training = {"engine": "plain", **value["training"]}  # the only one there was before the setting
+        if isinstance(training.get("learning_rate"), Mapping):
+            training["learning_rate"] = Range(**training["learning_rate"])
         training |= {name: freeze(training[name]) for name in ("learning_rate", "engine") if name in training}
         return cls(
             **{**value, "options": freeze(value["options"]), "seed": seeds.seed(value["seed"]),

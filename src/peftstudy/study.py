@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from peftstudy import seeds
-from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training
+from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training, several
 
 
 @dataclass(frozen=True)
@@ -195,5 +195,5 @@ class Study:
         training = replace(self.budget(dataset.name), learning_rate=rate)
         return RunSpec(
             dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method, method.options,
-            training, self.search if isinstance(rate, tuple) else Search(),
+            training, self.search if several(rate) else Search(),
         )  # fmt: skip

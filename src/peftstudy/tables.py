@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import seeds, statistics
+from peftstudy import searching, seeds, statistics
 from peftstudy.evidence import efficiency, spread
 from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
@@ -34,7 +34,7 @@ from peftstudy.report.latex import (
     tabular,
 )
 from peftstudy.report.views import selection_rule, sized
-from peftstudy.specs import MethodSpec, Training
+from peftstudy.specs import MethodSpec, Training, several
 from peftstudy.study import Study
 
 Citations = Mapping[str, tuple[str, str]]
@@ -125,7 +125,7 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
         ])  # fmt: skip
     columns = "l" + "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (1.75, 1.25, 0.85, 0.8))
     header = [["method", "trains, besides the head", "source", "learning rate", "chosen"]]
-    rate_rule = "" if not searched(study) else f" {search_rule(study)}"
+    rate_rule = f" {searching.rule(study)}" if searching.searched(study) else ""
     caption = f"Methods. The head, freshly initialised, is trained with every method.{rate_rule}"
     return floating(tabular(columns, header, rows), caption, "methods")
 
@@ -159,25 +159,9 @@ def budget(shape: Training) -> str:
     return length + (f", at least {shape.minimum_steps} steps" if shape.minimum_steps else "")
 
 
-def search_rule(study: Study) -> str:
-    shape = study.search
-    size = f" on at most {count(shape.examples)} examples" if shape.examples else ""
-    epochs = "one epoch" if shape.epochs == 1 else f"{shape.epochs} epochs"
-    return (
-        "Where a search chose the learning rate, it was the one with the best validation score after "
-        f"trials of {epochs}{size}, for each backbone and split anew."
-    )
-
-
-def searched(study: Study) -> bool:
-    """Whether any method has several learning rates to choose from."""
-    rates = [study.training.learning_rate, *(method.learning_rate for method in study.methods.values())]
-    return any(isinstance(value, tuple) for value in rates)
-
-
 def origin_of_rate(study: Study, spec: MethodSpec) -> str:
     asked = spec.learning_rate or study.training.learning_rate
-    return f"search of {len(asked)}" if isinstance(asked, tuple) else "beforehand"
+    return f"search of {len(asked)}" if several(asked) else "beforehand"
 
 
 MADE = {
@@ -214,7 +198,7 @@ MADE = {
 def kinds(study: Study) -> list[str]:
     """Return which tables a study has, judged by what it asks for."""
     absent_ones = set()
-    if not searched(study):
+    if not searching.searched(study):
         absent_ones.add("searches")
     if not any(statistics.random_twins(study).values()):
         absent_ones.add("pretraining")

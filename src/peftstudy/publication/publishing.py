@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from pyarrow import parquet
 
-from peftstudy import backbones, files, methods, runs, seeds, splits, tasks, tokens, training, writing
+from peftstudy import backbones, files, methods, seeds, splits, tasks, tokens, training, writing
+from peftstudy.building import Inputs
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.publication import cards, formats, weights
@@ -79,8 +80,8 @@ def _split(results: Path, spec: RunSpec) -> Path:
     return results / "splits" / spec.dataset / spec.split
 
 
-def _inputs(results: Path, spec: RunSpec, device: torch.device) -> runs.Inputs:
-    found = runs.Inputs(
+def _inputs(results: Path, spec: RunSpec, device: torch.device) -> Inputs:
+    found = Inputs(
         results / "tokens" / spec.dataset / spec.backbone, results / "backbones" / spec.backbone,
         results / "state" / "runs", results / "runs", device,
     )  # fmt: skip
@@ -94,7 +95,7 @@ def _inputs(results: Path, spec: RunSpec, device: torch.device) -> runs.Inputs:
     return found
 
 
-def _trained(study: Study, spec: RunSpec, inputs: runs.Inputs, tensors: dict[str, torch.Tensor]) -> Trained:
+def _trained(study: Study, spec: RunSpec, inputs: Inputs, tensors: dict[str, torch.Tensor]) -> Trained:
     task, backbone = tasks.create(spec.task), study.backbones[spec.backbone]
     labels = files.read_json(inputs.tokens / "tokens.json")["labels"]
     return Trained(
@@ -118,7 +119,7 @@ def _add_backbone(form: Format, trained: Trained, folder: Path) -> None:
 
 
 def compare(
-    form: Format, trained: Trained, folder: Path, spec: RunSpec, inputs: runs.Inputs, test: Path, place: Path
+    form: Format, trained: Trained, folder: Path, spec: RunSpec, inputs: Inputs, test: Path, place: Path
 ) -> tuple[int, int]:
     """Return how many test examples the model in a folder answers as the run did, of how many."""
     data, index, method = tokens.load(inputs.tokens), splits.load_part(test), trained.method

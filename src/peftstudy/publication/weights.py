@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from peftstudy import files, runs, splits, tokens, training
+from peftstudy import files, splits, tokens, training
+from peftstudy.building import Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.records import Place
 from peftstudy.specs import RunSpec
@@ -19,7 +20,7 @@ from peftstudy.specs import RunSpec
 log = logging.getLogger(__name__)
 
 
-def of(spec: RunSpec, record: Mapping[str, Any], inputs: runs.Inputs, parts: Path) -> tuple[dict[str, Tensor], str]:
+def of(spec: RunSpec, record: Mapping[str, Any], inputs: Inputs, parts: Path) -> tuple[dict[str, Tensor], str]:
     """Return the trained tensors of a run by name, and where they are from.
 
     parts: the folder of its split. Kept weights whose checksum is not the record's are passed over.
@@ -34,7 +35,7 @@ def of(spec: RunSpec, record: Mapping[str, Any], inputs: runs.Inputs, parts: Pat
     return found, "from training the run again, " + ("the same to the bit" if same else "not the same to the bit")
 
 
-def again(spec: RunSpec, measured: Mapping[str, Any], inputs: runs.Inputs, parts: Path) -> Mapping[str, Tensor]:
+def again(spec: RunSpec, measured: Mapping[str, Any], inputs: Inputs, parts: Path) -> Mapping[str, Tensor]:
     """Return what training a run once more comes to, with the rate, steps, batches and threads that it had."""
     settings = replace(
         spec.training,
@@ -45,7 +46,7 @@ def again(spec: RunSpec, measured: Mapping[str, Any], inputs: runs.Inputs, parts
     if measured.get("threads") and inputs.device.type == "cpu":
         torch.set_num_threads(measured["threads"])
     spec, data = replace(spec, training=settings), tokens.load(inputs.tokens)
-    adapted, method, task = runs.build(spec, inputs, data)
+    adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, settings, spec.seed)
     train, validation = (splits.load_part(parts / f"{part}.npy") for part in ("train", "validation"))
     return run.fit(data, train, validation, Checkpoints()).best

@@ -13,41 +13,57 @@ from peftstudy.searching import at_edge
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
+RATES = 10
+"""So many learning rates have a column of their own."""
+
 
 def searches(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return the validation score of every learning rate tried, the chosen one in bold."""
+    """Return the validation score of every learning rate tried, the chosen one in bold.
+
+    A column a rate; where the cells' rates are too many for that, a column a trial, with its rate above its score.
+    """
     found = tables.searches
-    rates = sorted(found.learning_rate.unique())
-    rows = []
-    for (dataset, split, backbone, method), trials in found.groupby(CELL, sort=False):
-        edge = at_edge(trials)
-        trials = trials.groupby("learning_rate")[["validation_score", "chosen"]].max()
-        names = [dataset, split, backbone, method] if len(study.datasets) > 1 else [split, backbone, method]
-        rows.append([*map(escape, names), *(trial(trials, value, edge) for value in rates)])
-    if not rows:
+    if found.empty:
         return "No learning rate was searched.\n"
-    names = CELL if len(study.datasets) > 1 else CELL[1:]
-    header = [[*names, *map(rate, rates)]]
+    keys = CELL if len(study.datasets) > 1 else CELL[1:]
+    cells = [
+        (list(map(escape, cell[-len(keys) :])), trials, at_edge(trials))
+        for cell, trials in found.groupby(CELL, sort=False)
+    ]
+    rates = sorted(found.learning_rate.unique())
+    if len(rates) <= RATES:
+        columns = list(map(rate, rates))
+        parts = pieces([[*names, *by_rate(trials, rates, edge)] for names, trials, edge in cells], ROWS)
+    else:
+        columns = [str(number) for number in range(1, 1 + max(len(trials) for _, trials, _ in cells))]
+        parts = map(spaced, pages([in_turn(names, trials, edge, len(columns)) for names, trials, edge in cells]))
     caption = (
         "Search for learning rates: the validation score of each trial; bold is the one that was taken, "
         r"$^{\dagger}$ where it is the lowest or the highest that was tried."
     )
-    floats = [
-        floating(
-            tabular("l" * len(names) + "r" * len(rates), header, some), caption, f"searches-{i}" if i else "searches"
-        )
-        for i, some in enumerate(pieces(rows, ROWS))
-    ]
+    floats = []
+    for some in parts:
+        body = tabular("l" * len(keys) + "r" * len(columns), [[*keys, *columns]], some)
+        floats.append(floating(body, caption, f"searches-{len(floats)}" if floats else "searches"))
     return "\n".join(floats)
 
 
-def trial(trials: pd.DataFrame, learning_rate: float, edge: bool) -> str:
-    if learning_rate not in trials.index:
-        return ""
-    found = trials.loc[learning_rate]
-    text = score(found.validation_score)
+def by_rate(trials: pd.DataFrame, rates: list[float], edge: bool) -> list[str]:
+    best = trials.groupby("learning_rate")[["validation_score", "chosen"]].max()
+    return [trial(*best.loc[value], edge) if value in best.index else "" for value in rates]
+
+
+def in_turn(names: list[str], trials: pd.DataFrame, edge: bool, columns: int) -> list[list[str]]:
+    """Return two rows, the rates of the trials in their order and their scores."""
+    scores = zip(trials.validation_score, trials.chosen, strict=True)
+    rows = [*names, *map(rate, trials.learning_rate)], [*[""] * len(names), *(trial(*pair, edge) for pair in scores)]
+    return [row + [""] * (len(names) + columns - len(row)) for row in rows]
+
+
+def trial(validation_score: float, chosen: bool, edge: bool) -> str:
+    text = score(validation_score)
     mark = r"$^{\dagger}$" if edge else ""
-    return rf"\textbf{{{text}}}{mark}" if found.chosen else text
+    return rf"\textbf{{{text}}}{mark}" if chosen else text
 
 
 def epochs(tables: SimpleNamespace, study: Study, methods) -> str:

@@ -10,7 +10,7 @@ from peftstudy.evidence import aggregates, overall
 from peftstudy.evidence.ranks import cliques
 from peftstudy.report.plotting import label_ends, looks, panels
 from peftstudy.report.views import NothingToDraw, backbones, measure, of
-from peftstudy.searching import expected_best
+from peftstudy.searching import best_so_far, expected_best
 from peftstudy.study import Study
 
 
@@ -63,7 +63,10 @@ def rank_diagram(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
 
 
 def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
-    """Draw each method's expected best validation score over the number of trials; a panel a backbone."""
+    """Draw each method's expected best validation score over the number of trials; a panel a backbone.
+
+    Where a sampler took the rates, trials are no independent draws, and the best of the first ones is drawn.
+    """
     split = study.splits[0]
     found = of(data.searches, dataset=dataset, split=split)
     columns = [name for name in backbones(study, split) if name in set(found.backbone)]
@@ -76,7 +79,7 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
         for method in study.methods:
             scores = of(found, backbone=backbone, method=method).validation_score.dropna()
             if len(scores):
-                curve = expected_best(scores)
+                curve = best_so_far(scores) if study.search.sampler else expected_best(scores)
                 here.plot(np.arange(1, len(curve) + 1), curve, color=look[method].colour, ls=look[method].dashes,
                           marker=look[method].shape, ms=3, url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip
                 ends.setdefault(here, []).append((len(curve), curve[-1], method, look[method].ink))

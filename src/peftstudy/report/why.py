@@ -9,6 +9,7 @@ from peftstudy import figures, tables
 from peftstudy.errors import unknown
 from peftstudy.evidence import verdicts
 from peftstudy.report.views import backbones, main_splits, sized
+from peftstudy.specs import several
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
@@ -48,7 +49,7 @@ def trained_and_random(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 def searched(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     rates = {name: method.learning_rate or study.training.learning_rate for name, method in study.methods.items()}
-    return runs[runs.method.isin([name for name, value in rates.items() if isinstance(value, tuple)])]
+    return runs[runs.method.isin([name for name, value in rates.items() if several(value)])]
 
 
 def troubled(runs: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -1,0 +1,74 @@
+"""What a run is made of: the folders that it reads, what its processes do together, and the adapted model."""
+
+import gc
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from peftstudy import backbones, files, methods, seeds, tasks, tokens
+from peftstudy.checkpoints import Checkpoints
+from peftstudy.errors import StudyError
+from peftstudy.records import Place
+from peftstudy.specs import RunSpec
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folders that the runs of a pack share."""
+
+    tokens: Path
+    backbone: Path
+    state: Path
+    output: Path
+    device: torch.device
+    checkpoint_seconds: float = 0.0
+
+    def check_backbone(self) -> None:
+        """Raise StudyError when a file of the backbone is not the one that its manifest was written for."""
+        files.check_entries(self.backbone, files.read_json(self.backbone / "manifest.json")["files"])
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Return the SHA-256 of the tokens and of the backbone, from their manifests."""
+        return {
+            "tokens": files.read_json(self.tokens / "tokens.json")["sha256"],
+            "backbone": files.read_json(self.backbone / "manifest.json")["sha256"],
+        }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the processes of several devices do together, as the first one tells the others.
+
+    train, validation: how many examples of each part. place, key: of the run that it is for; no key, no checkpoint.
+    """
+
+    spec: RunSpec
+    train: int
+    validation: int
+    place: Place
+    key: str | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    gathers: bool = False
+
+
+def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.Adapted, methods.Method, tasks.Task]:
+    """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
+    gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
+    method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
+    shape = backbones.shape_for(inputs.backbone, task)
+    longest = data.about["longest"]
+    if longest + method.extra_tokens > shape.positions:
+        raise StudyError(
+            f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
+            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length, "
+            "or set one for this backbone."
+        )
+    labels = data.about["labels"]
+    first = seeds.initialization(spec.seed)
+    loaded = backbones.load(inputs.backbone, task, len(labels), first, method.attention, labels)
+    adapted = methods.adapt(method, loaded, shape, first)
+    adapted.model.to(inputs.device)
+    backbones.seed_torch(seeds.order(spec.seed), "training")  # from here on: dropout
+    return adapted, method, task
