@@ -78,6 +78,19 @@ def test_the_report_is_typeset_and_then_there_is_nothing_to_do(archived):
     assert "Nothing to be done" in archived.run()
 
 
+def test_snakemakes_own_report_holds_the_results_with_their_captions(archived):
+    if not shutil.which("latexmk"):
+        pytest.skip("no latexmk, so no report")
+    archived.run("--report", "all.html")
+    held = (archived.folder / "all.html").read_text()
+    captions = [re.sub("<[^>]+>", "", caption) for caption in re.findall(r'"caption": "(.*?)(?<!\\)"', held)]
+    figures = [caption for caption in captions if caption.startswith("Figure tiny/figures: open marks are seeds")]
+    assert len(figures) == len(list((archived.folder / "results/tiny/figures").glob("*.pdf"))) > 0
+    assert sum(caption.startswith("The report of the study tiny") for caption in captions) == 2, "as PDF, as page"
+    assert any(caption.startswith("Statistics of the study tiny: means over seeds") for caption in captions)
+    assert not [caption for caption in captions if "{{" in caption]
+
+
 def test_a_cell_of_the_report_names_its_runs(archived):
     if not shutil.which("latexmk"):
         pytest.skip("no latexmk, so no report")
