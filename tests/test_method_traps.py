@@ -299,6 +299,8 @@ def test_the_pair_in_reserve_learns_before_it_counts():
         (["lora"], "two or more"),
         (["lora", "lroa"], "parts.lroa: unknown method"),
         ({"lora": {"rnak": 4}, "bitfit": {}}, "parts.lora: unknown option 'rnak'.*Did you mean 'rank'"),
+        (["prefix", "infix"], "infix cannot be combined with prefix: where it stands is counted in tokens of the text"),
+        (["infix", "prompt"], "infix cannot be combined with prompt"),
         (["lora", "dora"], "dora cannot be combined with lora"),
         (["vera", "randlora"], "share one place"),
         (["unipelt", "prefix"], "unipelt cannot"),

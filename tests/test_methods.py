@@ -430,6 +430,10 @@ class _Leaky(methods.Method):
 def test_the_contract_finds_what_is_wrong():
     with pytest.raises(StudyError, match="leaky on bert: starts from the backbone: outputs differ"):
         list(contract.check(_Leaky()))
+    with pytest.raises(
+        StudyError, match="method infix: the contract is held by classification, which it cannot do: it"
+    ):
+        list(contract.check(methods.create("infix")))
     with pytest.raises(AssertionError, match="a frozen parameter moved"):
         contract.trains_method_and_head_and_nothing_else(contract.Case(_Leaky(), "bert"))
 

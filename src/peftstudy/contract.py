@@ -326,8 +326,10 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
 def check(method: Method) -> Iterator[str]:
     """Yield a line for each body: that the method keeps to the contract there, or why it is impossible.
 
-    Raises StudyError for the first check that fails.
+    Raises StudyError for the first check that fails, and for a method that cannot classify: the checks do.
     """
+    if reason := method.cannot(TASK.name):
+        raise StudyError(f"method {method.name}: the contract is held by classification, which it cannot do: {reason}.")
     for backbone in BACKBONES:
         case = Case(method, backbone)
         if case.impossible:

@@ -7,6 +7,7 @@ from peftstudy.changes.additions import Added, add
 from peftstudy.changes.injection import Injected
 from peftstudy.errors import StudyError
 from peftstudy.methods import MARKS, NO_HEAD, REPLACES, REWRITES, SHARES, WRAPS, Method, create, register
+from peftstudy.methods.prefix import InEachLayer
 
 
 @register("combined")
@@ -44,6 +45,10 @@ class Combined(Method):
                 return f"{method.name} cannot be combined with {changing[0]}: {method.alone}"
             if twin := next((other.name for other in others if _are_twins(method, other)), None):
                 return f"{method.name} cannot be combined with {twin}: in peft they are one, or share one place"
+        placed = [method.name for method in self.methods if method.extra_tokens or isinstance(method, InEachLayer)]
+        if "infix" in placed and len(placed) > 1:
+            other = next(name for name in placed if name != "infix")
+            return f"infix cannot be combined with {other}: where it stands is counted in tokens of the text alone"
         added = [method for method in self.methods if isinstance(method, Added)]
         for method in added:
             if len(added) > 1 and type(method).adapt is not Added.adapt:
