@@ -22,7 +22,7 @@ import usual
 from scipy import stats
 from transformers import AutoTokenizer
 
-from peftstudy import backbones, methods, tasks, training
+from peftstudy import backbones, methods, scoring, tasks, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.specs import Training
 from peftstudy.tokens import Tokens
@@ -40,7 +40,7 @@ def outcome(folder: Path, tokens: Tokens, held_out: int, name: str, settings: Tr
     run = training.Run(adapted.model, method, task, settings, seed)
     every = np.arange(len(tokens.labels))
     progress = run.fit(tokens, every[:-held_out], every[:0], Checkpoints())
-    scored = training.evaluate(run.engine, task, tokens, every[-held_out:], settings.precision)
+    scored = scoring.evaluate(run.engine, task, tokens, every[-held_out:], settings.precision)
     return [progress.history[-1].training_loss, scored.scores["accuracy"]]
 
 

@@ -88,7 +88,7 @@ class Cell:
             return {"train": self.gauge(ready.train), "evaluate": self.gauge(lambda: ready.predict(dataset))}
 
     def _own(self, engine: str) -> dict[str, float]:
-        from peftstudy import backbones, methods, tasks, training
+        from peftstudy import backbones, methods, scoring, tasks, training
         from peftstudy.checkpoints import Checkpoints
         from peftstudy.specs import Training
 
@@ -103,7 +103,7 @@ class Cell:
             runs[0].fit(tokens, every, none, Checkpoints())
 
         def evaluate() -> None:
-            training.evaluate(runs[0].engine, task, tokens, every, self.precision)
+            scoring.evaluate(runs[0].engine, task, tokens, every, self.precision)
 
         return {"train": self.gauge(train), "evaluate": self.gauge(evaluate)}
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 from packaging.requirements import Requirement
 
-from peftstudy import backbones, contract, methods, tasks, tokens, training
+from peftstudy import backbones, bodies, contract, methods, tasks, tokens, training
 from peftstudy.changes import additions, projections
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.specs import Training
@@ -20,7 +20,7 @@ EVERY_TARGET = {"targets": list(projections.TARGETS)}
 
 def adapted(backbone, name, options=()):
     return methods.adapt(
-        methods.create(name, options), contract.load(backbone), backbones.read_shape(contract.folder(backbone)), 1
+        methods.create(name, options), bodies.load(backbone), backbones.read_shape(bodies.folder(backbone)), 1
     )
 
 
@@ -35,12 +35,12 @@ def replaced(model, kind):
 def test_peft_alone_trains_no_head_or_a_part_of_it_and_holds_it_twice(task_type, trained, held):
     """Trap 1: BERT's pooler is fresh here, so that it belongs to the head."""
     config = peft.LoraConfig(target_modules=["query", "value"], task_type=task_type)
-    naive = dict(peft.get_peft_model(contract.load("bert").model, config).named_parameters())
+    naive = dict(peft.get_peft_model(bodies.load("bert").model, config).named_parameters())
     found = {name: parameter for name, parameter in naive.items() if "classifier" in name or "pooler" in name}
     moving = {name for name, parameter in found.items() if parameter.requires_grad}
     assert {part for part in ("classifier", "pooler") if any(part in name for name in moving)} == trained
     assert sum("classifier" in name for name in found) == held, "a weight and a bias, and copies of them"
-    own, plain = adapted("bert", "lora"), contract.load("bert").model
+    own, plain = adapted("bert", "lora"), bodies.load("bert").model
     head = {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}
     assert own.head_names == head
     assert own.head_parameters == sum(plain.get_parameter(name).numel() for name in head)
@@ -52,15 +52,15 @@ def test_all_linear_reaches_what_is_no_layer(of):
     task = tasks.create(of)
 
     def body():
-        return backbones.load(contract.folder("bert"), task, 3, 1).model
+        return backbones.load(bodies.folder("bert"), task, 3, 1).model
 
     others = {"pooler.dense", "classifier", "qa_outputs"}
     naive = peft.get_peft_model(body(), peft.LoraConfig(target_modules="all-linear"))
     found = {name.removeprefix("bert.") for name in replaced(naive, peft.tuners.lora.LoraLayer)}
     assert found & others, "the library leaves them alone now"
-    shape = backbones.shape_for(contract.folder("bert"), task)
+    shape = backbones.shape_for(bodies.folder("bert"), task)
     own = methods.adapt(
-        methods.create("lora", EVERY_TARGET), backbones.load(contract.folder("bert"), task, 3, 1), shape, 1
+        methods.create("lora", EVERY_TARGET), backbones.load(bodies.folder("bert"), task, 3, 1), shape, 1
     )
     places = replaced(own.model, peft.tuners.lora.LoraLayer)
     assert len(places) == 6 * shape.layers and all(".layer." in name for name in places)
@@ -68,7 +68,7 @@ def test_all_linear_reaches_what_is_no_layer(of):
 
 def test_the_feed_forward_of_ia3_is_not_the_attentions_output():
     """Trap 4: `output.dense`, as the library has it, is the end of both paths."""
-    naive = peft.get_peft_model(contract.load("bert").model, peft.IA3Config(task_type="SEQ_CLS"))
+    naive = peft.get_peft_model(bodies.load("bert").model, peft.IA3Config(task_type="SEQ_CLS"))
     theirs, ours = (replaced(model, peft.tuners.ia3.IA3Layer) for model in (naive, adapted("bert", "ia3").model))
     assert any(name.endswith("attention.output.dense") for name in theirs), "the library tells them apart now"
     assert ours == {name for name in theirs if not name.endswith("attention.output.dense")}
@@ -79,8 +79,8 @@ def test_matrices_of_gpt2_are_turned_without_changing_anything():
     """Trap 5: many methods refuse them as they are."""
     config = peft.LoHaConfig(target_modules=["c_attn"])
     with pytest.raises((ValueError, TypeError)):
-        peft.get_peft_model(contract.load("gpt2").model, config)
-    model, (inputs, _) = contract.load("gpt2").model, contract.batch("gpt2")
+        peft.get_peft_model(bodies.load("gpt2").model, config)
+    model, (inputs, _) = bodies.load("gpt2").model, bodies.batch("gpt2")
     before = contract.logits(model, inputs)
     projections.straighten(model)
     assert torch.equal(contract.logits(model, inputs), before)
@@ -90,7 +90,7 @@ def test_matrices_of_gpt2_are_turned_without_changing_anything():
 @torch.no_grad()
 def test_behind_a_prompt_gpt2_still_finds_its_last_word():
     """Trap 6: given vectors in place of words, the library takes the last place for it, padding or not."""
-    inputs, _ = contract.batch("gpt2", (9, 5))
+    inputs, _ = bodies.batch("gpt2", (9, 5))
     short = {name: tensor[1:, :5] for name, tensor in inputs.items()}
 
     def change(model):
@@ -98,7 +98,7 @@ def test_behind_a_prompt_gpt2_still_finds_its_last_word():
         return float((contract.logits(model, inputs)[1] - contract.logits(model, short)[0]).abs().max())
 
     config = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
-    assert change(peft.get_peft_model(contract.load("gpt2").model, config)) > 1e-3, "the library finds it now"
+    assert change(peft.get_peft_model(bodies.load("gpt2").model, config)) > 1e-3, "the library finds it now"
     assert change(adapted("gpt2", "prompt", {"tokens": 4}).model) < 1e-5
 
 
@@ -107,24 +107,24 @@ def test_prefixes_of_gpt2_learn_under_eager_attention_alone():
 
     def gradient(attention):
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            contract.folder("gpt2"), attn_implementation=attention, num_labels=3
+            bodies.folder("gpt2"), attn_implementation=attention, num_labels=3
         )
-        config = methods.create("prefix").config(backbones.read_shape(contract.folder("gpt2")))
-        inputs, labels = contract.batch("gpt2")
+        config = methods.create("prefix").config(backbones.read_shape(bodies.folder("gpt2")))
+        inputs, labels = bodies.batch("gpt2")
         model = additions.add(model, "prefix", config).train()
         model(**inputs, labels=labels).loss.backward()
         return max(float(p.grad.abs().max()) for name, p in model.named_parameters() if "prefix" in name)
 
     assert gradient("sdpa") == 0 < gradient("eager"), "under sdpa they learn now: families need not ask for eager"
-    assert contract.load("gpt2").model.config._attn_implementation == "eager"
+    assert bodies.load("gpt2").model.config._attn_implementation == "eager"
 
 
 def test_prefixes_of_peft_do_not_fit_roberta():
     """Trap 8: hence those of the adapters library."""
-    inputs, _ = contract.batch("roberta")
+    inputs, _ = bodies.batch("roberta")
     config = peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
     with pytest.raises(Exception):  # noqa: B017 (whichever way it fails)
-        contract.logits(peft.get_peft_model(contract.load("roberta").model, config), inputs)
+        contract.logits(peft.get_peft_model(bodies.load("roberta").model, config), inputs)
     assert contract.logits(adapted("roberta", "prefix").model, inputs).isfinite().all()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftstudy import backbones, methods, tasks, tokens, training
+from peftstudy import backbones, methods, scoring, tasks, tokens, training
 from peftstudy.changes import butterflies, entries, gates, growing, projections, sparse_low_rank
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
@@ -83,7 +83,7 @@ def test_adalora_prunes_to_its_budget_and_its_orthogonality_is_no_part_of_the_re
     progress = run.fit(data, TRAIN, np.arange(96, 144), Checkpoints())
     values = torch.stack([p for name, p in run.model.named_parameters() if "lora_E" in name])
     assert int((values != 0).sum()) == 8 * len(values) < 12 * len(values)
-    scored = training.evaluate(run.engine, TASK, data, np.arange(96, 144), "float32")
+    scored = scoring.evaluate(run.engine, TASK, data, np.arange(96, 144), "float32")
     own = TASK.loss(torch.tensor(scored.answers["logits"].to_pylist()), torch.tensor(data.labels[96:144]).long())
     assert progress.history[-1].validation_loss == pytest.approx(float(own), rel=1e-5)
     run.model.train()

@@ -9,21 +9,21 @@ import pytest
 import torch
 import transformers
 
-from peftstudy import backbones, contract, listing, methods
+from peftstudy import backbones, bodies, contract, listing, methods
 from peftstudy.contract import folder, load, logits
 from peftstudy.errors import StudyError
 from peftstudy.families import WRITERS
 from peftstudy.methods import adapt, create, load_trained, registered, trained_state
 from peftstudy.shapes import Shape, read_shape, shape_of
 
-CASES = [(name, backbone) for name in methods.able(contract.TASK.name) for backbone in contract.BACKBONES]
+CASES = [(name, backbone) for name in methods.able(bodies.TASK.name) for backbone in bodies.BACKBONES]
 ON_WRITERS = ("bitfit", "dsee", "embeddings", "encoder", "full", "houlsby", "ia3", "layernorm", "lora", "loreft",
               "prefix", "prompt")  # fmt: skip
 """A method of each kind: those that the default selection holds against the contract on families that write, too."""
 
 
 def marked(name, backbone):
-    extra = contract.BACKBONES[backbone][0] in WRITERS and name not in ON_WRITERS
+    extra = bodies.BACKBONES[backbone][0] in WRITERS and name not in ON_WRITERS
     return pytest.param(name, backbone, marks=pytest.mark.matrix if extra else ())
 
 
@@ -51,7 +51,7 @@ def test_impossible_pairs_are_refused_with_their_reason_and_listed(name, backbon
     reason = case(name, backbone).impossible
     with pytest.raises(StudyError, match="impossible on this backbone"):
         adapted(name, backbone)
-    family = contract.BACKBONES[backbone][0]
+    family = bodies.BACKBONES[backbone][0]
     if family in WRITERS and re.search(r"\d", reason):
         return  # of the sizes of this body, not of the family
     rows = [line.split(maxsplit=2) for line in listing.limits_table().splitlines()]
@@ -62,7 +62,7 @@ def test_most_pairs_are_possible():
     """The families of today's users are no exceptions, and impossible is not said lightly."""
     impossible = [pair for pair in CASES if case(*pair).impossible]
     assert not [pair for pair in impossible if pair[1] in ("bert", "bert-with-pooler", "roberta", "electra")]
-    on_writers = [pair for pair in impossible if contract.BACKBONES[pair[1]][0] in WRITERS]
+    on_writers = [pair for pair in impossible if bodies.BACKBONES[pair[1]][0] in WRITERS]
     assert len(impossible) - len(on_writers) < 0.06 * len(CASES)
     assert len(on_writers) < 0.16 * len(WRITERS) * len(registered())
 
@@ -91,14 +91,14 @@ for name in methods.registered():
     assert done.stdout + done.stderr == ""
 
 
-@pytest.mark.parametrize("name", methods.able(contract.TASK.name))
+@pytest.mark.parametrize("name", methods.able(bodies.TASK.name))
 def test_takes_the_positions_that_it_declares(name):
-    room = contract.SIZES["max_position_embeddings"] - 2 - create(name).extra_tokens
-    inputs, _ = contract.batch("roberta", (room, 4))
+    room = bodies.SIZES["max_position_embeddings"] - 2 - create(name).extra_tokens
+    inputs, _ = bodies.batch("roberta", (room, 4))
     assert logits(adapted(name, "roberta").model, inputs).isfinite().all()
 
 
-@pytest.mark.parametrize("backbone", contract.BACKBONES)
+@pytest.mark.parametrize("backbone", bodies.BACKBONES)
 def test_parameters_of_a_family_are_counted_by_formula(backbone):
     """Of the body whole, of its parts, and with random weights of the same shape."""
     shape, model = read_shape(folder(backbone)), load(backbone).model
@@ -232,7 +232,7 @@ def test_prompt_reads_as_in_the_adapters_library(backbone):
     base.base_model.prompt_tuning.prompt_tunings["prompt"].prompt_embedding.weight.data = embedded[0].detach()
     theirs = {key.removeprefix("model."): value for key, value in trained_state(ours).items() if key != "prompt"}
     base.load_state_dict(theirs, strict=False)
-    inputs, _ = contract.batch(backbone)
+    inputs, _ = bodies.batch(backbone)
     torch.testing.assert_close(logits(ours, inputs), logits(base, inputs), rtol=1e-5, atol=1e-5)
 
 

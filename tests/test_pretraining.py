@@ -17,6 +17,7 @@ from peftstudy import (
     methods,
     objectives,
     pretraining,
+    scoring,
     tasks,
     tokens,
     training,
@@ -245,7 +246,7 @@ def head_only_accuracy(folder, made):
         settings = Training(epochs=15, batch_size=16, learning_rate=1e-2, select="last")
         run = training.Run(adapted.model, method, task, settings, seed)
         run.fit(found, np.arange(half), np.arange(0), Checkpoints())
-        scored = training.evaluate(run.engine, task, found, np.arange(half, len(made)), "float32")
+        scored = scoring.evaluate(run.engine, task, found, np.arange(half, len(made)), "float32")
         scores.append(scored.scores["accuracy"])
     return np.mean(scores)
 

@@ -301,14 +301,14 @@ def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inp
     asked = spec("full", epochs=2)
     other = dataclasses.replace(inputs, state=inputs.state.with_name("other"))
     [small] = train([spec("full", epochs=2, micro_batch_size=4)], other)
-    targets = training._targets
+    targets = training.targets
 
     def scarce(task, data, index, device):
         if len(index) > 4 and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return targets(task, data, index, device)
 
-    monkeypatch.setattr(training, "_targets", scarce)
+    monkeypatch.setattr(training, "targets", scarce)
     record = train([asked], inputs)[0]
     assert record["status"] == "finished"
     assert record["measured"]["micro_batch_size"] == 4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from peftstudy import backbones, methods, tasks, tokens, training
+from peftstudy import backbones, methods, scoring, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.families import FAMILIES
 from peftstudy.specs import Training
@@ -139,7 +139,7 @@ def test_kept_weights_score_as_the_history_says(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, epochs=5))
     progress = run.fit(data, TRAIN, VALIDATION, Checkpoints())
     methods.load_trained(run.model, progress.best)
-    scored = training.evaluate(run.engine, run.task, data, VALIDATION, "float32")
+    scored = scoring.evaluate(run.engine, run.task, data, VALIDATION, "float32")
     assert scored.scores["accuracy"] == progress.history[progress.chosen_epoch - 1].validation_score
 
 
@@ -153,8 +153,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
 def test_evaluation_keeps_the_order_of_examples(bert, data):
     run = a_run(bert)
     index = np.array([5, 90, 7, 33])
-    together = training.evaluate(run.engine, run.task, data, index, "float32").answers["logits"].to_pylist()
-    single = [training.evaluate(run.engine, run.task, data, index[i : i + 1], "float32") for i in range(4)]
+    together = scoring.evaluate(run.engine, run.task, data, index, "float32").answers["logits"].to_pylist()
+    single = [scoring.evaluate(run.engine, run.task, data, index[i : i + 1], "float32") for i in range(4)]
     alone = [scored.answers["logits"].to_pylist()[0] for scored in single]
     assert np.allclose(together, alone, atol=1e-5)
 
@@ -168,10 +168,10 @@ def test_every_family_learns_by_the_engine_and_is_scored_as_by_the_plain_loop(fa
     assert ("packed" in run.engine.tricks, "cut" in run.engine.tricks) == (packed, not packed)
     history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history
     assert history[-1].training_loss < 0.9 * history[0].training_loss
-    found = training.evaluate(run.engine, run.task, data, VALIDATION, "float32").answers["logits"].to_pylist()
+    found = scoring.evaluate(run.engine, run.task, data, VALIDATION, "float32").answers["logits"].to_pylist()
     plain = a_run(make_backbone(family), dataclasses.replace(settings, engine="plain"))
     methods.load_trained(plain.model, methods.trained_state(run.model))
-    expected = training.evaluate(plain.engine, plain.task, data, VALIDATION, "float32").answers["logits"].to_pylist()
+    expected = scoring.evaluate(plain.engine, plain.task, data, VALIDATION, "float32").answers["logits"].to_pylist()
     assert np.allclose(found, expected, atol=1e-5)
 
 

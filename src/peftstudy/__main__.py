@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from peftstudy import commands, devices
+from peftstudy import commands, devices, stages
 from peftstudy.errors import StudyError
 
 Arguments = dict[str, dict]
@@ -64,22 +64,22 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         {"archive": {"type": Path}, "--output": PATH},
     ),
     "resolve": (
-        commands.resolve,
+        stages.resolve,
         "write the checked configuration for the later stages",
         {"--config": TEXT, "--output": PATH},
     ),
     "source": (
-        commands.source,
+        stages.source,
         "read or fetch one source into a table",
         {"--spec": TEXT, "--output": PATH, "--manifest": PATH},
     ),
     "examples": (
-        commands.examples,
+        stages.examples,
         "take a dataset's examples from a source's table",
         {"--spec": TEXT, "--table": PATH, "--data-seed": {"type": int, "required": True}, "--output": PATH} | TESTED,
     ),
     "split": (
-        commands.split,
+        stages.split,
         "cut a dataset into train, validation and test",
         {
             "--name": TEXT,
@@ -91,7 +91,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         | TESTED,
     ),
     "backbone": (
-        commands.backbone,
+        stages.backbone,
         "fetch, copy, pre-train or randomise a backbone",
         {
             "--spec": TEXT,
@@ -109,17 +109,17 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         },
     ),
     "tokenize": (
-        commands.tokenize,
+        stages.tokenize,
         "encode a dataset with a backbone's tokenizer",
         {"--examples": PATH, "--backbone": PATH, "--max-length": {"type": int, "required": True}, "--output": PATH},
     ),
     "train": (
-        commands.train,
+        stages.train,
         "train the runs of one job, the missing ones only",
         RUNS | {"--train": PATH, "--validation": PATH, "--checkpoint-seconds": {"type": float, "required": True}},
     ),
     "evaluate": (
-        commands.evaluate,
+        stages.evaluate,
         "score trained runs on the test part",
         RUNS
         | {
@@ -128,21 +128,21 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         },
     ),
     "baseline": (
-        commands.baseline,
+        stages.baseline,
         "score the majority class and a bag of words",
         {"--examples": PATH, "--split": PATH, "--output": PATH},
     ),
-    "collect": (commands.collect, "gather the runs' records into tables", STUDY | {"--output": PATH}),
-    "compare": (commands.compare, "means, intervals and differences", STUDY),
-    "draw": (commands.draw, "draw the figures", STUDY | {"--output": PATH}),
-    "tabulate": (commands.tabulate, "write the tables", STUDY | {"--output": PATH}),
+    "collect": (stages.collect, "gather the runs' records into tables", STUDY | {"--output": PATH}),
+    "compare": (stages.compare, "means, intervals and differences", STUDY),
+    "draw": (stages.draw, "draw the figures", STUDY | {"--output": PATH}),
+    "tabulate": (stages.tabulate, "write the tables", STUDY | {"--output": PATH}),
     "number": (
-        commands.number,
+        stages.number,
         "write the numbers that the report's text names, and its headline",
         STUDY | {"--output": PATH, "--headline": PATH},
     ),
-    "page": (commands.page, "write the report as a page", STUDY | {"--output": PATH}),
-    "archive": (commands.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
+    "page": (stages.page, "write the report as a page", STUDY | {"--output": PATH}),
+    "archive": (stages.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
     "merge": (
         commands.merge,
         "make one archive of those that several machines made of one study, with seeds of their own",
@@ -175,7 +175,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
         },
     ),
     "unpack": (
-        commands.unpack,
+        stages.unpack,
         "check an archive, and lay out its raw results as the runs left them",
         {"--archive": PATH, "--output": PATH},
     ),
@@ -187,7 +187,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
             "--results": {"type": Path, "default": Path("results/default"), "help": "the study's folder"},
         },
     ),
-    "typeset": (commands.typeset, "typeset the report", STUDY | {"--output": PATH}),
+    "typeset": (stages.typeset, "typeset the report", STUDY | {"--output": PATH}),
 }
 
 

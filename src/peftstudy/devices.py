@@ -7,6 +7,7 @@ is one process, and nothing here does anything.
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,24 @@ def launch() -> str | None:
 def number() -> int:
     """Return which of them this process is, from 0."""
     return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def process_device() -> torch.device:
+    """Return the device of this process; on a CPU, as many threads as the job was given.
+
+    Called when the libraries are loaded: they stay, so collecting garbage need not look at them again.
+    """
+    import torch
+
+    gc.freeze()
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)  # the same seed, the same record, where kernels can
+    torch.cuda.set_device(number())
+    return torch.device("cuda")
 
 
 @contextmanager

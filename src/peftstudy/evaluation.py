@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from peftstudy import files, methods, seeds, splits, tokens, training
+from peftstudy import files, methods, scoring, seeds, splits, tokens, training
 from peftstudy.building import Inputs, build
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
@@ -87,9 +87,9 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
 
 def _score(
     engine: Engine, task: Any, data: tokens.Tokens, index: np.ndarray, weights: Path, spec: RunSpec
-) -> training.Scored:
+) -> scoring.Scored:
     methods.load_trained(engine.model, load_file(weights))
-    return training.evaluate(engine, task, data, index, spec.training.precision)
+    return scoring.evaluate(engine, task, data, index, spec.training.precision)
 
 
 def write_predictions(path: Path, index: np.ndarray, answers: pa.Table) -> None:

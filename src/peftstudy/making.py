@@ -72,13 +72,12 @@ def _make(
 def _pretrain(
     backbone: Backbone, folder: Path, tables: list[Path], exclude: list[tuple[str, str, str]], checkpoint: Path | None
 ) -> dict[str, Any]:
-    from peftstudy import corpora, pretraining
-    from peftstudy.commands import process_device
+    from peftstudy import corpora, devices, pretraining
 
     settings = backbone.pretrain
     columns = [column for _, column in settings.corpus]
     texts, left_out = corpora.read_corpus(tables, columns, [(Path(path), *rest) for path, *rest in exclude])
-    trained = pretraining.pretrain(settings, texts, checkpoint, process_device())
+    trained = pretraining.pretrain(settings, texts, checkpoint, devices.process_device())
     trained.model.save_pretrained(folder)
     trained.tokenizer.save_pretrained(folder)
     about = trained.about | {"texts": len(texts), "texts_left_out": left_out}

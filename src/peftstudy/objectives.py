@@ -16,8 +16,8 @@ from peftstudy.corpora import SENTINELS
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.families import CAUSAL, FAMILIES, INFILLING, MASKED, SPANS
+from peftstudy.scoring import autocast
 from peftstudy.specs import Pretraining
-from peftstudy.training import autocast
 from peftstudy.writing import padded
 
 PART = 2048  # tokens to be foretold that go through the model together: their logits are the largest thing there is

@@ -4,12 +4,10 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +15,7 @@ from peftstudy import devices, energy, seeds
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
+from peftstudy.scoring import Scored, autocast, evaluate, targets
 from peftstudy.specs import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 30.0
 PHASES = ("forward", "backward", "optimizer")
 """What a step is split into, in seconds; the rest of an epoch is the order of examples, checkpoints and bookkeeping."""
-EVALUATION_BATCH = 64  # examples; sorted by length, so little of it is padding
 
 
 @dataclass(frozen=True)
@@ -204,7 +202,7 @@ class Run:
         for part, factor in devices.deal(parts):
             with autocast(self.device, self.settings.precision):
                 logits = self.task.logits(self.engine, tokens, part)
-            loss = self.task.loss_sum(logits, _targets(self.task, tokens, part, self.device))
+            loss = self.task.loss_sum(logits, targets(self.task, tokens, part, self.device))
             penalty = self.method.penalty(self.model)
             asked = loss / items if penalty is None else loss / items + penalty * (len(part) / len(batch))
             self._lap("forward")
@@ -232,11 +230,11 @@ class Run:
             chosen = np.random.default_rng([seeds.initialization(self.seed), 2]).permutation(train)[:examples]
             for part in micro_batches(tokens.sizes, chosen, size):
                 logits = self.task.logits(self.engine, tokens, part)
-                yield self.task.loss(logits, _targets(self.task, tokens, part, self.device))
+                yield self.task.loss(logits, targets(self.task, tokens, part, self.device))
 
         return losses
 
-    def _record(self, loss: float, scored: "Scored | None", evaluation: float) -> None:
+    def _record(self, loss: float, scored: Scored | None, evaluation: float) -> None:
         progress, training = self.progress, self.progress.epoch_seconds
         progress.epoch_examples, progress.epoch_items = 0, 0
         progress.epoch_loss, progress.epoch_seconds = 0.0, 0.0
@@ -266,33 +264,6 @@ def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, 
     )
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A model's answers to some examples, a row each, the mean loss of an item, and the scores."""
-
-    answers: pa.Table
-    loss: float
-    scores: dict[str, float]
-
-
-def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, precision: str) -> Scored | None:
-    """Score the model on the examples numbered `index`, in their order; None when there are none."""
-    if not len(index):
-        return None
-    engine.model.eval()
-    by_length = np.argsort(tokens.sizes[index], kind="stable")
-    answers, total = [], 0.0
-    with torch.inference_mode(), autocast(engine.device, precision):
-        for start in range(0, len(index), EVALUATION_BATCH):
-            part = index[by_length[start : start + EVALUATION_BATCH]]
-            output = task.logits(engine, tokens, part).float()
-            total += float(task.loss_sum(output, _targets(task, tokens, part, engine.device)))
-            answers.append(task.answer(engine, output, tokens, part))
-    ordered = pa.concat_tables(answers).take(np.argsort(by_length))
-    scores = task.score(ordered["predicted"].to_pylist(), ordered["label"].to_pylist(), tokens.about["labels"])
-    return Scored(ordered, total / task.items(tokens, index), scores)
-
-
 def schedule(step: int, steps: int, warmup: float) -> float:
     """Return the factor on the learning rate at `step` (from 0): up linearly, then down to 0.
 
@@ -314,15 +285,6 @@ def micro_batches(sizes: np.ndarray, batch: np.ndarray, size: int) -> Iterator[n
     ordered = batch[np.argsort(sizes[batch], kind="stable")]
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
-
-
-def _targets(task: Task, tokens: Tokens, index: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(task.targets(tokens, index)).to(device)
-
-
-def autocast(device: torch.device, precision: str) -> Any:
-    """Return the context of a forward pass: bfloat16 where the settings ask for it, else nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def _groups(model: nn.Module, method: Method, settings: Training) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pyarrow import parquet
 
-from peftstudy import backbones, files, methods, seeds, splits, tasks, tokens, training, writing
+from peftstudy import backbones, files, methods, scoring, seeds, splits, tasks, tokens, writing
 from peftstudy.building import Inputs
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
@@ -130,7 +130,7 @@ def compare(
         model.to(inputs.device), "plain", seeds.order(spec.seed), method.extra_tokens, method.plain_attention,
         reads_first=trained.task.reads_first,
     )  # fmt: skip
-    found = training.evaluate(engine, trained.task, data, index, spec.training.precision).answers["predicted"]
+    found = scoring.evaluate(engine, trained.task, data, index, spec.training.precision).answers["predicted"]
     stored = parquet.read_table(place / "predictions.parquet")["predicted"]
     same = agreeing(found.to_pylist(), stored.to_pylist())
     if same < ALIKE * len(index):

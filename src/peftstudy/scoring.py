@@ -1,0 +1,53 @@
+"""A model's answers to some examples, and their scores."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from peftstudy.engine import Engine
+from peftstudy.tasks import Task
+from peftstudy.tokens import Tokens
+
+EVALUATION_BATCH = 64  # examples; sorted by length, so little of it is padding
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model's answers to some examples, a row each, the mean loss of an item, and the scores."""
+
+    answers: pa.Table
+    loss: float
+    scores: dict[str, float]
+
+
+def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, precision: str) -> Scored | None:
+    """Score the model on the examples numbered `index`, in their order; None when there are none."""
+    if not len(index):
+        return None
+    engine.model.eval()
+    by_length = np.argsort(tokens.sizes[index], kind="stable")
+    answers, total = [], 0.0
+    with torch.inference_mode(), autocast(engine.device, precision):
+        for start in range(0, len(index), EVALUATION_BATCH):
+            part = index[by_length[start : start + EVALUATION_BATCH]]
+            output = task.logits(engine, tokens, part).float()
+            total += float(task.loss_sum(output, targets(task, tokens, part, engine.device)))
+            answers.append(task.answer(engine, output, tokens, part))
+    ordered = pa.concat_tables(answers).take(np.argsort(by_length))
+    scores = task.score(ordered["predicted"].to_pylist(), ordered["label"].to_pylist(), tokens.about["labels"])
+    return Scored(ordered, total / task.items(tokens, index), scores)
+
+
+def targets(task: Task, tokens: Tokens, index: np.ndarray, device: torch.device) -> Tensor:
+    """Return what the answers to some examples are held against, on a device; its shape is the task's."""
+    return torch.from_numpy(task.targets(tokens, index)).to(device)
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    """Return the context of a forward pass: bfloat16 where the settings ask for it, else nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
