@@ -133,37 +133,29 @@ lock: .venv/ready  ## write requirements.lock and envs/ again, from pyproject.to
 	UV_COMPILE_BYTECODE=1 uv pip install --quiet --no-deps --require-hashes -r requirements.lock
 	sha256sum < requirements.lock > .venv/locked
 
-# Goes on when LaTeX cannot be had: the workflow then says so at the report, after all that needs none.
+# $(call provide,NAME,PACKAGES,HOW LONG,WHAT FOLLOWS): as root, install what complete() finds missing; where that cannot
+# be, a sentence names the packages, and make goes on.
+define provide
+	complete && exit
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+		echo "Installing $(1) ($(2)): $(3)."
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(2) > /dev/null || true
+	fi
+	complete || echo "$(1) is missing, and $(4): install $(2) (on Debian or Ubuntu: sudo apt-get install $(2))." >&2
+endef
+
+# Without LaTeX the workflow says so at the report, after all that needs none.
 latex:
 	@complete() { command -v latexmk > /dev/null && kpsewhich booktabs.sty > /dev/null && kpsewhich lmodern.sty > /dev/null && kpsewhich utmr8a.pfb > /dev/null; }
-	complete && exit
-	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-		echo "Installing LaTeX ($(LATEX)): about a minute."
-		export DEBIAN_FRONTEND=noninteractive
-		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(LATEX) > /dev/null || true
-	fi
-	complete || echo "LaTeX is missing, and the report needs it: install the packages $(LATEX) (on Debian or Ubuntu: sudo apt-get install $(LATEX))." >&2
+	$(call provide,LaTeX,$(LATEX),about a minute,the report needs it)
 
-# Where it is missing and cannot be installed, a sentence says so and the tests are skipped.
 chromium:
 	@complete() { for program in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$program > /dev/null && return; done; return 1; }
-	complete && exit
-	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-		echo "Installing Chromium ($(CHROMIUM)): half a minute."
-		export DEBIAN_FRONTEND=noninteractive
-		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(CHROMIUM) > /dev/null || true
-	fi
-	complete || echo "Chromium is missing, and its tests are skipped: install the package $(CHROMIUM) (on Debian or Ubuntu: sudo apt-get install $(CHROMIUM))." >&2
+	$(call provide,Chromium,$(CHROMIUM),half a minute,its tests are skipped)
 
-# Root is wanted for the packages alone: the tests start daemons of their own, as whoever runs them. Where the
-# packages are missing and cannot be installed, a sentence says so and the tests are skipped.
+# Root is wanted for the packages alone: the tests start daemons of their own, as whoever runs them.
 slurm:
 	@export PATH="$$PATH:/usr/sbin:/sbin"
 	complete() { for program in slurmctld slurmd squeue munged slurmdbd mariadbd; do command -v $$program > /dev/null || return 1; done; }
-	complete && exit
-	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-		echo "Installing Slurm ($(SLURM)): twenty seconds."
-		export DEBIAN_FRONTEND=noninteractive
-		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SLURM) > /dev/null || true
-	fi
-	complete || echo "Slurm is missing, and its tests are skipped: install the packages $(SLURM) (on Debian or Ubuntu: sudo apt-get install $(SLURM))." >&2
+	$(call provide,Slurm,$(SLURM),twenty seconds,its tests are skipped)
