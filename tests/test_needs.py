@@ -25,6 +25,14 @@ def test_a_shape_that_is_still_to_be_trained_has_the_parameters_that_it_will_hav
     assert needs.parameters(study, "tinybert") == needs.UNKNOWN_PARAMETERS, "it is on the hub still"
 
 
+def test_a_folder_on_this_machine_is_counted_by_its_shape(bert, monkeypatch):
+    monkeypatch.setenv("MODELS", str(bert.parent))
+    asked = {"here": {"folder": f"$MODELS/{bert.name}"}, "away": {"folder": "$MODELS/nothing-here"}}
+    study = default_study(backbones=asked)
+    assert needs.parameters(study, "here") == backbones.read_shape(bert).parameters
+    assert needs.parameters(study, "away") == needs.UNKNOWN_PARAMETERS
+
+
 def test_a_backbone_that_is_there_is_counted_by_its_manifest(bert, tmp_path, monkeypatch):
     study = default_study()
     monkeypatch.chdir(tmp_path)

@@ -1,11 +1,12 @@
 """What a job needs of a machine: memory by the size of its backbone, time by what finished runs took."""
 
 import math
+import os
 from pathlib import Path
 
 from peftstudy import files
 from peftstudy.errors import StudyError
-from peftstudy.shapes import planned_shape
+from peftstudy.shapes import planned_shape, read_shape
 from peftstudy.specs import Backbone
 from peftstudy.study import Study
 
@@ -18,7 +19,7 @@ DISK_BYTES_A_PARAMETER = 20
 WATTS = {"gpu": 300.0, "cpu": 15.0}
 """A guess of what a GPU draws with its share of the machine, and a core of a processor."""
 UNKNOWN_PARAMETERS = 125_000_000
-"""Of a backbone that is not there yet and says nothing of its shape: BERT's and RoBERTa's base sizes."""
+"""Of a backbone that is not here yet and says nothing of its shape: BERT's and RoBERTa's base sizes."""
 START_MINUTES = 10
 """To load libraries and data, and a reserve."""
 RESERVE = 2.0
@@ -33,17 +34,21 @@ def parameters(study: Study, name: str) -> int:
         return files.read_json(manifest)["parameters"]
     if backbone.random:
         return parameters(study, backbone.random)
-    return _planned(backbone) if backbone.pretrain else UNKNOWN_PARAMETERS
+    try:
+        return _planned(backbone)
+    except (StudyError, OSError):
+        return UNKNOWN_PARAMETERS
 
 
 def _planned(backbone: Backbone) -> int:
-    """Return the parameters of a shape that is to be pre-trained; those of BERT's base where it says nothing."""
+    """Return the parameters of a shape that is to be pre-trained, or of a folder on this machine."""
+    if backbone.folder:
+        return read_shape(Path(os.path.expandvars(backbone.folder)).expanduser(), backbone.family).parameters
+    if not backbone.pretrain:
+        return UNKNOWN_PARAMETERS
     asked = backbone.pretrain
     vocabulary = dict(asked.tokenizer).get("vocabulary", 50_265)
-    try:
-        return planned_shape(asked.family, dict(asked.shape), vocabulary).parameters
-    except StudyError:
-        return UNKNOWN_PARAMETERS
+    return planned_shape(asked.family, dict(asked.shape), vocabulary).parameters
 
 
 def memory_mb(parameters: int, attempt: int) -> int:
