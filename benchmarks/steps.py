@@ -4,11 +4,13 @@
     python benchmarks/steps.py --texts … --lengths 128 --backbones bert-128x2 --methods full lora
 
 The variants take turns within one process on one thread, on the same examples; what is reported is
-the median over the rounds of the ratio within a round. Cells that are in the output already are not
-measured again by the same code on the same machine; at the end the table is printed in Markdown.
+the median over the rounds of the ratio within a round. At each turn a batch of the longest texts goes before, which
+is not counted: what a process pays once, for memory above all, is no step's. Cells that are in the output already are
+not measured again by the same code on the same machine; at the end the table is printed in Markdown.
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -68,6 +70,11 @@ class Cell:
     def dataset(self) -> Any:
         return usual.tokenised(self.rows.texts, self.rows.labels, self.tokenizer, self.length)
 
+    @cached_property
+    def longest(self) -> np.ndarray:
+        """The numbers of a batch of the longest texts."""
+        return np.argsort(self.tokens.sizes, kind="stable")[-32:]
+
     def variants(self) -> dict[str, Callable[[], dict[str, float]]]:
         return {
             "trainer": lambda: self._trainer(),
@@ -78,14 +85,20 @@ class Cell:
 
     def _trainer(self, **options: Any) -> dict[str, float]:
         allocation.keep(False)  # the engine had it otherwise
-        model = usual.load(self.folder, self.method, self.classes, 0)
-        dataset = self.dataset
-        with tempfile.TemporaryDirectory() as output:
-            ready = usual.trainer(
-                model, self.tokenizer, dataset, dataset, Path(output), 0, num_train_epochs=1,
-                learning_rate=1e-4, bf16=self.precision == "bfloat16", use_cpu=True, **options,
+
+        def ready(dataset: Any, output: str) -> Any:
+            return usual.trainer(
+                usual.load(self.folder, self.method, self.classes, 0), self.tokenizer, dataset, dataset, Path(output),
+                0, num_train_epochs=1, learning_rate=1e-4, bf16=self.precision == "bfloat16", use_cpu=True, **options,
             )  # fmt: skip
-            return {"train": self.gauge(ready.train), "evaluate": self.gauge(lambda: ready.predict(dataset))}
+
+        with tempfile.TemporaryDirectory() as output:
+            ready(self.dataset.select(self.longest), output).train()
+            counted = ready(self.dataset, output)
+            return {
+                "train": self.gauge(counted.train),
+                "evaluate": self.gauge(lambda: counted.predict(self.dataset)),
+            }
 
     def _own(self, engine: str) -> dict[str, float]:
         from peftstudy import backbones, methods, scoring, tasks, training
@@ -93,19 +106,27 @@ class Cell:
         from peftstudy.specs import Training
 
         method, task = methods.create(self.method), tasks.create("classification")
-        loaded = backbones.load(self.folder, task, self.classes, 0, method.attention)
-        adapted = methods.adapt(method, loaded, backbones.read_shape(self.folder), 0)
         settings = Training(epochs=1, learning_rate=1e-4, precision=self.precision, engine=engine, select="last")
         tokens, every, none, runs = self.tokens, np.arange(len(self.rows.texts)), np.arange(0), []
 
-        def train() -> None:  # the optimizer and the engine are made within, as the Trainer makes its own
-            runs.append(training.Run(adapted.model, method, task, settings, 0))
-            runs[0].fit(tokens, every, none, Checkpoints())
+        def adapted() -> Any:
+            loaded = backbones.load(self.folder, task, self.classes, 0, method.attention)
+            return methods.adapt(method, loaded, backbones.read_shape(self.folder), 0).model
 
-        def evaluate() -> None:
-            scoring.evaluate(runs[0].engine, task, tokens, every, self.precision)
+        def train(model: Any, index: np.ndarray) -> None:
+            # The optimizer and the engine are made within, as the Trainer makes its own.
+            runs.clear()
+            runs.append(training.Run(model, method, task, settings, 0))
+            runs[-1].fit(tokens, index, none, Checkpoints())
 
-        return {"train": self.gauge(train), "evaluate": self.gauge(evaluate)}
+        train(adapted(), self.longest)
+        runs.clear()
+        gc.collect()  # what the engine has wrapped refers to itself
+        model = adapted()
+        return {
+            "train": self.gauge(lambda: train(model, every)),
+            "evaluate": self.gauge(lambda: scoring.evaluate(runs[-1].engine, task, tokens, every, self.precision)),
+        }
 
 
 def measure(cell: Cell, names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
