@@ -276,6 +276,9 @@ FEW = {"full": {}, "lora": {}, "head": {}}
 NASTY = "</script><script>alert(1)</script> & <b>50 %</b>"
 AWKWARD = {
     "two-datasets": default_study(datasets={"first": BLOCK, "second": BLOCK}, splits=["90-10"], methods=FEW),
+    "own-splits": default_study(
+        datasets={"first": BLOCK, "second": BLOCK | {"splits": ["30-70"]}}, splits=["90-10", "30-70"], methods=FEW
+    ),
     "one-seed": default_study(seeds=[5], splits=["size-300"], reference=None, training={"epochs": 1}, methods=FEW),
     "no-validation": course_study(validation=0.0, replicates=None, training={"steps": 50, "select": "last"}),
     "nasty": default_study(title=NASTY, splits=["90-10"], methods=FEW | {"bitfit": {}}),
@@ -321,6 +324,15 @@ def test_numbers_of_two_datasets_are_told_apart(awkward):
     for kind in ("differences", "costs", "metrics", "epochs", "predictions"):
         own = {name for name in named if name.startswith(f"{kind}/")}
         assert own and all("/first" in name or "/second" in name for name in own), kind
+
+
+def test_a_dataset_without_the_studys_first_split_is_shown_on_its_own_first_one(awkward):
+    root = awkward("own-splits")
+    named = {link["data-why"] for link in root.all("a") if "data-why" in link.attributes}
+    for kind in ("costs", "metrics", "epochs"):
+        assert any(name.startswith(f"{kind}/") and "second" in name for name in named), kind
+    assert "second, bert-tiny" in root.one(id="best-under").text
+    assert "90-10, 30-70 (second)" in root.one(id="costs").text
 
 
 def test_a_study_that_lost_many_runs_says_so(awkward):

@@ -102,6 +102,9 @@ def test_the_report_typesets_cleanly(made, study):
 BLOCK = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
 AWKWARD = {
     "two-datasets": default_study(datasets={"first": BLOCK, "second": BLOCK}, splits=["90-10"]),
+    "own-splits": default_study(
+        datasets={"first": BLOCK, "second": BLOCK | {"splits": ["30-70"]}}, splits=["90-10", "30-70"]
+    ),
     "one-seed": default_study(seeds=[5], splits=["size-300"], reference=None, training={"epochs": 1, "select": "last"}),
     "no-validation": course_study(validation=0.0, replicates=None, training={"steps": 50, "select": "last"}),
     "sizes-alone": default_study(splits=["size-300", "size-900", "size-2700"]),

@@ -44,7 +44,7 @@ def study_macros(study: Study) -> dict[str, str]:
         "StudyName": latex.escape(study.name),
         "StudyTitle": latex.escape(study.title),
         "StudyQuestion": latex.escape(study.question),
-        "MainSplit": latex.escape(study.splits[0]),
+        "MainSplit": latex.escape(views.first_splits(study)),
         "NumberOfMethods": latex.count(len(study.methods)),
         "NumberOfSeeds": number,
         "SeedWord": word,

@@ -97,6 +97,11 @@ class Study:
             and (not base.datasets or dataset in base.datasets)
         )
 
+    def first_split(self, dataset: str) -> str:
+        """Return the first of the study's splits that a dataset is run on: reports look at it most closely."""
+        run = (split for split in self.splits if any(self.has(dataset, split, name) for name in self.backbones))
+        return next(run, self.splits[0])
+
     def budget(self, dataset: str) -> Training:
         """Return how long runs on a dataset train: as it says itself, or as the study does."""
         own = dict(self.datasets[dataset].training)

@@ -73,7 +73,7 @@ def rankable(study: Study) -> int:
     whole = {
         origin[dataset.name]
         for dataset, split, _, chosen in study.cells()
-        if split == study.splits[0] and len(chosen) == len(study.methods)
+        if split == study.first_split(dataset.name) and len(chosen) == len(study.methods)
     }
     return len(whole)
 
@@ -84,7 +84,8 @@ def ranked(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     A dataset's score is the mean over its first split and the backbones that all methods share. Draws of one
     dataset, and budgets on it, are one: they are not independent.
     """
-    done = runs[(runs.status == "finished") & (runs.split == study.splits[0])]
+    first = runs.dataset.map({name: study.first_split(name) for name in study.datasets})
+    done = runs[(runs.status == "finished") & (runs.split == first)]
     cells = done.groupby(["dataset", "backbone", "method"]).test_score.mean().unstack()
     origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
     scores = cells.reindex(columns=list(study.methods)).dropna().rename(index=origin, level="dataset")

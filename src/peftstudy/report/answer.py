@@ -50,11 +50,11 @@ class Choice(NamedTuple):
 
 
 def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
-    """Return a choice for each dataset and backbone, on the study's first split."""
-    split = study.splits[0]
+    """Return a choice for each dataset and backbone, on the dataset's first split."""
     word = "seeds" if seeds.shared(study.seeds) == (0, 0) else "pairs of seeds"
     found = []
     for dataset in study.datasets:
+        split = study.first_split(dataset)
         for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)

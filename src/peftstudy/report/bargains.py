@@ -8,7 +8,7 @@ import pandas as pd
 from peftstudy import statistics
 from peftstudy.report.captions import rule
 from peftstudy.report.latex import NONE, bounds, count, escape, floating, score, share, tabular
-from peftstudy.report.views import backbones, of
+from peftstudy.report.views import backbones, first_splits, of
 from peftstudy.study import Study
 
 COSTS = {
@@ -77,10 +77,10 @@ def best_under(cells: pd.DataFrame, column: str, share_of_dearest: float) -> pd.
 
 
 def table(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return which method to take under which limit, on the first split, a column for each dataset and backbone."""
-    split = study.splits[0]
-    places = [(dataset, backbone) for dataset in study.datasets for backbone in backbones(study, split, dataset)]
-    cells = [costed(of(tables.scores, dataset=d, split=split, backbone=b)) for d, b in places]
+    """Return which method to take under which limit, on their first split, a column for each dataset and backbone."""
+    splits = {dataset: study.first_split(dataset) for dataset in study.datasets}
+    places = [(dataset, backbone) for dataset, split in splits.items() for backbone in backbones(study, split, dataset)]
+    cells = [costed(of(tables.scores, dataset=d, split=splits[d], backbone=b)) for d, b in places]
     cells_of = {place: found for place, found in zip(places, cells, strict=True) if len(found)}
     limits = [("none", "trained", np.inf)]
     limits += [(f"{name} at most {share(of_dearest)}", column, of_dearest)
@@ -94,17 +94,15 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
         rows = [row for row in rows if any(text != NONE for text in row[1:])] or rows[:1]
         heads = [escape(b if len(study.datasets) == 1 else f"{d}, {b}") for (d, b), _ in beside]
         label = f"best-under-{len(floats) + 1}" if floats else "best-under"
-        floats.append(
-            floating(tabular("l" * (1 + len(beside)), [["limit", *heads]], rows), caption(study, split), label)
-        )
-    return "\n".join(floats) or floating("No run has finished.", caption(study, split), "best-under")
+        floats.append(floating(tabular("l" * (1 + len(beside)), [["limit", *heads]], rows), caption(study), label))
+    return "\n".join(floats) or floating("No run has finished.", caption(study), "best-under")
 
 
-def caption(study: Study, split: str) -> str:
+def caption(study: Study) -> str:
     return (
-        f"Which method to take on {escape(split)} when a cost is limited to a share of what the dearest method takes: "
-        r"the best mean among those that keep within it, with its 95\,\% interval. Methods that lost a run, or "
-        f"collapsed in one, are not offered; limits that none keeps are left out. {rule(study)}"
+        f"Which method to take on {escape(first_splits(study))} when a cost is limited to a share of what the dearest "
+        r"method takes: the best mean among those that keep within it, with its 95\,\% interval. Methods that lost a "
+        f"run, or collapsed in one, are not offered; limits that none keeps are left out. {rule(study)}"
     )
 
 

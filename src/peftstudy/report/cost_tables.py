@@ -14,15 +14,16 @@ from peftstudy.report.latex import (
     share,
     tabular,
 )
-from peftstudy.report.views import backbones, of
+from peftstudy.report.views import backbones, first_splits, of
 from peftstudy.study import Study
 
 
 def costs(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return what a run of each method costs on the first split, means over the runs that finished."""
-    split, has_energy = study.splits[0], bool(bargains.joules(tables.scores).notna().any())
+    """Return what a run of each method costs on its dataset's first split, means over the runs that finished."""
+    has_energy = bool(bargains.joules(tables.scores).notna().any())
     rows: list[list[str] | str] = []
     for dataset in study.datasets:
+        split = study.first_split(dataset)
         for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
             rows += [r"\addlinespace"] if rows else []
@@ -53,7 +54,7 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     if has_energy:
         header = [[*line, name] for line, name in zip(header, ("energy", "kJ"), strict=True)]
     caption = (
-        f"Costs of a run on {escape(split)}, means over seeds. {rule(study)} {mixed(tables)}"
+        f"Costs of a run on {escape(first_splits(study))}, means over seeds. {rule(study)} {mixed(tables)}"
         "Share: the method's parameters of the "
         f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
         f"must be kept for the task besides the backbone. {bargains.energy(tables.runs)} "
@@ -65,10 +66,11 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
 
 
 def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return what the seconds of a run went to on the first split, where that was measured."""
-    split, parts = study.splits[0], ["forward_seconds", "backward_seconds", "optimizer_seconds"]
+    """Return what the seconds of a run went to on its dataset's first split, where that was measured."""
+    parts = ["forward_seconds", "backward_seconds", "optimizer_seconds"]
     rows: list[list[str] | str] = []
     for dataset in study.datasets:
+        split = study.first_split(dataset)
         for backbone in backbones(study, split, dataset):
             here = of(tables.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=parts)
             if len(here):
@@ -84,10 +86,10 @@ def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
             "would take waiting for the device.\n"
         )
     caption = (
-        f"Where the seconds of a run go on {escape(split)}, means over seeds. Forward: batches and the model up to the "
-        "loss; backward: gradients; optimizer: cutting them, the update, and what the method does after it; other: the "
-        "rest of training, such as checkpoints. What trains little saves in the optimizer and in the gradients of "
-        "weights, and pays the forward pass and the way back through the layers all the same."
+        f"Where the seconds of a run go on {escape(first_splits(study))}, means over seeds. Forward: batches and the "
+        "model up to the loss; backward: gradients; optimizer: cutting them, the update, and what the method does "
+        "after it; other: the rest of training, such as checkpoints. What trains little saves in the optimizer and in "
+        "the gradients of weights, and pays the forward pass and the way back through the layers all the same."
     )
     header = [["method", "forward", "backward", "optimizer", "other", "evaluation", "set-up"]]
     return floating(tabular("lrrrrrr", header, rows), caption, "seconds")

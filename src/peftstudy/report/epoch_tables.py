@@ -67,11 +67,11 @@ def trial(validation_score: float, chosen: bool, edge: bool) -> str:
 
 
 def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return loss, scores and seconds after each epoch on the first split, a table for each backbone."""
-    split = study.splits[0]
+    """Return loss, scores and seconds after each epoch on each dataset's first split, a table for each backbone."""
     floats = []
     finished = finished_epochs(tables.runs, tables.epochs)
     for dataset in study.datasets:
+        split = study.first_split(dataset)
         for backbone in backbones(study, split, dataset):
             here = of(finished, dataset=dataset, split=split, backbone=backbone)
             last = int(here.epoch.max()) if len(here) else 0

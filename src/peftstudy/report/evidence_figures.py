@@ -67,9 +67,9 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
 
     Where a sampler took the rates, trials are no independent draws, and the best of the first ones is drawn.
     """
-    split = study.splits[0]
+    split = study.first_split(dataset)
     found = of(data.searches, dataset=dataset, split=split)
-    columns = [name for name in backbones(study, split) if name in set(found.backbone)]
+    columns = [name for name in backbones(study, split, dataset) if name in set(found.backbone)]
     if not columns:
         raise NothingToDraw(f"no search on {split} has finished")
     figure, axes = panels(1, len(columns), 2.1, sharey=True)

@@ -81,8 +81,8 @@ def figures(tables: SimpleNamespace, study: Study, methods) -> str:
     """
     floats = []
     for dataset in study.datasets:
-        published = of(tables.published.figures, dataset=dataset)
-        ours = of(tables.runs, dataset=dataset, split=study.splits[0], status="finished")
+        published, split = of(tables.published.figures, dataset=dataset), study.first_split(dataset)
+        ours = of(tables.runs, dataset=dataset, split=split, status="finished")
         metrics = [name for name in dict.fromkeys(published.metric)
                    if f"test_{name}" in ours and ours[f"test_{name}"].notna().any()]  # fmt: skip
         rows: list[list[str] | str] = []
@@ -92,7 +92,7 @@ def figures(tables: SimpleNamespace, study: Study, methods) -> str:
                 continue
             for backbone, own in theirs.groupby("backbone", sort=False):
                 rows.append([escape(method), escape(backbone), "published", *_published(own, metrics)])
-            for backbone in backbones(study, study.splits[0], dataset):
+            for backbone in backbones(study, split, dataset):
                 here = of(ours, method=method, backbone=backbone)
                 means = [here[f"test_{name}"].mean() for name in metrics]
                 number = f"here, {len(here)} {'run' if len(here) == 1 else 'runs'}"
@@ -102,7 +102,7 @@ def figures(tables: SimpleNamespace, study: Study, methods) -> str:
             body = tabular("lll" + "r" * len(metrics), header, rows)
             caption = (
                 f"{escape(dataset)}. Figures as published, in the units of this report, and as found here on "
-                f"{escape(study.splits[0])}, means over seeds. {rule(study)} Where backbones differ, the order of "
+                f"{escape(split)}, means over seeds. {rule(study)} Where backbones differ, the order of "
                 "methods can be compared, and no more."
             )
             label = f"replication-figures-{len(floats) + 1}" if floats else "replication-figures"

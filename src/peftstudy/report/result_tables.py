@@ -121,10 +121,10 @@ def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
 
 
 def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return all metrics of each method and baseline on the first split, means over the runs that finished."""
-    split = study.splits[0]
+    """Return all metrics of each method and baseline on a dataset's first split, means over the runs that finished."""
     floats = []
     for dataset in study.datasets:
+        split = study.first_split(dataset)
         runs = of(tables.runs, dataset=dataset, split=split, status="finished")
         baselines = of(tables.baselines, dataset=dataset, split=split)
         task = tasks.create(study.datasets[dataset].task)

@@ -65,7 +65,7 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
 
 def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw the mean score after each epoch, a panel a backbone; test scores, where logged, in a second row."""
-    split = study.splits[0]
+    split = study.first_split(dataset)
     columns = backbones(study, split, dataset)
     scores = {"validation_score": "validation"} if study.validation else {}
     if study.training.test_curve:
@@ -99,7 +99,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
     """Return a figure of scores against a cost, on a logarithmic scale: a panel a backbone, a name a method."""
 
     def draw(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
-        split = study.splits[0]
+        split = study.first_split(dataset)
         columns = backbones(study, split, dataset)
         look = looks(list(study.methods))
         figure, axes = panels(1, len(columns), 2.6, sharey=True)

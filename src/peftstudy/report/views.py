@@ -67,6 +67,13 @@ def main_splits(study: Study) -> list[str]:
     return [split for split in study.splits if not split.startswith(("size-", "official-"))] or list(study.splits[:1])
 
 
+def first_splits(study: Study) -> str:
+    """Return the split that datasets are looked at most closely on, and of those that go without it, which."""
+    of = {dataset: study.first_split(dataset) for dataset in study.datasets}
+    own = [f"{split} ({dataset})" for dataset, split in of.items() if split != study.splits[0]]
+    return ", ".join([study.splits[0], *own])
+
+
 def cells(data, study, dataset, split, backbone):
     """Yield method, scores by seed and summary of the cells that have a score."""
     found = of(data.scores, dataset=dataset, split=split, backbone=backbone).dropna(subset=["test_score"])

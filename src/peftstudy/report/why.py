@@ -26,7 +26,12 @@ def shown(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def on_first_split(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    return runs[(runs.split == study.splits[0]) & runs.backbone.isin(backbones(study, study.splits[0]))]
+    """Each dataset's first one, on the backbones that are shown there."""
+    found = [
+        (runs.dataset == dataset) & (runs.split == split) & runs.backbone.isin(backbones(study, split, dataset))
+        for dataset, split in ((name, study.first_split(name)) for name in study.datasets)
+    ]
+    return runs[pd.concat(found, axis=1).any(axis=1)]
 
 
 def on_main_splits(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
