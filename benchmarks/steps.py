@@ -3,21 +3,20 @@
     python benchmarks/steps.py --texts imdb/train.jsonl.gz            # the whole table: hours
     python benchmarks/steps.py --texts … --lengths 128 --backbones bert-128x2 --methods full lora
 
-The variants take turns within one process on one thread, on the same examples; what is reported is
-the median over the rounds of the ratio within a round. At each turn a batch of the longest texts goes before, which
-is not counted: what a process pays once, for memory above all, is no step's. Cells that are in the output already are
-not measured again by the same code on the same machine; at the end the table is printed in Markdown.
+The variants take turns, each in a process of its own on one thread, on the same examples: what one does to its
+process's memory does not help or hinder the other. The first turn of each is not counted. What is reported is the
+median over the rounds of the ratio within a round. Cells that are in the output already are not measured again by the
+same code on the same machine; at the end the table is printed in Markdown.
 """
 
 import argparse
-import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,12 @@ import usual
 
 from peftstudy.files import sha256
 from peftstudy.provenance import code, peak_memory_bytes
-from peftstudy.tricks import allocation
 
 LENGTHS = (128, 256, 512)
 GROUPED = 6400  # documents: the Trainer groups by length within 50 batches at a time, nothing on fewer
+
+
+ANSWER = "turn: "
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
@@ -47,7 +48,7 @@ class Cell:
     """One backbone, length and method, to be trained by any variant; each call starts from a fresh model.
 
     gauge: what is measured of training, and of evaluation. What a variant needs is imported and made when it first
-    runs, so that a process that measures the memory of one holds nothing of the others.
+    runs, so that the process of one holds nothing of the others.
     """
 
     def __init__(
@@ -70,11 +71,6 @@ class Cell:
     def dataset(self) -> Any:
         return usual.tokenised(self.rows.texts, self.rows.labels, self.tokenizer, self.length)
 
-    @cached_property
-    def longest(self) -> np.ndarray:
-        """The numbers of a batch of the longest texts."""
-        return np.argsort(self.tokens.sizes, kind="stable")[-32:]
-
     def variants(self) -> dict[str, Callable[[], dict[str, float]]]:
         return {
             "trainer": lambda: self._trainer(),
@@ -84,21 +80,14 @@ class Cell:
         }
 
     def _trainer(self, **options: Any) -> dict[str, float]:
-        allocation.keep(False)  # the engine had it otherwise
-
-        def ready(dataset: Any, output: str) -> Any:
-            return usual.trainer(
-                usual.load(self.folder, self.method, self.classes, 0), self.tokenizer, dataset, dataset, Path(output),
-                0, num_train_epochs=1, learning_rate=1e-4, bf16=self.precision == "bfloat16", use_cpu=True, **options,
-            )  # fmt: skip
-
+        model = usual.load(self.folder, self.method, self.classes, 0)
+        dataset = self.dataset
         with tempfile.TemporaryDirectory() as output:
-            ready(self.dataset.select(self.longest), output).train()
-            counted = ready(self.dataset, output)
-            return {
-                "train": self.gauge(counted.train),
-                "evaluate": self.gauge(lambda: counted.predict(self.dataset)),
-            }
+            ready = usual.trainer(
+                model, self.tokenizer, dataset, dataset, Path(output), 0, num_train_epochs=1,
+                learning_rate=1e-4, bf16=self.precision == "bfloat16", use_cpu=True, **options,
+            )  # fmt: skip
+            return {"train": self.gauge(ready.train), "evaluate": self.gauge(lambda: ready.predict(dataset))}
 
     def _own(self, engine: str) -> dict[str, float]:
         from peftstudy import backbones, methods, scoring, tasks, training
@@ -106,48 +95,65 @@ class Cell:
         from peftstudy.specs import Training
 
         method, task = methods.create(self.method), tasks.create("classification")
+        loaded = backbones.load(self.folder, task, self.classes, 0, method.attention)
+        adapted = methods.adapt(method, loaded, backbones.read_shape(self.folder), 0)
         settings = Training(epochs=1, learning_rate=1e-4, precision=self.precision, engine=engine, select="last")
         tokens, every, none, runs = self.tokens, np.arange(len(self.rows.texts)), np.arange(0), []
 
-        def adapted() -> Any:
-            loaded = backbones.load(self.folder, task, self.classes, 0, method.attention)
-            return methods.adapt(method, loaded, backbones.read_shape(self.folder), 0).model
+        def train() -> None:  # the optimizer and the engine are made within, as the Trainer makes its own
+            runs.append(training.Run(adapted.model, method, task, settings, 0))
+            runs[0].fit(tokens, every, none, Checkpoints())
 
-        def train(model: Any, index: np.ndarray) -> None:
-            # The optimizer and the engine are made within, as the Trainer makes its own.
-            runs.clear()
-            runs.append(training.Run(model, method, task, settings, 0))
-            runs[-1].fit(tokens, index, none, Checkpoints())
+        def evaluate() -> None:
+            scoring.evaluate(runs[0].engine, task, tokens, every, self.precision)
 
-        train(adapted(), self.longest)
-        runs.clear()
-        gc.collect()  # what the engine has wrapped refers to itself
-        model = adapted()
-        return {
-            "train": self.gauge(lambda: train(model, every)),
-            "evaluate": self.gauge(lambda: scoring.evaluate(runs[-1].engine, task, tokens, every, self.precision)),
-        }
+        return {"train": self.gauge(train), "evaluate": self.gauge(evaluate)}
 
 
-def measure(cell: Cell, names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Let the variants take turns; yield CPU seconds a round, the first round (warm-up) left out."""
-    for number in range(rounds + 1):
-        for name, run in cell.variants().items():
-            if name in names:
-                begin = time.perf_counter()
-                seconds = run()
+class Worker:
+    """A process of its own that trains a cell by one variant, a turn at a time."""
+
+    def __init__(self, variant: str, given: argparse.Namespace, asked: dict[str, Any]) -> None:
+        command = [sys.executable, __file__, "--texts", str(given.texts), "--output", str(given.output),
+                   "--precision", given.precision, "--examples", str(asked["examples"]), "--turns", variant,
+                   "--lengths", str(asked["length"]), "--backbones", asked["backbone"],
+                   "--methods", asked["method"]]  # fmt: skip
+        self.variant = variant
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def turn(self) -> dict[str, float]:
+        """Let it train and evaluate once; return its CPU seconds, and its peak of memory so far."""
+        begin = time.perf_counter()
+        print(file=self.process.stdin, flush=True)
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
                 wall = time.perf_counter() - begin
-                if number:
-                    yield {"round": number, "variant": name, **seconds, "wall": wall, "load": os.getloadavg()[0]}
+                return json.loads(line.removeprefix(ANSWER)) | {"wall": wall, "load": os.getloadavg()[0]}
+        raise SystemExit(f"{self.variant}: its process ended with {self.process.wait()}.")
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def peak_memory(given: argparse.Namespace, asked: dict[str, Any], variant: str) -> int:
-    """Return the peak resident bytes of a process of its own that trains the cell by one variant."""
-    command = [sys.executable, __file__, "--texts", str(given.texts), "--output", str(given.output),
-               "--precision", given.precision, "--examples", str(given.examples), "--peak", variant,
-               "--lengths", str(asked["length"]), "--backbones", asked["backbone"],
-               "--methods", asked["method"]]  # fmt: skip
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+def take_turns(cell: Cell, variant: str) -> None:
+    """Be such a process: a turn for each line that comes in."""
+    for _ in sys.stdin:
+        # Not ru_maxrss, which a process takes over from its parent.
+        print(ANSWER + json.dumps(cell.variants()[variant]() | {"peak": peak_memory_bytes()}), flush=True)
+
+
+def measured(given: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what the turns took, a list for each variant and measure; peaks are those of the first turn alone."""
+    workers = [Worker(name, given, asked) for name in asked["variants"]]
+    first = {worker.variant: worker.turn() for worker in workers}
+    rounds = [{worker.variant: worker.turn() for worker in workers} for _ in range(asked["rounds"])]
+    for worker in workers:
+        worker.end()
+    return {
+        column: {name: [turns[name][column] for turns in rounds] for name in first}
+        for column in ("train", "evaluate", "wall", "load")
+    } | {"peak": {name: turn["peak"] for name, turn in first.items()}}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -193,7 +199,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--variants", nargs="+", choices=["trainer", "loop"], default=["trainer", "loop"])
     parser.add_argument("--grouped", action="store_true", help=f"against group_by_length, on {GROUPED} texts")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--turns", metavar="VARIANT", help=argparse.SUPPRESS)
     given = parser.parse_args()
     import torch
 
@@ -214,17 +220,11 @@ def main() -> None:
                          "examples": count, "rounds": given.rounds, "variants": names,
                          "texts": sha256(given.texts), "code": code()["commit"],
                          "machine": setting.machine()}  # fmt: skip
-                if given.peak:
-                    cell = Cell(backbone, length, method, rows, given.output, given.precision)
-                    cell.variants()[given.peak]()
-                    print(peak_memory_bytes())  # not ru_maxrss, which a process takes over from its parent
-                    return
+                if given.turns:
+                    return take_turns(Cell(backbone, length, method, rows, given.output, given.precision), given.turns)
                 found = next((row for row in done if row.items() >= asked.items()), None)
                 if found is None:
-                    found = asked | _measured(
-                        Cell(backbone, length, method, rows, given.output, given.precision), asked
-                    )
-                    found["peak"] = {} if given.grouped else {v: peak_memory(given, asked, v) for v in names}
+                    found = asked | measured(given, asked)
                     with log.open("a") as file:
                         file.write(json.dumps(found) + "\n")
                 shown.append(found)
@@ -232,15 +232,6 @@ def main() -> None:
     load = np.median([value for row in shown for values in row["load"].values() for value in values])
     print(f"{setting.machine()}; median load {load:.1f}. {given.precision}, {count} texts, {given.rounds} rounds.\n")
     print(table(shown))
-
-
-def _measured(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
-    found = list(measure(cell, asked["variants"], asked["rounds"]))
-    columns = ("train", "evaluate", "wall", "load")
-    return {
-        column: {v: [row[column] for row in found if row["variant"] == v] for v in asked["variants"]}
-        for column in columns
-    }
 
 
 if __name__ == "__main__":
