@@ -106,6 +106,13 @@ def test_a_sampler_learns_from_its_trials(sampler):
     assert distances[:, first:].mean() < 0.85 * distances[:, :first].mean()
 
 
+def test_a_rate_that_comes_again_counts_and_is_not_tried_again():
+    study, _ = sampled("tpe")
+    narrow, asked = Range(1.001e-3, 1.004e-3, 6), []
+    found = sampling.tried(narrow, study.search, lambda rate: asked.append(rate) or peaked(rate))
+    assert len(found) == 6 and {trial["learning_rate"] for trial in found} == {1e-3} and asked == [1e-3]
+
+
 def test_trials_that_diverged_are_the_worst():
     lost = {"learning_rate": 1e-1, "validation_score": None, "validation_loss": None}
     zero = {"learning_rate": 1e-2, "validation_score": 0.0, "validation_loss": 2.0}

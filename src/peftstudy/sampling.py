@@ -15,7 +15,7 @@ WORST = -1.0
 
 
 def tried(rates: Rates, search: Search, attempt: Callable[[float], Trial]) -> list[Trial]:
-    """Return the trials of the rates, in the order in which they were run.
+    """Return the trials of the rates, in the order in which they were run; one that comes again is not run again.
 
     attempt: trains with a rate, and returns what came of it: learning_rate, validation_score, validation_loss.
     """
@@ -28,8 +28,9 @@ def tried(rates: Rates, search: Search, attempt: Callable[[float], Trial]) -> li
     trials = []
     for _ in range(len(rates)):
         asked = study.ask()
-        rate = asked.suggest_float("learning_rate", rates.low, rates.high, log=True)
-        trials.append(attempt(float(f"{rate:.3g}")))
+        rate = float(f"{asked.suggest_float('learning_rate', rates.low, rates.high, log=True):.3g}")
+        same = (trial for trial in trials if trial["learning_rate"] == rate)
+        trials.append(next(same, None) or attempt(rate))
         study.tell(asked, score(trials[-1]))
     return trials
 
