@@ -13,7 +13,9 @@ from peftstudy.engine import Engine
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
 
-EVALUATION_BATCH = 64  # examples; sorted by length, so little of it is padding
+EVALUATION_BATCH = 32
+"""Examples at a time, sorted by length, so that little is padding; more are no faster on a processor, and make
+evaluation what a run needs most memory for."""
 
 
 @dataclass(frozen=True)
