@@ -17,7 +17,7 @@ from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.families import FAMILIES
 from peftstudy.progress import Progress
-from peftstudy.specs import Pretraining
+from peftstudy.specs import Pretraining, to_json
 from peftstudy.training import schedule
 from peftstudy.tricks import dropout
 
@@ -48,7 +48,7 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
     blocks = _blocks(settings, own, tokenizer, settings.max_tokens)
     run = PretrainingRun(_model(settings, tokenizer).to(device), tokenizer, settings)
     log.info("%d texts, %d blocks of %d tokens", len(own), *blocks.shape)
-    key = files.sha256_json([str(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
+    key = files.sha256_json([to_json(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
     run.fit(blocks, Checkpoints(checkpoint, key, CHECKPOINT_SECONDS))
     about = {
         "objective": FAMILIES[settings.family].objective,

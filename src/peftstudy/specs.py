@@ -248,7 +248,7 @@ class RunSpec:
         )  # fmt: skip
 
 
-def to_json(spec: Source | Dataset | Backbone) -> str:
+def to_json(spec: Source | Dataset | Backbone | Pretraining) -> str:
     """Return a specification as JSON for the command line; parse() makes it again.
 
     What has its default is left out, so that a setting which is added later changes no job that goes without.
