@@ -311,7 +311,7 @@ def test_as_many_jobs_share_the_gpu_of_one_machine_as_its_profile_says(copied, s
     profile = copied.folder / "local/config.yaml"
     profile.write_text(profile.read_text().replace("gpu=1, mem_mb", f"gpu={gpus}, mem_mb"))
     records = [f"results/tiny/runs/made/{split}/small/lora/seed-{seed}/record.json" for split in ("90-10", "30-70")]
-    said = copied.run(*records, config=changed(seeds=[seed]), where=("--profile", "local"))
+    said = copied.run(*records, config=changed(seeds=[seed]), where=("--profile", "local", "--cores", "2"))
     at_once = [0]
     for _, ended in re.findall(r"^(localrule train_)|^Finished jobid: .*(train_)", said, re.MULTILINE):
         at_once.append(at_once[-1] + (-1 if ended else 1))
