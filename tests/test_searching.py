@@ -118,6 +118,8 @@ def test_trials_that_diverged_are_the_worst():
     zero = {"learning_rate": 1e-2, "validation_score": 0.0, "validation_loss": 2.0}
     below = {"learning_rate": 1e-3, "validation_score": -0.1, "validation_loss": 1.0}
     assert sampling.best([lost, below, zero]) == zero and sampling.best([lost, below]) == below
+    sure = zero | {"validation_loss": 0.0}
+    assert sampling.best([zero, sure]) == sure, "a loss of 0 is the lowest one"
 
 
 def test_a_request_with_a_range_is_read_as_it_was_written_and_older_ones_keep_their_name():

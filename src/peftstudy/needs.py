@@ -36,7 +36,7 @@ def parameters(study: Study, name: str) -> int:
         return parameters(study, backbone.random)
     try:
         return _planned(backbone)
-    except (StudyError, OSError):
+    except (StudyError, OSError, ValueError):  # what is wrong with it, the job says that takes it
         return UNKNOWN_PARAMETERS
 
 

@@ -1,5 +1,6 @@
 """Which learning rates are tried: those of a list, or those that one of optuna's samplers takes from a range."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,18 @@ def tried(rates: Rates, search: Search, attempt: Callable[[float], Trial]) -> li
 
 def best(trials: list[Trial]) -> Trial:
     """Return the trial with the best score; equal scores are told apart by the lower validation loss."""
-    return max(trials, key=lambda trial: (score(trial), -(trial["validation_loss"] or 1e9)))
+    return max(trials, key=lambda trial: (score(trial), -_loss(trial)))
 
 
 def score(trial: Trial) -> float:
     """Return a trial's score on validation; WORST where it diverged."""
     found = trial["validation_score"]
     return WORST if found is None else found
+
+
+def _loss(trial: Trial) -> float:
+    found = trial["validation_loss"]
+    return math.inf if found is None else found
 
 
 def drawn_first(trials: int) -> int:
