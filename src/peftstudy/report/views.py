@@ -69,8 +69,8 @@ def main_splits(study: Study) -> list[str]:
 
 def first_splits(study: Study) -> str:
     """Return the split that datasets are looked at most closely on, and of those that go without it, which."""
-    of = {dataset: study.first_split(dataset) for dataset in study.datasets}
-    own = [f"{split} ({dataset})" for dataset, split in of.items() if split != study.splits[0]]
+    first = {dataset: study.first_split(dataset) for dataset in study.datasets}
+    own = [f"{split} ({dataset})" for dataset, split in first.items() if split != study.splits[0]]
     return ", ".join([study.splits[0], *own])
 
 
