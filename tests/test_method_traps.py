@@ -16,6 +16,7 @@ from peftstudy.methods import adapt, create, trained_state
 from peftstudy.specs import RunSpec, Search, Training, freeze
 
 TASK = tasks.create("classification")
+GENERATION = tasks.create("generation")
 SETTINGS = Training(epochs=3, batch_size=16, micro_batch_size=4, learning_rate=1e-2, select="last")
 TRAIN, NONE = np.arange(96), np.arange(0)
 STEPS = 18
@@ -397,3 +398,13 @@ def test_one_factor_of_a_butterfly_is_oft(bert):
         own.data = torch.randn(own.shape) * 0.3
         other.data = -own.data[0]  # it turns the other way round
     assert torch.allclose(logits(ours, **inputs()), logits(theirs, **inputs()), atol=1e-5)
+
+
+def test_a_model_of_the_adapters_library_keeps_its_signature_when_another_is_made(make_backbone):
+    bart, llama = (
+        methods.adapt(
+            create("pfeiffer"), backbones.load(folder, GENERATION, 0, 0), backbones.read_shape(folder), 0
+        ).model
+        for folder in map(make_backbone, ("bart", "llama"))
+    )
+    assert llama._supports_logits_to_keep() and not bart._supports_logits_to_keep()

@@ -23,6 +23,7 @@ from peftstudy.tokens import Tokens
 from peftstudy.tricks import dropout
 
 STEPS = 60
+ROUNDING = 5e-6  # of float32, through all layers: a share of the largest output
 
 
 @torch.no_grad()
@@ -93,9 +94,9 @@ def starts_from_the_backbone(case: Case) -> None:
     found = logits(case.adapted().model, case.inputs) - expected
     difference = float(found.abs().max()) / max(1.0, float(expected.abs().max()))
     if case.method.start:
-        assert difference > 1e-6, "outputs are the backbone's at the start: the documented reason no longer holds"
+        assert difference > ROUNDING, "outputs are the backbone's at the start: the documented reason no longer holds"
     else:
-        assert difference < 2e-6, f"outputs differ from the backbone's by {difference:.1e}, and `start` is empty"
+        assert difference < ROUNDING, f"outputs differ from the backbone's by {difference:.1e}, and `start` is empty"
 
 
 def trains_method_and_head_and_nothing_else(case: Case) -> None:

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 
 from peftstudy import writing
 from peftstudy.tokens import Tokens
-from peftstudy.tricks import allocation, checkpointing, decoders, dropout, embedding_gradients, encoders, frozen_body
+from peftstudy.tricks import (
+    allocation,
+    checkpointing,
+    decoders,
+    dropout,
+    embedding_gradients,
+    encoders,
+    frozen_body,
+    products,
+)
 from peftstudy.tricks.fitting import fitting
 from peftstudy.tricks.packing import Layout, first_position
 from peftstudy.tricks.step import Packed, Step
@@ -31,6 +40,7 @@ TRICKS: Mapping[str, str] = {
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "targets": "of texts that are written, the vocabulary's logits at the targets alone",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
+    "products": "matrix products of linear layers by oneDNN, for a processor's widest registers",
     "memory": "memory that a step frees stays with the process, for the next one",
 }
 PART = 8  # examples of a padded batch that go through the model together when it is cut
@@ -76,6 +86,8 @@ class Engine:
             self._frozen = frozen_body.FrozenBody(model, self._body_states)
         if "dropout" in self.tricks:
             dropout.replace(model, self._step.masks)
+        if "products" in self.tricks:
+            products.replace(model)
         if "embeddings" in self.tricks:
             embedding_gradients.keep(model)
         if activation_checkpointing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import Any
 
@@ -29,6 +30,7 @@ def add(model: Any, name: str, config: Any) -> Any:
 
     places = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.bias is None]
     adapters.init(model)
+    _keep_signature(type(model))
     for place in places:
         model.get_submodule(place).bias = None  # the library gives one, drawn at random, to what had none
     model.add_adapter(name, config=config)
@@ -36,3 +38,20 @@ def add(model: Any, name: str, config: Any) -> Any:
     with adapters.AdapterSetup(name):
         model.train_adapter(name)
     return model
+
+
+def _keep_signature(kind: type) -> None:
+    """Let a class of the library's have a `forward` of its own, with its signature.
+
+    The library writes each class's signature on one function that all of them have, and generation asks it what a
+    model takes: with a Llama made after a BART, the BART would be given what only a Llama knows.
+    """
+    if "forward" in vars(kind):
+        return
+    shared = kind.forward
+
+    @functools.wraps(shared)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return shared(self, *args, **kwargs)
+
+    kind.forward = forward
