@@ -14,11 +14,12 @@ from peftstudy import backbones, methods, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import TRICKS, Engine
 from peftstudy.specs import Training
-from peftstudy.tricks import dropout, embedding_gradients, products
+from peftstudy.tricks import dropout, embedding_gradients, fused, products
 from peftstudy.tricks.packing import Attention, Layout
 
 PRODUCTS = {"products"} if products.possible() else set()
-LEFT_OUT = {"cut", "targets", "products"} - PRODUCTS  # where packed batches of an encoder are classified
+FUSED = {"fused"} if fused.possible() else set()
+LEFT_OUT = {"cut", "targets", "products", "fused"} - PRODUCTS - FUSED  # where packed batches are classified
 EXAMPLES = np.array([5, 40, 3, 77, 12, 8, 91, 60, 33, 2, 54])
 
 
@@ -176,7 +177,7 @@ def test_batches_of_decoders_are_packed(of, decoder, method, make_backbone, make
     plain = gradients(an_engine(folder, method, "plain", of=of), data)
     built = an_engine(folder, method, "fast", of=of)
     writes = {"cut", "targets"} if of == "generation" else set()
-    assert built[0].tricks == {"packed", "read", "dropout", "embeddings", "memory"} | PRODUCTS | writes
+    assert built[0].tricks == {"packed", "read", "dropout", "embeddings", "memory"} | PRODUCTS | FUSED | writes
     assert_same(gradients(built, data), plain)
     built[0].model.zero_grad()
     assert_same(gradients(built, data, parts=3), plain)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from peftstudy import building, evaluation, files, locks, metrics, runs, sampling, stopping, training, trials
+from peftstudy import building, evaluation, files, locks, metrics, runs, sampling, stopping, tokens, training, trials
 from peftstudy.errors import StudyError
+from peftstudy.shapes import read_shape
 from peftstudy.specs import Range, RunSpec, Search, Training
 
 PARTS = {"train": np.arange(96), "validation": np.arange(96, 144), "test": np.arange(144, 240)}
@@ -234,6 +235,22 @@ def test_a_request_that_goes_without_seconds_is_the_one_it_was():
 def test_a_prompt_longer_than_the_positions_left_is_refused(inputs):
     with pytest.raises(StudyError, match=r"methods\.prompt: 60 added tokens and texts of up to \d+ tokens do not fit"):
         train([spec("prompt", options=(("tokens", 60),))], inputs)
+
+
+@pytest.mark.parametrize(("family", "fits"), [("gpt2", False), ("bart", True), ("t5", True)])
+def test_a_decoder_reads_source_and_target_as_one_text(family, fits, make_backbone, make_task_tokens, tmp_path):
+    """An encoder-decoder has a stack for each, and T5 takes texts of any length."""
+    backbone = make_backbone(family)
+    data = tokens.load(make_task_tokens("generation", family))
+    positions = 10**6 if family == "t5" else read_shape(backbone).positions
+    data = dataclasses.replace(data, about=data.about | {"longest": positions, "longest_whole": positions + 1})
+    asked = dataclasses.replace(spec(), task="generation", backbone=family)
+    made = building.Inputs(tmp_path, backbone, tmp_path, tmp_path, torch.device("cpu"))
+    if fits:
+        building.build(asked, made, data)
+    else:
+        with pytest.raises(StudyError, match=f"do not fit the {positions} positions"):
+            building.build(asked, made, data)
 
 
 def test_lost_weights_are_told(inputs):

@@ -162,7 +162,7 @@ def test_evaluation_keeps_the_order_of_examples(bert, data):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_by_the_engine_and_is_scored_as_by_the_plain_loop(family, make_backbone, make_tokens):
     data = tokens.load(make_tokens(family))
-    settings = dataclasses.replace(SETTINGS, epochs=8)
+    settings = dataclasses.replace(SETTINGS, epochs=12)
     run = a_run(make_backbone(family), settings)
     packed = family in ("bert", "roberta", "electra", "gpt2", "llama")
     assert ("packed" in run.engine.tricks, "cut" in run.engine.tricks) == (packed, not packed)

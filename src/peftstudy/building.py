@@ -9,6 +9,7 @@ import torch
 from peftstudy import backbones, files, methods, seeds, tasks, tokens
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
+from peftstudy.families import DECODER
 from peftstudy.records import Place
 from peftstudy.specs import RunSpec
 
@@ -58,7 +59,8 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
     method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task)
     shape = backbones.shape_for(inputs.backbone, task)
-    longest = data.about["longest"]
+    # A decoder reads a target behind its source; an encoder-decoder has a stack for each.
+    longest = data.about.get("longest_whole" if shape.about.kind == DECODER else "longest", data.about["longest"])
     if longest + method.extra_tokens > shape.positions:
         raise StudyError(
             f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "

@@ -40,6 +40,7 @@ TRICKS: Mapping[str, str] = {
     "dropout": "dropout masks from 16-bit words of a fast generator",
     "targets": "of texts that are written, the vocabulary's logits at the targets alone",
     "embeddings": "gradients of word embeddings in one lasting array, cleared where they were written",
+    "fused": "attention of packed batches in one pass, in C that the machine compiles on first use",
     "products": "matrix products of linear layers by oneDNN, for a processor's widest registers",
     "memory": "memory that a step frees stays with the process, for the next one",
 }
@@ -75,7 +76,7 @@ class Engine:
             dropout.stop(frozen_body.parts(model))
         self.tricks = fitting(model, _named(tricks), extra_tokens, plain_attention, reads_first)
         self._library = writing.library_model(model)
-        self._step = Step(dropout.Masks(seed, "dropout" in self.tricks))
+        self._step = Step(dropout.Masks(seed, "dropout" in self.tricks), "fused" in self.tricks)
         self._is_decoder = "packed" in self.tricks and bool(decoders.attentions(model))
         allocation.keep("memory" in self.tricks)
         if self._is_decoder:

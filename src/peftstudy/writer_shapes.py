@@ -9,6 +9,9 @@ from typing import Any
 from peftstudy.errors import StudyError
 from peftstudy.shapes import Shape, Stack
 
+ENDLESS = 2**31
+"""Positions of a model that counts how far tokens are from each other, with one number for all that are far."""
+
 
 @dataclass(frozen=True)
 class WriterShape(Shape):
@@ -142,6 +145,8 @@ class WriterShape(Shape):
 def writer_shape(family: str, sizes: list[int], config: Mapping[str, Any], has_output: bool, where: str) -> WriterShape:
     """Return the shape of a decoder's or encoder-decoder's configuration; sizes: those of every Shape, in order."""
     more = {"gpt2": _gpt2, "llama": _llama, "t5": _t5, "bart": _bart}[family](config, where)
+    if family == "t5":
+        sizes = [*sizes[:5], ENDLESS, *sizes[6:]]
     return WriterShape(family, *sizes, **{"attention": sizes[0], "keys": sizes[0], **more}, has_output=has_output)
 
 

@@ -39,8 +39,9 @@ class Writing(Task):
         """Return the sources as texts, and the targets apart.
 
         Arrays: `target_ids`, the targets one after the other, shape (target tokens,); `targets`, where each begins,
-        shape (examples + 1,). about: what is written at most (`target_length`), how (`beams`), and the id of the
-        end mark (`end_id`). references: the targets of each example, of which the first is learned from.
+        shape (examples + 1,). about: what is written at most (`target_length`), how (`beams`), the id of the end mark
+        (`end_id`), and the longest source and target together (`longest_whole`). references: the targets of each
+        example, of which the first is learned from.
         """
         import numpy as np
         import pyarrow as pa
@@ -55,8 +56,8 @@ class Writing(Task):
         found = tokens.encodings(firsts, tokenizer, target_length - len(mark), special=not mark)
         written = [[*encoding.ids, *mark] for encoding in found]
         begins = np.concatenate([[0], np.cumsum([len(ids) for ids in written])])
-        longest = int((made.lengths + np.diff(begins)).max())
-        about = {"beams": beams, "target_length": target_length, "end_id": int(end), "longest": longest}
+        whole = int((made.lengths + np.diff(begins)).max())
+        about = {"beams": beams, "target_length": target_length, "end_id": int(end), "longest_whole": whole}
         return replace(
             made,
             about=made.about | about,

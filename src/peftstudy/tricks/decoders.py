@@ -14,7 +14,8 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 from transformers.models.llama.modeling_llama import LlamaAttention, repeat_kv
 
 from peftstudy.families import FAMILIES
-from peftstudy.tricks.packing import Attention, computed
+from peftstudy.tricks.fused import attend
+from peftstudy.tricks.packing import computed
 from peftstudy.tricks.step import Step
 from peftstudy.tricks.wrapping import wrap
 
@@ -70,7 +71,7 @@ def _attend(attention: Any, step: Step, reads: bool, query: Tensor, key: Tensor,
     query, key, value = _flat(*map(computed, (query, key, value)), attention)
     reads = reads and batch.firsts
     asking = query[batch.read] if reads else query
-    context = Attention.apply(asking, key, value, batch.layout, heads, step.masks.noise(rate), True)
+    context = attend(step, asking, key, value, heads, rate, causal=True)
     if reads:
         context = _scattered(context, batch.read, tokens)
     return context.view(1, tokens, heads, -1)

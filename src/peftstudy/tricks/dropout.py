@@ -59,6 +59,10 @@ class Masks:
         finally:
             self.words.state = now
 
+    def word(self) -> int:
+        """Return 64 bits, of which others may draw."""
+        return int(self.words.random_raw())
+
     def noise(self, rate: float) -> Noise | None:
         """Return what draws factors for attention weights: 0 with probability `rate`, else 1 / (1 - rate)."""
         if not rate:

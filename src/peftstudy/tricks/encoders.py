@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from peftstudy.tricks.packing import Attention, computed, folded_attention
+from peftstudy.tricks.fused import attend
+from peftstudy.tricks.packing import computed, folded_attention
 from peftstudy.tricks.step import Step
 from peftstudy.tricks.wrapping import wrap
 
@@ -50,14 +51,15 @@ def _attend(
     inner = block.self
     residual = states[:, batch.read] if reads else states
     query = inner.query(residual if batch.firsts else states)[0]
-    noise = step.masks.noise(getattr(inner, "dropout_prob", inner.dropout.p) if block.training else 0.0)
-    about = (batch.layout, inner.num_attention_heads, noise)
+    rate = getattr(inner, "dropout_prob", inner.dropout.p) if block.training else 0.0
+    heads = inner.num_attention_heads
     # Methods may put something else in the place of plain matrices.
     if folds and batch.firsts and type(inner.key) is type(inner.value) is nn.Linear:
-        context = folded_attention(query, states[0], inner.key, inner.value, *about)
+        noise = step.masks.noise(rate)
+        context = folded_attention(query, states[0], inner.key, inner.value, batch.layout, heads, noise)
     else:
         projected = (query, inner.key(states)[0], inner.value(states)[0])
-        context = Attention.apply(*map(computed, projected), *about)
+        context = attend(step, *map(computed, projected), heads, rate)
     if len(context) != residual.shape[1]:  # many tokens of a text are read: all have asked
         context = context[batch.read]
     return (block.output(context[None], residual),)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from torch import nn
 
 from peftstudy import devices, writing
-from peftstudy.tricks import allocation, decoders, encoders, frozen_body, products
+from peftstudy.tricks import allocation, decoders, encoders, frozen_body, fused, products
 
 
 def fitting(
@@ -41,6 +41,8 @@ def fitting(
         "targets": writing.vocabulary_layer(model) is not None,
         # Each of several devices has its share of the weight, and of its gradient.
         "embeddings": is_alone,
+        # Its masks are drawn there as well.
+        "fused": packs and on_processor and "dropout" in asked and fused.possible(),
         # Elsewhere other libraries compute them, and know their processors.
         "products": on_processor and products.possible(),
         # It is advice to the allocator of the processor's memory, where that takes any.

@@ -27,10 +27,12 @@ class Packed:
 class Step:
     """The step under way: where its dropout masks come from, and its packed batch.
 
-    batch: None while no packed batch is on its way; then modules do what the library has them do.
+    is_fused: whether attention of packed batches is computed in one pass. batch: None while no packed batch is on its
+    way; then modules do what the library has them do.
     """
 
     masks: Masks
+    is_fused: bool = False
     batch: Packed | None = None
 
     @contextmanager

@@ -1,0 +1,133 @@
+"""Attention in one pass, by C that is compiled on first use, against the same by torch's operators."""
+
+import stat
+
+import numpy as np
+import pytest
+import torch
+
+from peftstudy.tricks import compiled, fused
+from peftstudy.tricks.packing import Attention, Layout
+
+LENGTHS = [3, 16, 17, 64, 100, 237]
+needs_a_compiler = pytest.mark.skipif(not fused.possible(), reason="no C compiler here, and nothing compiled before")
+
+
+def states(layout, width, seed=0):
+    torch.manual_seed(seed)
+    return [2 * torch.randn(layout.tokens, width) for _ in range(3)]
+
+
+def with_gradients(attention, layout, inputs):
+    """Return the answer of each text's tokens and what a sum of its squares gives queries, keys and values."""
+    inputs = [tensor.clone().requires_grad_() for tensor in inputs]
+    texts = layout.tokens - layout.tail
+    answer = attention(*inputs)
+    return [answer[:texts], *(g[:texts] for g in torch.autograd.grad(answer[:texts].square().sum(), inputs))]
+
+
+def assert_same(ours, exact):
+    """Compare by the largest value: what cancels out is as exact as what it was made of."""
+    for one, other in zip(ours, exact, strict=True):
+        assert float((one - other).abs().max()) < 1e-5 * float(other.abs().max())
+
+
+def factors(layout, heads, rate, seed, causal=False):
+    """Return what each weight was multiplied with, one (length, length) for each head of each text.
+
+    Queries of zero ask all tokens alike, and a value that is one in a column of its own shows each weight there.
+    """
+    found, depth = [], -(-int(layout.lengths.max()) // fused.LANES) * fused.LANES
+    value = torch.zeros(layout.tokens, heads, depth)
+    for begin, length in zip(layout.offsets, layout.lengths, strict=False):
+        value[begin : begin + length, :, :length] = torch.eye(length)[:, None]
+    zeros, value = torch.zeros(layout.tokens, heads * depth), value.view(layout.tokens, -1)
+    shown = fused.Fused.apply(zeros, zeros, value, layout, heads, rate, causal, seed).view(-1, heads, depth)
+    for begin, length in zip(layout.offsets, layout.lengths, strict=False):
+        found += [shown[begin : begin + length, head, :length] * length for head in range(heads)]
+    return found
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "depth"), [(1, 16), (2, 64), (3, 48), (1, 80)])
+def test_answers_and_gradients_are_those_of_the_operators(heads, depth, causal):
+    layout = Layout(np.array(LENGTHS))
+    inputs = states(layout, heads * depth)
+    ours = with_gradients(lambda *x: fused.Fused.apply(*x, layout, heads, 0.0, causal, 0), layout, inputs)
+    exact = [tensor.double() for tensor in inputs]
+    torchs = with_gradients(lambda *x: Attention.apply(*x, layout, heads, None, causal), layout, exact)
+    assert_same(ours, torchs)
+
+
+@needs_a_compiler
+def test_weights_are_dropped_as_often_as_they_should_be_and_independently():
+    dropped = torch.stack(factors(Layout(np.full(32, 64)), 2, 0.1, seed=1))
+    values = dropped.unique()
+    assert len(values) == 2 and values.tolist() == [0.0, pytest.approx(1 / 0.9, rel=1e-5)]
+    zero = (dropped == 0).double()
+    assert float(zero.mean()) == pytest.approx(0.1, abs=4 * (0.09 / zero.numel()) ** 0.5)
+    # Neighbours are independent, in a row, from row to row, and from head to head: both dropped one time in a hundred.
+    for pair in (zero[:, :, 1:] * zero[:, :, :-1], zero[:, 1:] * zero[:, :-1], zero[1:] * zero[:-1]):
+        assert float(pair.mean()) == pytest.approx(0.01, abs=1.5e-3)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_gradients_with_dropout_are_those_of_the_weights_that_stayed(rate):
+    layout, heads, depth = Layout(np.array([5, 16, 33, 70])), 2, 32
+    multiplied = iter(factors(layout, heads, rate, seed=7))
+
+    def by_hand(*inputs):
+        query, key, value = (x.view(-1, heads, depth).transpose(0, 1) for x in inputs)
+        texts = [slice(b, b + n) for b, n in zip(layout.offsets, layout.lengths, strict=False)]
+        rows = [[(torch.softmax(query[head, text] @ key[head, text].T / depth**0.5, -1) * next(multiplied))
+                 @ value[head, text] for head in range(heads)] for text in texts]  # fmt: skip
+        return torch.cat([torch.cat(row, dim=1) for row in rows])
+
+    inputs = states(layout, heads * depth)
+    ours = with_gradients(lambda *x: fused.Fused.apply(*x, layout, heads, rate, False, 7), layout, inputs)
+    assert_same(ours, with_gradients(by_hand, layout, [x.double() for x in inputs]))
+
+
+@needs_a_compiler
+def test_a_seed_gives_the_same_bits_on_any_number_of_threads(monkeypatch):
+    layout = Layout(np.array(LENGTHS))
+
+    def found(seed, threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        return with_gradients(lambda *x: fused.Fused.apply(*x, layout, 2, 0.3, False, seed), layout, states(layout, 64))
+
+    for one, other in zip(found(3, 1), found(3, 4), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.allclose(found(3, 1)[0], found(4, 1)[0], atol=1e-3)
+
+
+@needs_a_compiler
+def test_without_gradients_the_answer_is_the_same(monkeypatch):
+    layout = Layout(np.array(LENGTHS))
+    inputs = states(layout, 64)
+    with torch.no_grad():
+        alone = fused.Fused.apply(*inputs, layout, 2, 0.3, True, 5)
+    texts = layout.tokens - layout.tail
+    expected = with_gradients(lambda *x: fused.Fused.apply(*x, layout, 2, 0.3, True, 5), layout, inputs)[0]
+    assert torch.equal(alone[:texts], expected) and not alone[texts:].any()
+
+
+@needs_a_compiler
+def test_what_is_compiled_is_kept_and_serves_without_a_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert compiled.library.__wrapped__("attention")
+    [kept] = tmp_path.glob("peftstudy/attention-*.so")
+    monkeypatch.setenv("PATH", "")
+    assert compiled.library.__wrapped__("attention") and [kept] == list(tmp_path.glob("peftstudy/*"))
+
+
+@pytest.mark.parametrize("compiler", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho no library > $9\n"])
+def test_without_a_compiler_that_works_there_is_none(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if compiler:
+        (tmp_path / "cc").write_text(compiler)
+        (tmp_path / "cc").chmod(stat.S_IRWXU)
+    assert compiled.library.__wrapped__("attention") is None
