@@ -5,10 +5,12 @@ import torch
 
 from peftstudy import backbones, devices, tasks
 from peftstudy.engine import TRICKS
-from peftstudy.tricks import allocation, dropout, frozen_body
+from peftstudy.tricks import allocation, dropout, frozen_body, fused, products
 from peftstudy.tricks.fitting import fitting
 
-ANYWHERE = {"dropout", "embeddings"} | ({"memory"} if allocation.possible() else set())
+ANYWHERE = {"dropout", "embeddings"}
+ANYWHERE |= {trick for trick, module in {"memory": allocation, "products": products}.items() if module.possible()}
+FUSED = {"fused"} if fused.possible() else set()  # where batches are packed
 OF_FAMILIES = {
     ("bert", "classification"): {"packed", "read", "folded"},
     ("roberta", "classification"): {"packed", "read", "folded"},
@@ -38,10 +40,14 @@ def frozen(model):
 @pytest.mark.parametrize(("family", "task"), OF_FAMILIES)
 def test_what_fits_a_family_and_a_task(family, task, a_model):
     found = fitting(a_model(family, task), TRICKS, reads_first=tasks.create(task).reads_first)
-    assert found == ANYWHERE | OF_FAMILIES[family, task]
+    fits = OF_FAMILIES[family, task]
+    assert found == ANYWHERE | fits | (FUSED if "packed" in fits else set())
 
 
-@pytest.mark.parametrize(("left_out", "with_it"), [("packed", {"read", "folded", "cached"}), ("read", {"folded"})])
+@pytest.mark.parametrize(
+    ("left_out", "with_it"),
+    [("packed", {"read", "folded", "cached"} | FUSED), ("read", {"folded"}), ("dropout", FUSED)],
+)
 def test_a_trick_goes_with_the_one_it_needs(left_out, with_it, a_model):
     model = frozen(a_model("bert"))
     every, fewer = fitting(model, TRICKS), fitting(model, TRICKS.keys() - {left_out})
