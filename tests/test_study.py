@@ -106,6 +106,13 @@ def test_the_corpus_leaves_out_examples_and_columns():
     ]
 
 
+def test_the_corpus_leaves_out_both_texts_of_a_pair():
+    offline = from_config(yaml.safe_load((ROOT / "studies" / "tasks-offline.yaml").read_text()))
+    found = [(own, path) for path, column, own in offline.exclusions("bert-tiny") if column == "text_pair"]
+    root = "results/tasks-offline/splits"
+    assert found == [("body", f"{root}/pairs/examples.parquet"), ("docstring", f"{root}/questions/examples.parquet")]
+
+
 def test_a_relative_path_starts_at_the_folder(tmp_path):
     (tmp_path / "imdb").mkdir()
     (tmp_path / "imdb" / "train.jsonl.gz").touch()

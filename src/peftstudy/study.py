@@ -172,7 +172,9 @@ class Study:
             if column:
                 found.append((f"{root}/sources/{source}/table.parquet", column, column))
             else:
-                found.append((f"{root}/splits/{name}/examples.parquet", "text", self.datasets[name].text[0]))
+                examples = f"{root}/splits/{name}/examples.parquet"
+                columns = zip(("text", "text_pair"), self.datasets[name].text, strict=False)
+                found += [(examples, column, own) for column, own in columns]
         return found
 
     def base_folder(self, backbone: str) -> list[str]:
