@@ -37,9 +37,10 @@ def attend(
     """
     layout = step.batch.layout
     fits = len(query) == len(key) and query.shape[1] // heads % LANES == 0
-    if step.is_fused and fits and query.dtype == torch.float32:
+    if step.is_fused and fits and query.dtype in (torch.float32, torch.bfloat16):
         seed = step.masks.word() if rate else 0
-        return Fused.apply(query, key, value, layout, heads, rate, causal, seed)
+        states = (part.float() for part in (query, key, value))
+        return Fused.apply(*states, layout, heads, rate, causal, seed).to(query.dtype)
     return Attention.apply(query, key, value, layout, heads, step.masks.noise(rate), causal)
 
 
