@@ -153,12 +153,14 @@ def runs(choice: Choice) -> str:
 
 
 def baseline(choice: Choice, tables: SimpleNamespace) -> str:
+    """Return what a baseline without a backbone scores, and whether that is more, as the end of a sentence."""
     found = of(tables.baselines, dataset=choice.dataset, split=choice.split).dropna(subset=["test_score"])
     if not len(found):
         return ""
     row = found.loc[found.test_score.idxmax()]
     name = BASELINES.get(row.baseline, row.baseline.replace("-", " "))
-    return f"; without a backbone, {latex.escape(name)} scores {latex.score(row.test_score)}"
+    more = ", which is \\textbf{more}" if row.test_score > choice.best.test_score else ""
+    return f"; without a backbone, {latex.escape(name)} scores {latex.score(row.test_score)}{more}"
 
 
 def ratio(a: pd.Series, b: pd.Series, column: str) -> str:

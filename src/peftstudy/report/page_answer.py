@@ -74,10 +74,8 @@ def energy(best: pd.Series) -> str:
 
 
 def baseline(choice: Choice, data: SimpleNamespace) -> str:
-    """Return what a baseline without a backbone scores, and whether that is more, in a sentence."""
-    found = of(data.baselines, dataset=choice.dataset, split=choice.split).test_score
-    more = ", which is \\textbf{more}" if found.max() > choice.best.test_score else ""
-    return answer.baseline(choice, data).removeprefix("; ").capitalize() + more
+    """Return what a baseline without a backbone scores, in a sentence."""
+    return answer.baseline(choice, data).removeprefix("; ").capitalize()
 
 
 def saving(choice: Choice, name: str) -> str:
