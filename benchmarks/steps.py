@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ from peftstudy.provenance import code, peak_memory_bytes
 LENGTHS = (128, 256, 512)
 GROUPED = 6400  # documents: the Trainer groups by length within 50 batches at a time, nothing on fewer
 
-
 ANSWER = "turn: "
+WITHOUT = "without-"  # begins the name of a variant, and a trick ends it
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
@@ -79,6 +79,12 @@ class Cell:
             "engine": lambda: self._own("fast"),
         }
 
+    def without(self, trick: str) -> dict[str, float]:
+        """Train by the engine without one of its tricks."""
+        from peftstudy.engine import TRICKS
+
+        return self._own(sorted(TRICKS.keys() - {trick}))
+
     def _trainer(self, **options: Any) -> dict[str, float]:
         model = usual.load(self.folder, self.method, self.classes, 0)
         dataset = self.dataset
@@ -89,7 +95,7 @@ class Cell:
             )  # fmt: skip
             return {"train": self.gauge(ready.train), "evaluate": self.gauge(lambda: ready.predict(dataset))}
 
-    def _own(self, engine: str) -> dict[str, float]:
+    def _own(self, engine: str | list[str]) -> dict[str, float]:
         from peftstudy import backbones, methods, scoring, tasks, training
         from peftstudy.checkpoints import Checkpoints
         from peftstudy.specs import Training
@@ -138,9 +144,11 @@ class Worker:
 
 def take_turns(cell: Cell, variant: str) -> None:
     """Be such a process: a turn for each line that comes in."""
+    kind, _, trick = variant.partition(WITHOUT)
+    work = partial(cell.without, trick) if trick else cell.variants()[kind]
     for _ in sys.stdin:
         # Not ru_maxrss, which a process takes over from its parent.
-        print(ANSWER + json.dumps(cell.variants()[variant]() | {"peak": peak_memory_bytes()}), flush=True)
+        print(ANSWER + json.dumps(work() | {"peak": peak_memory_bytes()}), flush=True)
 
 
 def measured(given: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]:
