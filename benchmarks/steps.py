@@ -79,11 +79,11 @@ class Cell:
             "engine": lambda: self._own("fast"),
         }
 
-    def without(self, trick: str) -> dict[str, float]:
-        """Train by the engine without one of its tricks."""
+    def without(self, *tricks: str) -> dict[str, float]:
+        """Train by the engine without some of its tricks."""
         from peftstudy.engine import TRICKS
 
-        return self._own(sorted(TRICKS.keys() - {trick}))
+        return self._own(sorted(TRICKS.keys() - set(tricks)))
 
     def _trainer(self, **options: Any) -> dict[str, float]:
         model = usual.load(self.folder, self.method, self.classes, 0)
