@@ -14,7 +14,7 @@ from synthetic import METHODS, course_study, default_study, write_metrics, write
 from peftstudy import checking, statistics, tables, tasks
 from peftstudy.errors import StudyError
 from peftstudy.evidence import verdicts
-from peftstudy.report import answer, bargains, cost_tables, grids, latex, replication, result_tables, views
+from peftstudy.report import answer, bargains, cost_tables, grids, latex, page_answer, replication, result_tables, views
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "tables"
@@ -210,6 +210,19 @@ def test_a_best_method_that_trains_least_says_so(made):
     found.scores.loc[found.scores.method == "full", "test_score"] = 0.95
     found.scores.loc[found.scores.method == "head", "collapsed"] = 1
     assert "No method that trains fewer parameters finished every run" in answer.answer(found, study)
+
+
+def test_a_best_method_that_learned_nothing_is_not_praised_for_being_lean(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    found.scores = found.scores[found.scores.method.isin(["full", "head"])]
+    of_head = found.scores.method == "head"
+    found.scores.loc[of_head, "test_score"] = 0.9
+    found.scores.loc[of_head, "collapsed"] = found.scores.finished[of_head]
+    text = answer.answer(found, study)
+    assert "All of its runs collapsed" in text and "fewest parameters" not in text
+    [first, *_] = answer.choices(found, study)
+    assert page_answer.take(first, "head", "") == "Take none of these methods"
 
 
 def test_a_higher_mean_over_fewer_runs_is_not_the_best(made):

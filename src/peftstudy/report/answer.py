@@ -18,6 +18,7 @@ NEAR = 0.03
 """A method this close to the best one may be worth its savings."""
 SEPARABLE = 0.05
 """Methods are told apart when the adjusted p value of their difference is below."""
+NOTHING = "All of its runs collapsed, giving every example one answer: nothing was learned here."
 
 
 class Choice(NamedTuple):
@@ -38,6 +39,11 @@ class Choice(NamedTuple):
     @property
     def is_near(self) -> bool:
         return self.difference is not None and self.difference.difference > -NEAR
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the best method learned nothing: each of its runs gives all examples one answer."""
+        return bool(self.best.collapsed >= self.best.finished)
 
     @property
     def is_leanest(self) -> bool:
@@ -99,6 +105,8 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     among = "" if choice.is_highest else " of the methods that finished every run"
     score = f"{estimate(best)} {metric(tables, choice.dataset)}{runs(choice)}"
     said = [f"{where}, {name} scores best{among}: {score}{baseline(choice, tables)}."]
+    if choice.is_empty:
+        return [*said, NOTHING]
     if choice.is_leanest:
         return [*said, "It also trains the fewest parameters of all."]
     if lean is None:

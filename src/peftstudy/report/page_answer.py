@@ -51,7 +51,7 @@ def card(choice: Choice, data: SimpleNamespace, links: Links) -> Card:
     place = (choice.dataset, choice.split, choice.backbone)
     return Card(
         where=f"{latex.escape(choice.backbone)} on {latex.escape(choice.dataset)}, {latex.escape(choice.split)}",
-        take=f"Take {name}" + (f", or {other} where costs count" if choice.is_near else ""),
+        take=take(choice, name, other),
         score=answer.estimate(best),
         unit=f"{answer.metric(data, choice.dataset)}{answer.runs(choice)}",
         baseline=baseline(choice, data),
@@ -68,6 +68,12 @@ def card(choice: Choice, data: SimpleNamespace, links: Links) -> Card:
     )
 
 
+def take(choice: Choice, name: str, other: str) -> str:
+    if choice.is_empty:
+        return "Take none of these methods"
+    return f"Take {name}" + (f", or {other} where costs count" if choice.is_near else "")
+
+
 def energy(best: pd.Series) -> str:
     joules = bargains.costed(best.to_frame().T.infer_objects()).joules.iloc[0]
     return "" if latex.absent(joules) else f", {latex.amount(joules / 1e3)} kJ"
@@ -81,6 +87,8 @@ def baseline(choice: Choice, data: SimpleNamespace) -> str:
 def saving(choice: Choice, name: str) -> str:
     """Return what the method that trains less gives up and saves, in a sentence."""
     best, lean, gap = choice.best, choice.lean, choice.difference
+    if choice.is_empty:
+        return answer.NOTHING
     if choice.is_leanest:
         return "It also trains the fewest parameters of all."
     if lean is None:
