@@ -1,5 +1,6 @@
 """Attention in one pass, by C that is compiled on first use, against the same by torch's operators."""
 
+import shutil
 import stat
 
 import numpy as np
@@ -10,7 +11,8 @@ from peftstudy.tricks import compiled, fused
 from peftstudy.tricks.packing import Attention, Layout
 
 LENGTHS = [3, 16, 17, 64, 100, 237]
-needs_a_compiler = pytest.mark.skipif(not fused.possible(), reason="no C compiler here, and nothing compiled before")
+possible = pytest.mark.skipif(not fused.possible(), reason="no C compiler here, and nothing compiled before")
+compiles = pytest.mark.skipif(not any(map(shutil.which, compiled.COMPILERS)), reason="no C compiler here")
 
 
 def states(layout, width, seed=0):
@@ -48,7 +50,7 @@ def factors(layout, heads, rate, seed, causal=False):
     return found
 
 
-@needs_a_compiler
+@possible
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("heads", "depth"), [(1, 16), (2, 64), (3, 48), (1, 80)])
 def test_answers_and_gradients_are_those_of_the_operators(heads, depth, causal):
@@ -60,7 +62,7 @@ def test_answers_and_gradients_are_those_of_the_operators(heads, depth, causal):
     assert_same(ours, torchs)
 
 
-@needs_a_compiler
+@possible
 def test_weights_are_dropped_as_often_as_they_should_be_and_independently():
     dropped = torch.stack(factors(Layout(np.full(32, 64)), 2, 0.1, seed=1))
     values = dropped.unique()
@@ -72,7 +74,7 @@ def test_weights_are_dropped_as_often_as_they_should_be_and_independently():
         assert float(pair.mean()) == pytest.approx(0.01, abs=1.5e-3)
 
 
-@needs_a_compiler
+@possible
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_gradients_with_dropout_are_those_of_the_weights_that_stayed(rate):
     layout, heads, depth = Layout(np.array([5, 16, 33, 70])), 2, 32
@@ -90,7 +92,7 @@ def test_gradients_with_dropout_are_those_of_the_weights_that_stayed(rate):
     assert_same(ours, with_gradients(by_hand, layout, [x.double() for x in inputs]))
 
 
-@needs_a_compiler
+@possible
 def test_a_seed_gives_the_same_bits_on_any_number_of_threads(monkeypatch):
     layout = Layout(np.array(LENGTHS))
 
@@ -103,7 +105,7 @@ def test_a_seed_gives_the_same_bits_on_any_number_of_threads(monkeypatch):
     assert not torch.allclose(found(3, 1)[0], found(4, 1)[0], atol=1e-3)
 
 
-@needs_a_compiler
+@possible
 def test_without_gradients_the_answer_is_the_same(monkeypatch):
     layout = Layout(np.array(LENGTHS))
     inputs = states(layout, 64)
@@ -114,7 +116,7 @@ def test_without_gradients_the_answer_is_the_same(monkeypatch):
     assert torch.equal(alone[:texts], expected) and not alone[texts:].any()
 
 
-@needs_a_compiler
+@compiles
 def test_what_is_compiled_is_kept_and_serves_without_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert compiled.library.__wrapped__("attention")

@@ -143,7 +143,7 @@ static void transpose(long length, long padded, long depth, const float *rows, l
         long lanes = length - first < LANES ? length - first : LANES;
         for (long k = 0; k < depth; k++) {
             floats column = {};
-            if (lanes == LANES)
+            if (lanes == LANES) /* a loop of known length is unrolled */
                 for (long i = 0; i < LANES; i++) column[i] = rows[(first + i) * width + k];
             else
                 for (long i = 0; i < lanes; i++) column[i] = rows[(first + i) * width + k];
@@ -236,13 +236,20 @@ typedef struct {
     float factor;
 } Batch;
 
+static long longest_of(const Batch *b, long first, long last) {
+    long longest = 0;
+    for (long t = first; t < last; t++) {
+        long length = b->offsets[t + 1] - b->offsets[t];
+        longest = length > longest ? length : longest;
+    }
+    return longest;
+}
+
+/* Both return 0, or 1 where there is no memory. */
 int forward(const Batch *about, long first, long last, const float *query, const float *key, const float *value,
             float *answer, float *kept) {
     Batch b = *about;
-    long width = b.heads * b.depth, longest = 0;
-    for (long t = first; t < last; t++)
-        if (b.offsets[t + 1] - b.offsets[t] > longest) longest = b.offsets[t + 1] - b.offsets[t];
-    long padded = padded_to_vectors(longest);
+    long width = b.heads * b.depth, longest = longest_of(about, first, last), padded = padded_to_vectors(longest);
     float *scratch = room((b.depth + ROWS) * padded + (kept ? 0 : longest * padded));
     if (!scratch) return 1;
     float *turned = scratch, *used = scratch + b.depth * padded, *unkept = used + ROWS * padded;
@@ -263,10 +270,7 @@ int forward(const Batch *about, long first, long last, const float *query, const
 int backward(const Batch *about, long first, long last, const float *query, const float *key, const float *value,
              const float *kept, const float *of_answer, float *of_query, float *of_key, float *of_value) {
     Batch b = *about;
-    long width = b.heads * b.depth, longest = 0;
-    for (long t = first; t < last; t++)
-        if (b.offsets[t + 1] - b.offsets[t] > longest) longest = b.offsets[t + 1] - b.offsets[t];
-    long padded = padded_to_vectors(longest);
+    long width = b.heads * b.depth, longest = longest_of(about, first, last), padded = padded_to_vectors(longest);
     float *scratch = room((b.depth + 2 * longest) * padded);
     if (!scratch) return 1;
     float *turned = scratch, *used = scratch + b.depth * padded, *of_scores = used + longest * padded;
