@@ -125,7 +125,11 @@ def test_what_is_compiled_is_kept_and_serves_without_a_compiler(tmp_path, monkey
     assert compiled.library.__wrapped__("attention") and [kept] == list(tmp_path.glob("peftstudy/*"))
 
 
-@pytest.mark.parametrize("compiler", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho no library > $9\n"])
+FAILS = "#!/bin/sh\nexit 1\n"
+MAKES_NO_LIBRARY = '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no library > "$2"\n'
+
+
+@pytest.mark.parametrize("compiler", [None, FAILS, MAKES_NO_LIBRARY])
 def test_without_a_compiler_that_works_there_is_none(compiler, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -133,3 +137,4 @@ def test_without_a_compiler_that_works_there_is_none(compiler, tmp_path, monkeyp
         (tmp_path / "cc").write_text(compiler)
         (tmp_path / "cc").chmod(stat.S_IRWXU)
     assert compiled.library.__wrapped__("attention") is None
+    assert len(list(tmp_path.glob("cache/peftstudy/*"))) == (compiler == MAKES_NO_LIBRARY)
