@@ -244,7 +244,7 @@ def test_a_decoder_reads_source_and_target_as_one_text(family, fits, make_backbo
     data = tokens.load(make_task_tokens("generation", family))
     positions = 10**6 if family == "t5" else read_shape(backbone).positions
     data = dataclasses.replace(data, about=data.about | {"longest": positions, "longest_whole": positions + 1})
-    asked = dataclasses.replace(spec(), task="generation", backbone=family)
+    asked = dataclasses.replace(spec("lora"), task="generation", backbone=family)
     made = building.Inputs(tmp_path, backbone, tmp_path, tmp_path, torch.device("cpu"))
     if fits:
         building.build(asked, made, data)
