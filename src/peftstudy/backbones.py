@@ -68,8 +68,7 @@ def load(
     seed_torch(seed, "head")
     try:
         with quiet():
-            kind = shape.about.language_model if task.writes else task.auto_class
-            model, report = getattr(transformers, kind).from_pretrained(
+            model, report = getattr(transformers, auto_class(task, shape)).from_pretrained(
                 folder, **width, attn_implementation=attention, dtype=torch.float32,
                 local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
             )  # fmt: skip
@@ -86,6 +85,11 @@ def load(
     if labels:
         model.config.id2label = dict(enumerate(labels))
     return Loaded(model.eval(), fresh)
+
+
+def auto_class(task: Task, shape: Shape) -> str:
+    """Return the transformers Auto class that makes a backbone with the task's head."""
+    return shape.about.language_model if task.writes else task.auto_class
 
 
 def shape_for(folder: Path, task: Task) -> Shape:

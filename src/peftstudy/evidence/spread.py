@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from peftstudy.evidence import apart
-from peftstudy.evidence.components import is_crossed
+from peftstudy.evidence.components import components, is_crossed
 from peftstudy.evidence.components import spread as of_seeds
 from peftstudy.report.captions import rule
 from peftstudy.report.grids import pages, spaced
@@ -41,14 +41,8 @@ def two_way(values: np.ndarray) -> Components:
     >>> two_way(np.array([[1.0, 2.0], [3.0, 4.0]]))
     Components(rows=2.0, columns=0.5, rest=0.0)
     """
-    values = np.asarray(values, dtype=float)
-    across, down = values.shape
-    grand = values.mean()
-    of_rows, of_columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
-    rest = float(((values - of_rows - of_columns + grand) ** 2).sum() / ((across - 1) * (down - 1)))
-    between_rows = down * float(of_rows.var(ddof=1))
-    between_columns = across * float(of_columns.var(ddof=1))
-    return Components(max(0.0, (between_rows - rest) / down), max(0.0, (between_columns - rest) / across), rest)
+    rows, columns = np.indices(values.shape).reshape(2, -1)
+    return Components(*(max(0.0, found) for found in components(values.ravel(), rows, columns).tolist()))
 
 
 def draws(study: Study, shortened: bool = False) -> dict[str, list[str]]:

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peftstudy import backbones, methods, tasks
-from peftstudy.families import BOTH
 from peftstudy.files import read_json, write_json
 from peftstudy.shapes import Shape
 
@@ -62,7 +61,7 @@ class Trained:
     @property
     def auto_class(self) -> str:
         """The transformers Auto class that reads the backbone."""
-        return "AutoModelForSeq2SeqLM" if self.task.writes and self.shape.about.kind == BOTH else self.task.auto_class
+        return backbones.auto_class(self.task, self.shape)
 
     def line(self, place: str, *asked: str) -> str:
         """Return the line that makes a transformers model of what lies at a place."""
