@@ -19,7 +19,8 @@ from peftstudy.tricks.packing import Attention, Layout
 
 PRODUCTS = {"products"} if products.possible() else set()
 FUSED = {"fused"} if fused.possible() else set()
-LEFT_OUT = {"cut", "targets", "products", "fused"} - PRODUCTS - FUSED  # where packed batches are classified
+LEFT_OUT = {"cut", "targets", "embeddings", "products", "fused"} - PRODUCTS - FUSED
+"""Where packed batches of tiny models are classified."""
 EXAMPLES = np.array([5, 40, 3, 77, 12, 8, 91, 60, 33, 2, 54])
 
 
@@ -34,8 +35,13 @@ def data(make_tokens, family):
     return tokens.load(make_tokens(family))
 
 
+def create(name):
+    """Return a method, or a combination of several with a plus between their names."""
+    return methods.create("combined", {"parts": name.split("+")}) if "+" in name else methods.create(name)
+
+
 def an_engine(folder, name, tricks, rate=0.0, seed=0, of="classification", classes=3, **options):
-    method, task = methods.create(name), tasks.create(of)
+    method, task = create(name), tasks.create(of)
     shape = backbones.shape_for(folder, task)
     adapted = methods.adapt(method, backbones.load(folder, task, classes, seed, method.attention), shape, seed)
     for module in adapted.model.modules():
@@ -52,14 +58,16 @@ def an_engine(folder, name, tricks, rate=0.0, seed=0, of="classification", class
     return Engine(*made, reads_first=task.reads_first, **options), task
 
 
-def gradients(built, data, examples=EXAMPLES, parts=1):
-    """Return the loss of a batch and its gradients, by name."""
+def gradients(built, data, examples=EXAMPLES, parts=1, method="full"):
+    """Return the loss of a batch and its gradients, by name; a method may add a penalty."""
     runner, task = built
     runner.begin_step(0)
     total = 0.0
     for index in np.array_split(examples, parts):
         logits = task.logits(runner, data, index)
         loss = task.loss_sum(logits, torch.from_numpy(task.targets(data, index))) / task.items(data, examples)
+        penalty = create(method).penalty(runner.model)
+        loss = loss if penalty is None else loss + penalty
         loss.backward()
         total += float(loss.detach())
     return total, {name: p.grad.clone() for name, p in runner.model.named_parameters() if p.grad is not None}
@@ -79,9 +87,9 @@ def test_gradients_are_those_of_the_plain_loop(method, family, make_backbone, da
     plain = gradients(an_engine(folder, method, "plain"), data)
     fast = an_engine(folder, method, "fast")
     if methods.create(method).plain_attention:
-        assert fast[0].tricks == set(TRICKS) - LEFT_OUT - ({"cached"} if method != "head" else set())
+        assert fast[0].tricks | {"folded"} == set(TRICKS) - LEFT_OUT - ({"cached"} if method != "head" else set())
     else:
-        assert fast[0].tricks == {"cut", "dropout", "embeddings", "memory"} | PRODUCTS
+        assert fast[0].tricks == {"cut", "dropout", "memory"} | PRODUCTS
     assert_same(gradients(fast, data), plain)
 
 
@@ -149,7 +157,7 @@ def test_evaluation_and_micro_batches_agree_with_the_plain_loop(method, parts, m
 
 
 @pytest.mark.parametrize("tricks", ["fast", "plain"])
-@pytest.mark.parametrize("method", methods.able("classification"))
+@pytest.mark.parametrize("method", [*methods.able("classification"), "lora+density"])
 def test_checkpointed_activations_change_nothing(method, tricks, make_backbone, make_tokens):
     """With dropout on: a layer that is computed again drops what it dropped, and so does the part after it."""
     data, folder = tokens.load(make_tokens("bert")), make_backbone("bert")
@@ -158,7 +166,7 @@ def test_checkpointed_activations_change_nothing(method, tricks, make_backbone, 
         torch.manual_seed(0)
         built = an_engine(folder, method, tricks, rate=0.3, activation_checkpointing=checkpointing)
         torch.manual_seed(0)
-        found.append(gradients(built, data, parts=3))
+        found.append(gradients(built, data, parts=3, method=method))
     assert found[0][0] == found[1][0] and found[0][1].keys() == found[1][1].keys()
     assert all(torch.equal(gradient, found[1][1][name]) for name, gradient in found[0][1].items())
 
@@ -177,7 +185,7 @@ def test_batches_of_decoders_are_packed(of, decoder, method, make_backbone, make
     plain = gradients(an_engine(folder, method, "plain", of=of), data)
     built = an_engine(folder, method, "fast", of=of)
     writes = {"cut", "targets"} if of == "generation" else set()
-    assert built[0].tricks == {"packed", "read", "dropout", "embeddings", "memory"} | PRODUCTS | FUSED | writes
+    assert built[0].tricks - {"embeddings"} == {"packed", "read", "dropout", "memory"} | PRODUCTS | FUSED | writes
     assert_same(gradients(built, data), plain)
     built[0].model.zero_grad()
     assert_same(gradients(built, data, parts=3), plain)
@@ -328,10 +336,13 @@ def test_a_frozen_body_changes_no_resumed_run(make_backbone, make_tokens, tmp_pa
         method, task = methods.create("head"), tasks.create("classification")
         loaded = backbones.load(make_backbone("bert"), task, 3, 0, method.attention)
         adapted = methods.adapt(method, loaded, backbones.read_shape(make_backbone("bert")), 0)
-        return training.Run(adapted.model, method, task, settings, 0)
+        run = training.Run(adapted.model, method, task, settings, 0)
+        # Sums in a wider body are rounded otherwise in another batch; here they are so by more than that.
+        frozen, exact = run.engine._frozen, run.engine._frozen.compute
+        frozen.compute = lambda tokens, index: exact(tokens, index) + float(index.sum()) / 1e4
+        return run
 
     whole = a_run()
-    assert "cached" in whole.engine.tricks
     whole.fit(data, train, none, Checkpoints())
     keep, stopped = Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0), a_run()
     with pytest.raises(KeyboardInterrupt):
@@ -345,6 +356,36 @@ def test_a_frozen_body_changes_no_resumed_run(make_backbone, make_tokens, tmp_pa
 def _interrupt(now):
     if now:
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "deberta-v2", "distilbert", "modernbert", "gpt2", "t5", "bart"])
+def test_dropout_stops_in_the_frozen_body_of_any_family(family, make_backbone, make_tokens):
+    data = tokens.load(make_tokens(family))
+    loaded = backbones.load(make_backbone(family), tasks.create("classification"), 3, 0)
+    for parameter in loaded.model.base_model.parameters():
+        parameter.requires_grad_(False)
+    for module in loaded.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    answers = {}
+    for acts in (True, False):
+        engine = Engine(loaded.model.train(), "plain", 0, dropout_in_frozen_body=acts)
+        dropout.stop([m for name, m in loaded.model.named_children() if m is not loaded.model.base_model])
+        answers[acts] = [engine.logits(data, EXAMPLES) for _ in range(2)]
+    assert not torch.equal(*answers[True]) and torch.equal(*answers[False])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "roberta"])
+def test_a_text_may_hold_the_token_that_pads(family, make_backbone, make_tokens):
+    """A decoder's own end of text pads, too, and a text may spell RoBERTa's padding out."""
+    data = tokens.load(make_tokens(family))
+    ids = np.array(data.input_ids)
+    for text in EXAMPLES[::2]:
+        ids[data.offsets[text] + 2] = ids[data.offsets[text + 1] - 1] = data.about["pad_id"]
+    data = dataclasses.replace(data, input_ids=ids)
+    fast, plain = (an_engine(make_backbone(family), "full", tricks) for tricks in ("fast", "plain"))
+    assert "packed" in fast[0].tricks
+    assert_same(gradients(fast, data), gradients(plain, data))
 
 
 @pytest.mark.parametrize(("acts", "cached"), [(True, False), (False, True)])

@@ -5,10 +5,10 @@ import torch
 
 from peftstudy import backbones, devices, tasks
 from peftstudy.engine import TRICKS
-from peftstudy.tricks import allocation, dropout, frozen_body, fused, products
+from peftstudy.tricks import allocation, dropout, embedding_gradients, encoders, frozen_body, fused, products
 from peftstudy.tricks.fitting import fitting
 
-ANYWHERE = {"dropout", "embeddings"}
+ANYWHERE = {"dropout"}
 ANYWHERE |= {trick for trick, module in {"memory": allocation, "products": products}.items() if module.possible()}
 FUSED = {"fused"} if fused.possible() else set()  # where batches are packed
 OF_FAMILIES = {
@@ -66,17 +66,48 @@ def test_a_prompt_before_the_text_is_packed_by_encoders_alone(a_model):
     assert "cached" not in fitting(frozen(a_model("bert")), TRICKS, extra_tokens=4)
 
 
+def test_gradients_of_large_embeddings_that_train_are_kept_on_one_device(a_model, monkeypatch):
+    assert "embeddings" not in fitting(a_model("bert"), TRICKS)
+    monkeypatch.setattr(embedding_gradients, "LARGE", 1)
+    assert "embeddings" in fitting(a_model("bert"), TRICKS)
+    assert "embeddings" not in fitting(frozen(a_model("bert")), TRICKS)
+    monkeypatch.setattr(devices, "count", lambda: 2)
+    assert "embeddings" not in fitting(a_model("bert"), TRICKS)
+
+
+def test_keys_and_values_that_a_method_changes_are_not_folded(a_model):
+    model = a_model("bert")
+    assert "folded" in fitting(model, TRICKS)
+    attention = encoders.attentions(model)[-1].self
+    attention.value = torch.nn.Sequential(attention.value)
+    assert "folded" not in fitting(model, TRICKS)
+
+
+@pytest.mark.skipif(not fused.possible(), reason="no C compiler here, and nothing compiled before")
+def test_heads_that_are_no_whole_vectors_and_double_precision_are_left_to_the_operators(a_model):
+    model = a_model("bert")
+    assert "fused" in fitting(model, TRICKS)
+    model.config.num_attention_heads *= 2  # of 8 numbers each
+    assert "fused" not in fitting(model, TRICKS)
+    assert "fused" not in fitting(a_model("bert").double(), TRICKS)
+
+
+def test_what_is_not_asked_for_is_not_compiled(a_model, monkeypatch):
+    monkeypatch.setattr(fused, "possible", lambda: pytest.fail("compiled"))
+    assert "packed" in fitting(a_model("bert"), TRICKS.keys() - {"fused"})
+
+
 def test_several_devices_share_weights(a_model, monkeypatch):
     model = frozen(a_model("bert"))
     one = fitting(model, TRICKS)
     monkeypatch.setattr(devices, "count", lambda: 2)
-    assert one - fitting(model, TRICKS) == {"cached", "embeddings"}
+    assert one - fitting(model, TRICKS) == {"cached"}
     assert "packed" not in fitting(a_model("gpt2"), TRICKS)
 
 
 def test_what_is_the_processors_stays_there(a_model):
     elsewhere = a_model("bert").to(torch.device("meta"))
-    assert fitting(elsewhere, TRICKS) == {"packed", "read", "folded", "embeddings"}
+    assert fitting(elsewhere, TRICKS) == {"packed", "read", "folded"}
 
 
 def test_nothing_is_used_that_was_not_asked_for(a_model):

@@ -2,6 +2,9 @@
 
 import shutil
 import stat
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -125,16 +128,87 @@ def test_what_is_compiled_is_kept_and_serves_without_a_compiler(tmp_path, monkey
     assert compiled.library.__wrapped__("attention") and [kept] == list(tmp_path.glob("peftstudy/*"))
 
 
-FAILS = "#!/bin/sh\nexit 1\n"
+FAILS = "#!/bin/sh\necho what was wrong >&2\nexit 1\n"
 MAKES_NO_LIBRARY = '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no library > "$2"\n'
 
 
-@pytest.mark.parametrize("compiler", [None, FAILS, MAKES_NO_LIBRARY])
-def test_without_a_compiler_that_works_there_is_none(compiler, tmp_path, monkeypatch):
+def a_compiler(folder, script):
+    (folder / "cc").write_text(script)
+    (folder / "cc").chmod(stat.S_IRWXU)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"), [(None, "no C compiler found"), (FAILS, "what was wrong"), (MAKES_NO_LIBRARY, "too short")]
+)
+def test_without_a_compiler_that_works_there_is_none(compiler, said, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     if compiler:
-        (tmp_path / "cc").write_text(compiler)
-        (tmp_path / "cc").chmod(stat.S_IRWXU)
+        a_compiler(tmp_path, compiler)
     assert compiled.library.__wrapped__("attention") is None
-    assert len(list(tmp_path.glob("cache/peftstudy/*"))) == (compiler == MAKES_NO_LIBRARY)
+    assert said in caplog.text and not list(tmp_path.glob("cache/peftstudy/*"))
+
+
+@compiles
+@pytest.mark.parametrize("compiler", [FAILS, MAKES_NO_LIBRARY])
+def test_the_next_compiler_is_tried(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    a_compiler(tmp_path, compiler)
+    monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    assert compiled.library.__wrapped__("attention")
+
+
+@compiles
+@pytest.mark.parametrize("damage", [lambda code: code[:-5000], lambda code: code[:9000] + bytes(len(code) - 9000)])
+def test_a_damaged_library_is_compiled_again(damage, tmp_path, monkeypatch):
+    """Loading it would end the process, so it is looked at first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = "from peftstudy.tricks import compiled; assert compiled.library('attention').forward"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    [kept] = tmp_path.glob("peftstudy/attention-*.so")
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert kept.read_bytes() == whole
+
+
+@compiles
+def test_where_nothing_can_be_kept_it_is_compiled_for_the_process(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert compiled.library.__wrapped__("attention")
+
+    def no_home():
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(compiled.Path, "home", no_home)
+    assert compiled.library.__wrapped__("attention")
+
+
+@possible
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("causal", [False, True])
+def test_what_is_no_number_stays_so(value, causal):
+    """A diverged run is known by its loss."""
+    layout = Layout(np.array([5, 40]))
+    query, key, states_of_value = states(layout, 32)
+    key[20, 3] = value
+    ours = fused.Fused.apply(query, key, states_of_value, layout, 2, 0.0, causal, 0)
+    exact = Attention.apply(query, key, states_of_value, layout, 2, None, causal)
+    assert torch.equal(ours[:45].isnan(), exact[:45].isnan()) and ours[:45].isnan().any()
+
+
+def test_an_interrupt_waits_for_what_is_under_way():
+    done = []
+
+    def part(number):
+        if number == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        done.append(number)
+        return 0
+
+    with pytest.raises(KeyboardInterrupt):
+        fused._on_threads(part, 3)
+    assert sorted(done) == [1, 2]

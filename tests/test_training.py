@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from peftstudy import backbones, methods, scoring, tasks, tokens, training
+from peftstudy import backbones, methods, plans, scoring, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.families import FAMILIES
 from peftstudy.specs import Training
@@ -84,6 +84,16 @@ def test_a_run_that_stops_and_goes_on_ends_with_the_same_numbers(bert, data, tmp
     assert progress.examples_seen == whole.examples_seen
 
 
+def test_a_run_that_goes_on_by_other_tricks_says_so(bert, data, tmp_path, caplog):
+    keep = Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0)
+    begun = a_run(bert)
+    begun.fit(data, TRAIN, VALIDATION, keep)
+    resumed = a_run(bert, dataclasses.replace(SETTINGS, engine=("packed", "dropout")))
+    keep.restore(resumed)
+    assert resumed.progress.engine == f"{begun.engine.name}, dropout+packed"
+    assert "numbers differ" in caplog.text
+
+
 def test_a_checkpoint_of_another_run_is_passed_over(bert, data, tmp_path):
     keep = Checkpoints(tmp_path / "checkpoint.pt", "one", seconds=0)
     a_run(bert).fit(data, TRAIN, VALIDATION, keep)
@@ -116,7 +126,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(bert, data, method):
         run.optimizer.step = lambda: None
         run.optimizer.zero_grad = lambda: None
         run.model.train()
-        run._step(data, TRAIN[:16], training.Plan.of(SETTINGS, 96))
+        run._step(data, TRAIN[:16], plans.Plan.of(SETTINGS, 96))
         gradients.append(torch.cat([p.grad.ravel() for p in run.parameters]))
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
     assert torch.allclose(gradients[1], gradients[2], atol=1e-6)
@@ -185,7 +195,7 @@ def test_every_family_learns_by_the_engine_and_is_scored_as_by_the_plain_loop(fa
     ],
 )
 def test_budgets(settings, plan):
-    assert training.Plan.of(settings, 96) == training.Plan(*plan)
+    assert plans.Plan.of(settings, 96) == plans.Plan(*plan)
 
 
 def test_a_budget_in_steps_ends_within_an_epoch(bert, data):

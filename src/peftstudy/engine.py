@@ -95,9 +95,19 @@ class Engine:
             checkpointing.recompute_layers(model, self._step)
 
     @property
+    def name(self) -> str:
+        """The tricks at work, as records say it."""
+        return "+".join(sorted(self.tricks)) or "plain"
+
+    @property
     def largest_part(self) -> int | None:
-        """How many examples at most should be asked for at once; None when it does not matter."""
+        """Into parts of how many examples at the most batches of training are cut; None when it does not matter."""
         return PART if "cut" in self.tricks else None
+
+    def see(self, tokens: Tokens, index: np.ndarray) -> None:
+        """Do ahead what is done once for each of the examples numbered `index`, whatever their order will be."""
+        if "cached" in self.tricks:
+            self._frozen.see(tokens, tokens.texts(index))
 
     def begin_step(self, step: int) -> None:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
@@ -135,10 +145,7 @@ class Engine:
         ids: texts of one length, shape (texts, length). read: the same shape, booleans.
         """
         if "packed" not in self.tricks:
-            inputs = {"input_ids": ids}
-            if self._first_position:  # RoBERTa would count by what is padding, which a masked token may be turned into
-                inputs["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position
-            inputs = self._tensors(inputs)
+            inputs = self._tensors({"input_ids": ids, **self._positions(ids)})
             found = self.model.base_model(**inputs).last_hidden_state
             return found[torch.from_numpy(read).to(self.device)]
         layout, places = Layout(np.full(*ids.shape)), np.tile(np.arange(ids.shape[1]), len(ids))
@@ -154,11 +161,14 @@ class Engine:
         return self._tokenizer.batch_decode(found, skip_special_tokens=True)
 
     def _padded_logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None) -> Tensor:
-        inputs = self._tensors(tokens.batch(index))
-        if not inputs["token_type_ids"].any():
-            del inputs["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
-        config = self._library.config
-        config.pad_token_id = tokens.about["pad_id"]  # decoders look for the last token that is none
+        arrays = tokens.batch(index)
+        if not arrays["token_type_ids"].any():
+            del arrays["token_type_ids"]  # zeros are what every model takes by itself; some take no such argument
+        if not self.extra_tokens:
+            arrays |= self._positions(arrays["input_ids"])
+        # Decoders look for the last token that is no padding.
+        self._library.config.pad_token_id = _pad_apart(arrays, tokens.about["pad_id"])
+        inputs = self._tensors(arrays)
         logits = _logits(self.model(**inputs))
         if read is None:
             return logits
@@ -203,6 +213,13 @@ class Engine:
         ids, types = np.pad(input_ids, (0, layout.tail), mode="wrap"), np.pad(token_type_ids, (0, layout.tail))
         return self._tensors({"input_ids": ids[None], "position_ids": positions[None], "token_type_ids": types[None]})
 
+    def _positions(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the positions of texts' tokens where they must be given, each shape (texts, length)."""
+        if not self._first_position:
+            return {}
+        # RoBERTa would count by what is padding, which a text may hold, too, and a masked token may be turned into.
+        return {"position_ids": np.broadcast_to(np.arange(ids.shape[1]), ids.shape) + self._first_position}
+
     def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
@@ -216,6 +233,16 @@ class Engine:
 
         folder = self._library.config.name_or_path
         return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+
+
+def _pad_apart(arrays: Mapping[str, np.ndarray], padding: int) -> int:
+    """Pad a batch by a token that ends none of its texts, `padding` if that does not; return it."""
+    ids, is_text = arrays["input_ids"], arrays["attention_mask"].astype(bool)
+    ends = set(ids[np.arange(len(ids)), is_text.sum(axis=1) - 1].tolist())
+    if padding in ends:
+        padding = next(token for token in range(len(ends) + 1) if token not in ends)
+        ids[~is_text] = padding
+    return padding
 
 
 def _logits(output: Any) -> Tensor:

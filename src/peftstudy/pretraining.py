@@ -16,9 +16,9 @@ from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.families import FAMILIES
+from peftstudy.plans import schedule
 from peftstudy.progress import Progress
 from peftstudy.specs import Pretraining, to_json
-from peftstudy.training import schedule
 from peftstudy.tricks import dropout
 
 log = logging.getLogger(__name__)

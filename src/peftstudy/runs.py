@@ -174,7 +174,7 @@ def save_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, setup: float, parts: Any) -> dict:
-    progress, engine = run.progress, run.engine
+    progress = run.progress
     history = progress.history
     chosen = history[progress.chosen_epoch - 1]
     seconds = sum(row.training_seconds for row in history)
@@ -207,7 +207,7 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
         "devices": devices.count(),
         "threads": torch.get_num_threads(),
-        "engine": "+".join(sorted(engine.tricks)) or "plain",
+        "engine": progress.engine,
     }
 
 

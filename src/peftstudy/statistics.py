@@ -36,6 +36,7 @@ COMPARED = ["pairs", "difference", "low", "high", "p", "improvement", "detectabl
 MUST_AGREE: dict[str, list[str]] = {
     "device": [], "precision": [], "threads": [], "environment": [], "commit": [],
     "data_sha256": ["dataset", "backbone"], "backbone_sha256": ["backbone"],
+    "engine": ["dataset", "backbone", "method"],
 }  # fmt: skip
 """Column -> among which runs it must be one: the tokens of a dataset, for instance, differ by backbone."""
 NAMES = [*CELL, "reference"]

@@ -15,6 +15,7 @@ from peftstudy import devices, energy, seeds
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
+from peftstudy.plans import Plan, schedule
 from peftstudy.scoring import Scored, autocast, evaluate, targets
 from peftstudy.specs import Training
 from peftstudy.tasks import Task
@@ -46,6 +47,7 @@ class TrainingState:
 
     epoch_*: of the epoch under way; its loss is the sum over its items so far.
     joules: of devices and of processors, by all processes, as far as the run is over or was put back.
+    engine: the tricks at work; those of all processes that worked on the run, if they differed.
     """
 
     epoch: int = 0
@@ -61,30 +63,11 @@ class TrainingState:
     epoch_seconds: float = 0.0
     phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     joules: tuple[float, float] = (0.0, 0.0)
+    engine: str = ""
 
     @property
     def is_finite(self) -> bool:
         return not self.history or math.isfinite(self.history[-1].training_loss)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many steps and epochs a budget comes to for so many training examples."""
-
-    steps_an_epoch: int
-    steps: int
-    epochs: int
-
-    @classmethod
-    def of(cls, settings: Training, examples: int) -> "Plan":
-        """Epochs, or steps when the budget names them, or epochs until there are minimum_steps.
-
-        >>> Plan.of(Training(epochs=3, batch_size=32, minimum_steps=20), 100)
-        Plan(steps_an_epoch=4, steps=20, epochs=5)
-        """
-        an_epoch = math.ceil(examples / settings.batch_size)
-        steps = settings.steps or max(settings.epochs * an_epoch, settings.minimum_steps)
-        return cls(an_epoch, steps, math.ceil(steps / an_epoch))
 
 
 class Run:
@@ -97,7 +80,7 @@ class Run:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.engine = engine_of(model, method, task, settings, seeds.order(seed))
         self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
-        self.progress = TrainingState()
+        self.progress = TrainingState(engine=self.engine.name)
         self.meter = energy.Meter(energy.Device(self.device))
         self._total = torch.zeros(())
         self._lapped = 0.0
@@ -161,8 +144,15 @@ class Run:
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
         history = [Epoch(**row) for row in state["progress"]["history"]]
         # Checkpoints from before there was a meter do not say what their run had taken.
-        self.progress = TrainingState(**{"joules": (math.nan, math.nan), **state["progress"], "history": history})
+        self.progress = TrainingState(
+            **{"joules": (math.nan, math.nan), "engine": self.engine.name, **state["progress"], "history": history}
+        )
         log.info("going on from step %d", self.progress.step)
+        if self.engine.name not in self.progress.engine.split(", "):
+            log.warning(
+                "this process computes by %s, not by %s: numbers differ", self.engine.name, self.progress.engine
+            )
+            self.progress.engine += f", {self.engine.name}"
 
     def _joules(self) -> tuple[float, float]:
         taken = devices.add_up(torch.tensor(self.meter.joules(), dtype=torch.float64))
@@ -173,6 +163,7 @@ class Run:
         self.model.train()
         progress, before = self.progress, time.perf_counter() - self.progress.epoch_seconds
         order = np.random.default_rng([seeds.order(self.seed), progress.epoch]).permutation(train)
+        self.engine.see(tokens, train)
         self._total = torch.full((), progress.epoch_loss, device=self.device)
         for start in range(progress.epoch_examples, len(order), self.settings.batch_size):
             if progress.step == plan.steps:
@@ -262,18 +253,6 @@ def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, 
         reads_first=task.reads_first,
         activation_checkpointing=settings.activation_checkpointing,
     )
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Return the factor on the learning rate at `step` (from 0): up linearly, then down to 0.
-
-    >>> [round(schedule(step, 10, 0.2), 2) for step in (0, 1, 2, 9)]
-    [0.5, 1.0, 1.0, 0.12]
-    """
-    rising = max(1, round(steps * warmup)) if warmup else 0
-    if step < rising:
-        return (step + 1) / rising
-    return (steps - step) / max(1, steps - rising)
 
 
 def micro_batches(sizes: np.ndarray, batch: np.ndarray, size: int) -> Iterator[np.ndarray]:

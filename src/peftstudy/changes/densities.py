@@ -15,18 +15,19 @@ class Densities:
 
     def __init__(self, model: Any, epsilon: float) -> None:
         self.mask, self.epsilon = Mask(model), epsilon
-        self.found: list[Tensor] = []
+        self.found: dict[nn.Module, Tensor] = {}
 
     def see(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Take what the second matrix of a feed-forward block reads in training, shape (texts, length, units)."""
         if torch.is_grad_enabled() and module.training:
             squared = inputs[0] ** 2
-            self.found.append(self.mask.mean(squared / (squared + self.epsilon)).mean())
+            # By module: a layer whose activations are computed again in the backward pass comes here again.
+            self.found[module] = self.mask.mean(squared / (squared + self.epsilon)).mean()
 
     def mean(self) -> Tensor | None:
         """Return the mean over layers, once; None when no layer was computed."""
-        found, self.found = self.found, []
-        return torch.stack(found).mean() if found else None
+        found, self.found = self.found, {}
+        return torch.stack(list(found.values())).mean() if found else None
 
 
 def watch(model: Any, shape: Shape, epsilon: float) -> Densities:

@@ -156,53 +156,77 @@ static long padded_to_vectors(long length) { return (length + LANES - 1) / LANES
 
 static float *room(long count) { return aligned_alloc(64, (sizeof(float) * count + 63) / 64 * 64); }
 
-static void forward_head(long length, long depth, long width, const float *query, const float *key, const float *value,
-                         float *answer, float *kept, int causal, uint32_t threshold, float factor, Generator *noise,
-                         float *turned, float *used) {
-    long padded = padded_to_vectors(length);
-    transpose(length, padded, depth, key, width, turned);
+/* What a batch is: text t has the rows offsets[t] to offsets[t + 1], its weights begin at places[t] of `kept`. */
+typedef struct {
+    const int64_t *offsets, *places;
+    int64_t heads, depth, causal;
+    uint64_t seed;
+    uint32_t threshold; /* of 65,536: a weight is dropped if what is drawn for it is below */
+    float factor;
+} Batch;
+
+/* A head of a text: its first row of each matrix, whose rows are `width` floats apart. */
+typedef struct {
+    const float *query, *key, *value;
+    long length, depth, width;
+} Head;
+
+static Head head_of(const Batch *b, long text, long head, const float *query, const float *key, const float *value) {
+    long width = b->heads * b->depth, at = b->offsets[text] * width + head * b->depth;
+    return (Head){query + at, key + at, value + at, b->offsets[text + 1] - b->offsets[text], b->depth, width};
+}
+
+/* answer: as the head's matrices. kept: its weights. turned, used: room for its keys, and for a block's weights. */
+static void forward_head(Head h, const Batch *b, Generator *noise, float *answer, float *kept, float *turned,
+                         float *used) {
+    long length = h.length, depth = h.depth, width = h.width, padded = padded_to_vectors(length);
+    transpose(length, padded, depth, h.key, width, turned);
     for (long first = 0; first < length; first += ROWS) {
         long rows = length - first < ROWS ? length - first : ROWS;
         float *block = kept + first * padded;
-        product(rows, padded, depth, query + first * width, width, 1, turned, padded, block, padded, 1 / sqrtf(depth));
+        product(rows, padded, depth, h.query + first * width, width, 1, turned, padded, block, padded,
+                1 / sqrtf(depth));
         for (long i = 0; i < rows; i++) {
             float *row = block + i * padded;
             floats *vectors = (floats *)row, *out = (floats *)(used + i * padded);
-            for (long j = causal ? first + i + 1 : length; j < padded; j++) row[j] = -INFINITY;
-            floats most = vectors[0];
-            for (long j = 1; j < padded / LANES; j++)
+            for (long j = b->causal ? first + i + 1 : length; j < padded; j++) row[j] = -INFINITY;
+            floats most = vectors[0], doubt = vectors[0];
+            for (long j = 1; j < padded / LANES; j++) {
                 most = where(vectors[j] > most, vectors[j]) + where(vectors[j] <= most, most);
+                doubt += vectors[j];
+            }
             float top = largest(most);
+            int is_number = !isnan(sum(doubt)) && isfinite(top); /* else training went astray, and must show it */
             floats total = {};
             for (long j = 0; j < padded / LANES; j++) {
                 floats e = where(vectors[j] > -INFINITY, exponential(vectors[j] - top));
                 total += e;
                 vectors[j] = e;
             }
-            float share = 1 / sum(total);
-            if (!threshold) {
+            float share = is_number ? 1 / sum(total) : NAN;
+            if (!b->threshold) {
                 for (long j = 0; j < padded / LANES; j++) out[j] = vectors[j] = vectors[j] * share;
                 continue;
             }
             for (long j = 0; j < padded / LANES; j += 2) {
                 union { words drawn; halves half[2]; } bits = {next(noise)};
                 for (long n = 0; n < 2 && j + n < padded / LANES; n++) {
-                    ints stays = __builtin_convertvector(bits.half[n], ints) >= (int32_t)threshold;
+                    ints stays = __builtin_convertvector(bits.half[n], ints) >= (int32_t)b->threshold;
                     floats weight = vectors[j + n] * share;
                     out[j + n] = where(stays, weight);
                     vectors[j + n] = (floats)((ints)weight | (~stays & INT32_MIN));
                 }
             }
         }
-        product(rows, depth, length, used, padded, 1, value, width, answer + first * width, width, factor);
+        product(rows, depth, length, used, padded, 1, h.value, width, answer + first * width, width, b->factor);
     }
 }
 
-static void backward_head(long length, long depth, long width, const float *query, const float *key, const float *value,
-                          const float *kept, const float *of_answer, float *of_query, float *of_key, float *of_value,
-                          float factor, float *turned, float *used, float *of_scores) {
-    long padded = padded_to_vectors(length);
-    transpose(length, padded, depth, value, width, turned);
+/* of_*: the gradients of a head, as its matrices. used, of_scores: room for all its weights, and for their gradient. */
+static void backward_head(Head h, float factor, const float *kept, const float *of_answer, float *of_query,
+                          float *of_key, float *of_value, float *turned, float *used, float *of_scores) {
+    long length = h.length, depth = h.depth, width = h.width, padded = padded_to_vectors(length);
+    transpose(length, padded, depth, h.value, width, turned);
     for (long first = 0; first < length; first += ROWS) {
         long rows = length - first < ROWS ? length - first : ROWS;
         float *block = of_scores + first * padded;
@@ -221,20 +245,12 @@ static void backward_head(long length, long depth, long width, const float *quer
             for (long j = 0; j < padded / LANES; j++)
                 gradient[j] = (floats)((ints)weights[j] & INT32_MAX) * (gradient[j] - mean);
         }
-        product(rows, depth, length, block, padded, 1, key, width, of_query + first * width, width, 1 / sqrtf(depth));
+        product(rows, depth, length, block, padded, 1, h.key, width, of_query + first * width, width,
+                1 / sqrtf(depth));
     }
-    product(length, depth, length, of_scores, 1, padded, query, width, of_key, width, 1 / sqrtf(depth));
+    product(length, depth, length, of_scores, 1, padded, h.query, width, of_key, width, 1 / sqrtf(depth));
     product(length, depth, length, used, 1, padded, of_answer, width, of_value, width, factor);
 }
-
-/* What a batch is: text t has the rows offsets[t] to offsets[t + 1], its weights begin at places[t] of `kept`. */
-typedef struct {
-    const int64_t *offsets, *places;
-    int64_t heads, depth, causal;
-    uint64_t seed;
-    uint32_t threshold; /* of 65,536: a weight is dropped if what is drawn for it is below */
-    float factor;
-} Batch;
 
 static long longest_of(const Batch *b, long first, long last) {
     long longest = 0;
@@ -246,43 +262,37 @@ static long longest_of(const Batch *b, long first, long last) {
 }
 
 /* Both return 0, or 1 where there is no memory. */
-int forward(const Batch *about, long first, long last, const float *query, const float *key, const float *value,
+int forward(const Batch *b, long first, long last, const float *query, const float *key, const float *value,
             float *answer, float *kept) {
-    Batch b = *about;
-    long width = b.heads * b.depth, longest = longest_of(about, first, last), padded = padded_to_vectors(longest);
-    float *scratch = room((b.depth + ROWS) * padded + (kept ? 0 : longest * padded));
+    long longest = longest_of(b, first, last), padded = padded_to_vectors(longest);
+    float *scratch = room((b->depth + ROWS) * padded + (kept ? 0 : longest * padded));
     if (!scratch) return 1;
-    float *turned = scratch, *used = scratch + b.depth * padded, *unkept = used + ROWS * padded;
-    for (long t = first; t < last; t++) {
-        long length = b.offsets[t + 1] - b.offsets[t], area = length * padded_to_vectors(length);
-        for (long head = 0; head < b.heads; head++) {
-            long at = b.offsets[t] * width + head * b.depth;
-            Generator noise = seeded(b.seed, t * b.heads + head);
-            forward_head(length, b.depth, width, query + at, key + at, value + at, answer + at,
-                         kept ? kept + b.places[t] + head * area : unkept, b.causal, b.threshold, b.factor, &noise,
-                         turned, used);
+    float *turned = scratch, *used = scratch + b->depth * padded, *unkept = used + ROWS * padded;
+    for (long t = first; t < last; t++)
+        for (long head = 0; head < b->heads; head++) {
+            Head h = head_of(b, t, head, query, key, value);
+            Generator noise = seeded(b->seed, t * b->heads + head);
+            float *weights = kept ? kept + b->places[t] + head * h.length * padded_to_vectors(h.length) : unkept;
+            forward_head(h, b, &noise, answer + (h.query - query), weights, turned, used);
         }
-    }
     free(scratch);
     return 0;
 }
 
-int backward(const Batch *about, long first, long last, const float *query, const float *key, const float *value,
+int backward(const Batch *b, long first, long last, const float *query, const float *key, const float *value,
              const float *kept, const float *of_answer, float *of_query, float *of_key, float *of_value) {
-    Batch b = *about;
-    long width = b.heads * b.depth, longest = longest_of(about, first, last), padded = padded_to_vectors(longest);
-    float *scratch = room((b.depth + 2 * longest) * padded);
+    long longest = longest_of(b, first, last), padded = padded_to_vectors(longest);
+    float *scratch = room((b->depth + 2 * longest) * padded);
     if (!scratch) return 1;
-    float *turned = scratch, *used = scratch + b.depth * padded, *of_scores = used + longest * padded;
-    for (long t = first; t < last; t++) {
-        long length = b.offsets[t + 1] - b.offsets[t], area = length * padded_to_vectors(length);
-        for (long head = 0; head < b.heads; head++) {
-            long at = b.offsets[t] * width + head * b.depth;
-            backward_head(length, b.depth, width, query + at, key + at, value + at,
-                          kept + b.places[t] + head * area, of_answer + at, of_query + at, of_key + at, of_value + at,
-                          b.factor, turned, used, of_scores);
+    float *turned = scratch, *used = scratch + b->depth * padded, *of_scores = used + longest * padded;
+    for (long t = first; t < last; t++)
+        for (long head = 0; head < b->heads; head++) {
+            Head h = head_of(b, t, head, query, key, value);
+            long at = h.query - query;
+            const float *weights = kept + b->places[t] + head * h.length * padded_to_vectors(h.length);
+            backward_head(h, b->factor, weights, of_answer + at, of_query + at, of_key + at, of_value + at, turned,
+                          used, of_scores);
         }
-    }
     free(scratch);
     return 0;
 }

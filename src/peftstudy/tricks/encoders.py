@@ -26,6 +26,12 @@ def _is_attention(module: nn.Module) -> bool:
     )
 
 
+def folds(model: nn.Module) -> bool:
+    """Whether keys and values of the last layer come from plain matrices; methods may put something in their place."""
+    last = attentions(model)[-1].self
+    return type(last.key) is type(last.value) is nn.Linear
+
+
 def pack(model: nn.Module, step: Step, reads: bool, folds: bool) -> None:
     """Let each attention block know the batch's layout, and the last layer keep what is read.
 
@@ -53,8 +59,7 @@ def _attend(
     query = inner.query(residual if batch.firsts else states)[0]
     rate = getattr(inner, "dropout_prob", inner.dropout.p) if block.training else 0.0
     heads = inner.num_attention_heads
-    # Methods may put something else in the place of plain matrices.
-    if folds and batch.firsts and type(inner.key) is type(inner.value) is nn.Linear:
+    if folds and batch.firsts:
         noise = step.masks.noise(rate)
         context = folded_attention(query, states[0], inner.key, inner.value, batch.layout, heads, noise)
     else:

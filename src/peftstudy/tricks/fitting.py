@@ -5,7 +5,7 @@ from collections.abc import Collection
 from torch import nn
 
 from peftstudy import devices, writing
-from peftstudy.tricks import allocation, decoders, encoders, frozen_body, fused, products
+from peftstudy.tricks import allocation, decoders, embedding_gradients, encoders, frozen_body, fused, products
 
 
 def fitting(
@@ -31,7 +31,7 @@ def fitting(
         # A padded batch goes through the library's modules as they are, which know nothing of what is read.
         "read": packs,
         # It pays for one question a text. Llama turns keys by their positions, GPT-2 has them from a common matrix.
-        "folded": packs and not decodes and reads_first and "read" in asked,
+        "folded": packs and not decodes and reads_first and "read" in asked and encoders.folds(model),
         # An encoder's states of one token a text. A prompt may train, and shares of weights must be gathered first.
         "cached": packs and not decodes and reads_first and not extra_tokens and is_alone
         and frozen_body.repeats_itself(model),
@@ -40,9 +40,9 @@ def fitting(
         # Only models that write have a vocabulary to give logits to.
         "targets": writing.vocabulary_layer(model) is not None,
         # Each of several devices has its share of the weight, and of its gradient.
-        "embeddings": is_alone,
-        # Its masks are drawn there as well.
-        "fused": packs and on_processor and "dropout" in asked and fused.possible(),
+        "embeddings": is_alone and bool(embedding_gradients.worth_keeping(model)),
+        # Its masks are drawn there as well. What is not asked for is not compiled.
+        "fused": packs and on_processor and {"fused", "dropout"} <= set(asked) and fused.fits(model),
         # Elsewhere other libraries compute them, and know their processors.
         "products": on_processor and products.possible(),
         # It is advice to the allocator of the processor's memory, where that takes any.

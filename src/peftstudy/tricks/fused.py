@@ -7,25 +7,34 @@ What is computed, and its gradient, are those of tricks.packing.Attention; the C
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from peftstudy import writing
 from peftstudy.tricks import compiled
 from peftstudy.tricks.dropout import WORD
 from peftstudy.tricks.packing import Attention, Layout
 from peftstudy.tricks.step import Step
 
+TYPES = (torch.float32, torch.bfloat16)
 LANES = 16  # floats of a vector in attention.c: heads are whole vectors wide, rows of weights are padded to them
 
 
 def possible() -> bool:
     """Whether this machine compiled the C, or can."""
     return _functions() is not None
+
+
+def fits(model: nn.Module) -> bool:
+    """Whether a model's heads are whole vectors wide, its weights of a type that is taken, and the C is there."""
+    config = writing.library_model(model).config
+    depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return depth % LANES == 0 and next(model.parameters()).dtype in TYPES and possible()
 
 
 def attend(
@@ -36,8 +45,7 @@ def attend(
     rate: at which attention weights are dropped.
     """
     layout = step.batch.layout
-    fits = len(query) == len(key) and query.shape[1] // heads % LANES == 0
-    if step.is_fused and fits and query.dtype in (torch.float32, torch.bfloat16):
+    if step.is_fused and len(query) == len(key):
         seed = step.masks.word() if rate else 0
         states = (part.float() for part in (query, key, value))
         return Fused.apply(*states, layout, heads, rate, causal, seed).to(query.dtype)
@@ -102,7 +110,7 @@ class Fused(torch.autograd.Function):
 
 def _like(states: Tensor, layout: Layout, count: int) -> list[Tensor]:
     """Return tensors to be filled text by text; nobody reads the tail, but it must not be what memory happens to be."""
-    found = [torch.empty(states.shape) for _ in range(count)]
+    found = [torch.empty_like(states) for _ in range(count)]
     for tensor in found:
         tensor[layout.tokens - layout.tail :] = 0
     return found
@@ -119,9 +127,17 @@ def _over_texts(work: Callable, batch: _Batch, layout: Layout, tensors: Sequence
     def part(number: int) -> int:
         return work(ctypes.byref(batch), bounds[number], bounds[number + 1], *pointers)
 
-    failed = list(_pool(threads).map(part, range(threads))) if threads > 1 else [part(0)]
-    if any(failed):
+    if any(_on_threads(part, threads) if threads > 1 else [part(0)]):
         raise MemoryError("no memory for a row of attention weights")
+
+
+def _on_threads(part: Callable[[int], int], threads: int) -> list[int]:
+    """Return what the parts give; an interrupt waits for them, for they write to memory that would be freed."""
+    futures = [_pool(threads).submit(part, number) for number in range(threads)]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        wait(futures)
 
 
 @functools.cache

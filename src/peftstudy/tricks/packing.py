@@ -47,6 +47,11 @@ class Group:
         return torch.from_numpy(np.arange(self.longest) < self.lengths[:, None])
 
     @cached_property
+    def places(self) -> Tensor:
+        """Where the group's tokens stand when it is padded, shape (tokens,): the numbers of these places."""
+        return self.valid.flatten().nonzero().squeeze(1)
+
+    @cached_property
     def later(self) -> Tensor:
         """Which places, by column, stand behind which, by row: shape (longest, longest)."""
         return torch.ones(self.longest, self.longest, dtype=torch.bool).triu(1)
@@ -56,14 +61,13 @@ class Group:
         own = tokens[self.start : self.stop]
         if self.valid is None:
             return own.view(self.count, self.longest, -1)
-        padded = own.new_zeros(self.count, self.longest, own.shape[-1])
-        padded[self.valid.to(own.device)] = own
-        return padded
+        padded = own.new_zeros(self.count * self.longest, own.shape[-1])
+        return padded.index_copy(0, self.places.to(own.device), own).view(self.count, self.longest, -1)
 
     def unpad(self, padded: Tensor, tokens: Tensor) -> None:
         """Write (count, longest, width) into the group's rows of `tokens`."""
-        flat = padded.reshape(-1, padded.shape[-1]) if self.valid is None else padded[self.valid.to(padded.device)]
-        tokens[self.start : self.stop] = flat
+        flat = padded.reshape(-1, padded.shape[-1])
+        tokens[self.start : self.stop] = flat if self.valid is None else flat[self.places.to(flat.device)]
 
 
 @dataclass(frozen=True)
