@@ -130,7 +130,7 @@ class Task(ABC):
         return None
 
     def collapsed(self, predicted: Sequence, targets: Sequence) -> bool:
-        """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN)."""
+        """Return whether several answers are asked for and all examples are given one and the same."""
         return one_answer(predicted, targets)
 
 
@@ -159,14 +159,15 @@ class Reading(Task):
 
 
 def one_answer(predicted: Sequence, targets: Sequence) -> bool:
-    """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN).
+    """Return whether several answers are asked for and one is given.
 
-    >>> one_answer([1, 1], [0, 1]), one_answer([1, 0], [0, 1]), one_answer([1, -1], [0, 1])
+    An answer that is missing (-1, NaN, an empty text) is one among others.
+
+    >>> one_answer([1, 1], [0, 1]), one_answer([1, -1], [0, 1]), one_answer([-1, -1], [0, 1])
     (True, False, True)
     """
-    if any(answer != answer or (isinstance(answer, int) and answer == -1) for answer in predicted):
-        return True
-    return len(set(predicted)) < 2 <= len(set(targets))
+    given = {None if answer != answer else answer for answer in predicted}  # no two NaN are equal
+    return len(given) < 2 <= len(set(targets))
 
 
 _registry: Registry[Task] = Registry(__name__, "task")

@@ -159,8 +159,8 @@ class Generation(Writing):
         return text_scores.signatures()
 
     def collapsed(self, predicted: Sequence[str], targets: Sequence[Sequence[str]]) -> bool:
-        """Return whether several texts are asked for and one is given, or some text is empty."""
-        return not all(text.strip() for text in predicted) or one_answer(predicted, [tuple(own) for own in targets])
+        """Return whether several texts are asked for and one is given, which may be empty."""
+        return one_answer([text.strip() for text in predicted], [tuple(own) for own in targets])
 
 
 @register("label-generation")
