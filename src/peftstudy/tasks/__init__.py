@@ -114,8 +114,11 @@ class Task(ABC):
         labels: the names of the classes.
         """
 
-    def signatures(self) -> dict[str, str]:
-        """Return how metrics are computed, by their library's own signature, where they can be in several ways."""
+    def signatures(self, targets: Sequence) -> dict[str, str]:
+        """Return how metrics are computed, by their library's own signature, where they can be in several ways.
+
+        targets: the labels that were scored.
+        """
         return {}
 
     def options(self, dataset: Dataset) -> dict[str, Any]:

@@ -153,10 +153,10 @@ class Generation(Writing):
 
         return text_scores.scores(predicted, targets)
 
-    def signatures(self) -> dict[str, str]:
+    def signatures(self, targets: Sequence[Sequence[str]]) -> dict[str, str]:
         from peftstudy import text_scores
 
-        return text_scores.signatures()
+        return text_scores.signatures(targets)
 
     def collapsed(self, predicted: Sequence[str], targets: Sequence[Sequence[str]]) -> bool:
         """Return whether several texts are asked for and one is given, which may be empty."""
