@@ -8,6 +8,23 @@ from typing import Any
 ROUGES = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeLsum": "rouge_l"}
 """The library's names, of which rougeLsum is the paper's (Lin, 2004) for texts of several lines, and ours."""
 NO_WORDNET = "not computed: it wants WordNet among the data of nltk (python -m nltk.downloader wordnet; NLTK_DATA)"
+COMPARABLE = {
+    "chrf": "those of sacreBLEU with this signature",
+    "bleu": "those of sacreBLEU with this signature; mteval, by which E2E is scored, takes capitals for small letters",
+    "rouge": (
+        "on English those of rouge-score without a stemmer; the ROUGE-L of image captions, by which E2E is scored, is "
+        "another: an F that weighs recall more (beta 1.2), of the best precision and the best recall of any target"
+    ),
+    "nist": (
+        "those of mteval-v13a; where the number of targets varies, programs differ in the length that they ask for"
+    ),
+    "cider": "those of pycocoevalcap, whose words are cut by another program, but for the second digit",
+    "meteor": (
+        "those of nltk, and on English alone, for its stems and synonyms are English; the Java program of most "
+        "published values also matches paraphrases and weighs words by kind, and its values are far lower"
+    ),
+}
+"""What can be scored in several ways -> which values from elsewhere can be set beside the ones found here."""
 
 
 def scores(written: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, float]:

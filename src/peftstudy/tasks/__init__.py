@@ -45,6 +45,8 @@ class Task(ABC):
     """The keys of a dataset that mean something to it, beside those of all tasks."""
     wanting: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Metrics that want data of their own, and what is said where these are missing."""
+    comparable: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What has a signature, and which values from elsewhere stand for the same, in words."""
     words: ClassVar[bool] = False
     """Whether the text's column holds lists of words."""
     plain_label: ClassVar[bool] = True

@@ -9,7 +9,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.tasks import Task, one_answer, register
-from peftstudy.text_scores import NO_WORDNET
+from peftstudy.text_scores import COMPARABLE, NO_WORDNET
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +116,7 @@ class Generation(Writing):
     baselines = ("copied-beginning", "commonest-target")
     keys = Writing.keys | {"gathered"}
     wanting = MappingProxyType({"meteor": NO_WORDNET})
+    comparable = MappingProxyType(COMPARABLE)
     plain_label = False
 
     def label(self, where, dataset, rows, dropped):
