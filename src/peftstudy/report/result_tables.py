@@ -169,7 +169,7 @@ def signatures(tables: SimpleNamespace, study: Study, methods) -> str:
         "How the metrics of written texts were computed, as the records of the runs have it, and which values from "
         "elsewhere can be set beside them."
     )
-    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (0.6, 0.9, 2.1, 2.1))
+    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (0.55, 0.85, 2.0, 2.2))
     return floating(tabular(columns, header, rows), caption, "signatures", size="scriptsize")
 
 
