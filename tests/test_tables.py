@@ -244,11 +244,10 @@ def test_signatures_stand_in_the_report_of_a_study_that_writes(made):
 
 def test_runs_of_before_signatures_were_kept_have_a_table_that_says_so(made):
     found = scored_texts(made["default"], [None] * 3)
-    assert (
-        result_tables.signatures(found, writing_study(), METHODS) == "No run has left the signatures of its metrics.\n"
-    )
+    [read] = floats.read(result_tables.signatures(found, writing_study(), METHODS))
+    assert (read.label, read.sentence) == ("signatures", "No run has left the signatures of its metrics.")
     found.runs = found.runs.drop(columns="signatures")
-    assert result_tables.signatures(found, writing_study(), METHODS).startswith("No run has left")
+    assert floats.read(result_tables.signatures(found, writing_study(), METHODS)) == [read]
     assert "signatures" not in statistics.mixtures(found.runs)
 
 

@@ -157,8 +157,6 @@ def signatures(tables: SimpleNamespace, study: Study, methods) -> str:
     for row in signed(tables.runs)[["dataset", "signatures"]].drop_duplicates().itertuples():
         for name, signature in json.loads(row.signatures).items():
             on.setdefault((name, signature), []).append(row.dataset)
-    if not on:
-        return "No run has left the signatures of its metrics.\n"
     rows = [
         [METRICS.get(name, name), escape(", ".join(dict.fromkeys(on[name, signature]))),
          escape(signature).replace(r"\textbar{}", r"\textbar{}\allowbreak "), escape(comparable[name])]
@@ -169,6 +167,8 @@ def signatures(tables: SimpleNamespace, study: Study, methods) -> str:
         "How the metrics of written texts were computed, as the records of the runs have it, and which values from "
         "elsewhere can be set beside them."
     )
+    if not rows:  # the text refers to the table, so an empty one is still there
+        return floating("No run has left the signatures of its metrics.", caption, "signatures")
     columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (0.55, 0.85, 2.0, 2.2))
     return floating(tabular(columns, header, rows), caption, "signatures", size="scriptsize")
 
