@@ -154,6 +154,50 @@ def test_counts_that_agree_over_seeds_decide_and_scores_that_do_not(made):
     assert row.verdict == "undecided" and "(no interval)" in row.evidence
 
 
+def with_collapsed(made, **seeds):
+    """The study of `made`, whose runs of some methods collapsed: method -> seeds."""
+    study, runs, epochs = made
+    for method, lost in seeds.items():
+        own = (runs.method == method) & runs.seed.isin(lost)
+        runs = runs.assign(collapsed=runs.collapsed | own, test_score=runs.test_score.mask(own, 0.1))
+    return study, runs, epochs
+
+
+ALL = (0, 1, 2)
+PLACE = {"splits": ("30-70",), "backbones": ("bert-tiny",)}
+
+
+def test_where_nothing_was_learned_nothing_is_decided(made):
+    """Both sides have one score and no spread, as where every run writes nothing at all."""
+    lost = with_collapsed(made, lora=ALL, prompt=ALL)
+    row = judged(lost, "method_parameters(lora) > 0", "prompt > lora", **PLACE)
+    assert row.verdict == "undecided" and not row.seeds_needed
+    assert row.evidence == (
+        f"prompt {verdicts.MINUS} lora (bert-tiny): nothing was learned there: "
+        "every run of prompt and lora gave all examples one answer"
+    )
+    assert judged(lost, "prompt > 0.3", **PLACE).verdict == "undecided"
+    # Costs are measured all the same, and a comparison that failed elsewhere has failed.
+    assert judged(lost, "method_parameters(prompt) < method_parameters(lora)", **PLACE).verdict == "holds"
+    assert judged(lost, "prompt > lora", "head > full", **PLACE).verdict == "fails"
+
+
+def test_what_collapsed_on_one_side_is_a_finding_and_says_so(made):
+    lost = with_collapsed(made, prompt=ALL, head=(1,))
+    row = judged(lost, "full > prompt", **PLACE)
+    assert row.verdict == "holds" and row.evidence.endswith(" (3 of 3 runs of prompt collapsed)")
+    row = judged(lost, "lora@30-70 > head", **PLACE)
+    assert " [" in row.evidence and row.evidence.endswith(" (1 of 3 runs of head collapsed)")
+    assert "collapsed" not in judged(lost, "training_seconds(full) > training_seconds(prompt)", **PLACE).evidence
+
+
+def test_gains_between_what_learned_nothing_decide_nothing(made):
+    """A gain of a gain: two of its three cells collapsed, on both sides of it, or on one."""
+    lost = with_collapsed(made, prompt=ALL, lora=ALL)
+    assert "nothing was learned" in judged(lost, "prompt - lora < lora - full", **PLACE).evidence
+    assert "nothing was learned" not in judged(lost, "prompt - full < full - lora", **PLACE).evidence
+
+
 CLAIM = {"sentence": "s", "means": "full > lora"}
 
 
@@ -191,7 +235,9 @@ def published_runs():
         index = pd.MultiIndex.from_frame(frame[["backbone", "method"]])
         frame["training_seconds"] = seconds.reindex(index).to_numpy() * (1 + shift)
         runs.append(
-            frame.assign(epochs=10, peak_memory_bytes=1e8, peak_device_memory_bytes=None, method_parameters=None)
+            frame.assign(
+                epochs=10, peak_memory_bytes=1e8, peak_device_memory_bytes=None, method_parameters=None, collapsed=False
+            )
         )
         epochs.append(
             published.epochs.assign(

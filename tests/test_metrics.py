@@ -33,6 +33,12 @@ def test_a_finished_run_is_a_whole_row(folder):
     assert set(row) <= set(metrics.COLUMNS["runs"])
 
 
+def test_a_row_has_the_signatures_of_metrics_that_can_be_computed_in_several_ways(folder):
+    assert "signatures" not in metrics.run_row(SPEC, folder)
+    files.write_json(folder / "test.json", TEST | {"signatures": {"bleu": "nrefs:1|tok:13a"}})
+    assert metrics.run_row(SPEC, folder)["signatures"] == '{"bleu": "nrefs:1|tok:13a"}'
+
+
 def test_the_history_carries_the_test_curve(folder):
     rows = list(metrics.epoch_rows(SPEC, folder))
     assert [row["test_score"] for row in rows] == [0.7, 0.8]

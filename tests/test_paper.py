@@ -100,6 +100,7 @@ def test_the_report_typesets_cleanly(made, study):
 
 
 BLOCK = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
+WRITTEN = {"source": "docstrings", "task": "generation", "text": "text", "label": "summary"}
 AWKWARD = {
     "two-datasets": default_study(datasets={"first": BLOCK, "second": BLOCK}, splits=["90-10"]),
     "own-splits": default_study(
@@ -107,6 +108,7 @@ AWKWARD = {
     ),
     "one-seed": default_study(seeds=[5], splits=["size-300"], reference=None, training={"epochs": 1, "select": "last"}),
     "no-validation": course_study(validation=0.0, replicates=None, training={"steps": 50, "select": "last"}),
+    "written-texts": default_study(datasets={"summaries": WRITTEN}, splits=["90-10"]),
     "sizes-alone": default_study(splits=["size-300", "size-900", "size-2700"]),
 }
 

@@ -1,15 +1,24 @@
 """Scores of texts, against values worked out by hand and the libraries' own defaults."""
 
+import doctest
 import math
+import random
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from peftstudy import baselines, cider, tasks, text_scores
+from peftstudy import baselines, cider, nist, tasks, text_scores
 from peftstudy.errors import StudyError
 from peftstudy.specs import Dataset
+
+
+@pytest.mark.parametrize("module", [cider, nist])
+def test_doctests(module):
+    assert doctest.testmod(module).failed == 0
+
 
 TARGET = "the old grey stone lies in the long wet river"
 
@@ -42,9 +51,78 @@ def test_texts_with_nothing_in_common_score_nothing(written):
 
 
 def test_signatures_name_what_makes_scores_comparable():
-    found = text_scores.signatures()
+    found = text_scores.signatures([["a", "b"], ["c", "d"]])
     assert found.keys() == {"bleu", "chrf", "rouge", "nist", "cider", "meteor"}
-    assert "tok:13a" in found["bleu"] and "nc:6" in found["chrf"] and "nrefs" not in found["bleu"]
+    assert "tok:13a" in found["bleu"] and "nc:6" in found["chrf"] and "any script" in found["rouge"]
+    assert found["bleu"].startswith("nrefs:2|") and found["chrf"].startswith("nrefs:2|")
+    assert text_scores.signatures([["a"], ["b", "c"], ["d", "e"]])["bleu"].startswith("nrefs:var|")
+
+
+def test_rouge_tells_letters_of_any_script_apart():
+    assert text_scores.scores(["čas"], [["žas"]])["rouge_1"] == 0
+    assert text_scores.scores(["Kratek čas je"], [["kratek žas je"]])["rouge_l"] == pytest.approx(2 / 3)
+    # A letter and its mark are one word, and the same one in either way of writing them.
+    composed = "čas žaba"
+    assert text_scores.scores([unicodedata.normalize("NFD", composed)], [[composed]])["rouge_2"] == 1
+    assert text_scores.scores(["कि"], [["का"]])["rouge_1"] == 0
+
+
+def test_rouge_of_ascii_is_that_of_the_library():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    rng = random.Random(0)
+    letters = [chr(code) for code in range(32, 127)] + ["\n", "\t"]
+    made = [["".join(rng.choices(letters + list("ab a c "), k=60)) for _ in range(200)] for _ in range(2)]
+    found = text_scores.scores(made[0], [[target] for target in made[1]])
+    usual = [RougeScorer(list(text_scores.ROUGES)).score(target, text) for text, target in zip(*made, strict=True)]
+    for name, ours in text_scores.ROUGES.items():
+        mean = sum(one[name].fmeasure for one in usual) / len(usual)
+        assert 0 < mean < 1 and found[ours] == pytest.approx(mean), ours
+
+
+def test_nist_is_worked_out_by_hand():
+    """Of the ten words of all targets four are `a`, three `b`, two `c`; of their runs `a b` is there twice.
+
+    The first text has `a` twice, and no target of it does: one is right. `b c` is in a target of the first text alone.
+    """
+    targets = [[["a", "b", "d"], ["b", "c", "a"]], [["a", "c"], ["a", "b"]]]
+    a, b, c = (math.log2(10 / count) for count in (4, 3, 2))
+    as_long = nist.nist([["a", "b", "a"], ["b", "c"]], targets)
+    assert as_long == pytest.approx((a + b + b + c) / 5 + math.log2(4 / 2) / 3)
+    shorter = nist.nist([["a", "b"], ["a", "c"]], targets)
+    penalty = 0.5 ** ((math.log(4 / 5) / math.log(2 / 3)) ** 2)
+    assert shorter == pytest.approx(penalty * ((a + b + a + c) / 4 + (math.log2(4 / 2) + math.log2(4 / 1)) / 2))
+
+
+def test_nist_pools_the_targets_of_a_text():
+    """Half of the text is in one target and half in the other; how the targets are ordered is of no matter."""
+    written = [["a", "red", "apple", "fell"], ["b", "c"]]
+    targets = [[["a", "red", "stone", "lies"], ["an", "apple", "fell"]], [["b", "c"]]]
+    alone = [[own[0]] for own in targets]
+    assert nist.nist(written, targets) > nist.nist(written, alone)
+    assert nist.nist(written, [own[::-1] for own in targets]) == nist.nist(written, targets)
+
+
+def test_nist_of_short_texts_that_are_right_is_not_0():
+    """No target has five words."""
+    texts = [["a", "stone"], ["rivers"], ["an", "apple", "fell"]]
+    perfect = nist.nist(texts, [[text] for text in texts])
+    assert perfect == pytest.approx(math.log2(6)) and text_scores.scores(["a stone"], [["a stone"]])["nist"] == 1
+    assert 0 < nist.nist([["a", "stone"], ["stones"], ["an", "apple"]], [[text] for text in texts]) < perfect
+
+
+def test_nist_penalises_what_is_short_and_not_what_is_long():
+    words = ["the", "old", "grey", "stone", "lies", "in"]
+    targets = [[words]]
+    scores = [nist.nist([words[:length]], targets) for length in (0, 2, 4, 6)]
+    assert scores[0] == 0 and scores == sorted(scores)
+    # Without the penalty four words of six would tell as much a run.
+    assert scores[2] == pytest.approx(0.5 * (math.log2(6)))
+    # Of targets with six words and with two, four are asked for. Words: 2 + 2 + 3, pairs: 0 + 1, all three: 1.
+    penalty = 0.5 ** ((math.log(3 / 4) / math.log(2 / 3)) ** 2)
+    assert nist.nist([words[:3]], [[words, words[:2]]]) == pytest.approx(penalty * (7 / 3 + 1 / 2 + 1))
+    longer = [*words, "river"]
+    assert nist.nist([longer], targets) == pytest.approx(math.log2(6) * 6 / 7)
 
 
 def test_cider_is_worked_out_by_hand():
@@ -103,7 +181,8 @@ def test_meteor_is_worked_out_by_hand(wordnet):
     found = text_scores.scores(["the Pub", "the pubs"], [["the tavern", "that house"], ["The pub"]])
     assert found["meteor"] == pytest.approx(1 - 0.5 * 0.5**3)
     assert text_scores.scores(["the stone"], [["the tavern"]])["meteor"] == pytest.approx(0.25)
-    assert "synonyms of WordNet" in text_scores.signatures()["meteor"]
+    signature = text_scores.signatures([["a"]])["meteor"]
+    assert "synonyms of WordNet" in signature and "|English|" in signature
 
 
 def test_meteor_is_left_out_and_not_0_where_wordnet_is_missing(tmp_path, monkeypatch):
@@ -111,7 +190,7 @@ def test_meteor_is_left_out_and_not_0_where_wordnet_is_missing(tmp_path, monkeyp
 
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     assert "meteor" not in text_scores.scores(["a stone"], [["a stone"]])
-    assert text_scores.signatures()["meteor"].startswith("not computed: it wants WordNet")
+    assert text_scores.signatures([["a"]])["meteor"].startswith("not computed: it wants WordNet")
 
 
 def rows(targets):
@@ -139,12 +218,6 @@ def test_a_row_without_a_target_is_refused(bad):
         tasks.create("generation").label("here", DATASET, rows(["a stone", bad]), None)
 
 
-def test_collapsed_texts():
-    task = tasks.create("generation")
-    assert task.collapsed(["a", "a"], [["a"], ["b"]]) and task.collapsed(["a", ""], [["a"], ["b"]])
-    assert not task.collapsed(["a", "b"], [["c"], ["d"]])
-
-
 def test_baselines_write_what_they_say():
     train = pd.DataFrame({"text": ["q"] * 3, "label": [["red apple"], ["red apple"], ["stone"]]})
     parts = {"train": train, "test": pd.DataFrame({"text": ["one two three four", "five"]})}
@@ -159,4 +232,4 @@ def test_a_name_that_is_no_class_is_wrong():
     told = tasks.create("label-generation").told(["red  apple", "stones", "stone"], tokens, np.arange(3))
     assert told["predicted"].to_pylist() == [0, -1, 1] and told["text"].to_pylist()[1] == "stones"
     scores = tasks.create("label-generation").score([0, -1, 1], [0, 1, 1], ["Red Apple", "stone"])
-    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["accuracy"] == pytest.approx(2 / 3) and scores["f1_macro"] == pytest.approx((1 + 2 / 3) / 2)

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from math import exp, hypot, log
 
+from nltk.util import everygrams
+
 WORDS = 4
 """The longest runs of words that count."""
 SIGMA = 6.0
@@ -57,11 +59,7 @@ def _likeness(given: Counter[Run], asked: Counter[Run], rarity: dict[Run, float]
 
 def _runs(words: Words) -> Counter[Run]:
     """Return how often each run of one to WORDS words occurs."""
-    return Counter(
-        tuple(words[begin : begin + length])
-        for length in range(1, WORDS + 1)
-        for begin in range(len(words) - length + 1)
-    )
+    return Counter(everygrams(words, max_len=WORDS))
 
 
 def _pairs(words: Words) -> int:

@@ -81,7 +81,7 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
         "curve": curve,
         "test_examples": len(index),
         "test_seconds": seconds,
-        **({"signatures": signatures} if (signatures := task.signatures()) else {}),
+        **({"signatures": signatures} if (signatures := task.signatures(targets)) else {}),
     }
 
 

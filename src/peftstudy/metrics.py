@@ -1,6 +1,7 @@
 """runs -> metrics: exactly the runs that the study asks for, a row each, and the missing ones named."""
 
 import csv
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ COLUMNS = {
     "runs": (
         *KEYS, "task", "metric", "status", "reason", "collapsed", "test_score", *SCORES, "test_loss",
         "best_epoch_score", *MEASURED, *TESTED, "select", "precision", "protocol", "commit", "dirty", "environment",
-        "data_sha256", "backbone_sha256",
+        "data_sha256", "backbone_sha256", "signatures",
     ),
     "epochs": (
         *KEYS, "epoch", "step", "training_loss", "validation_loss", "validation_score", "test_score",
@@ -128,6 +129,8 @@ def _test_columns(folder: Path) -> dict[str, Any]:
         return {"status": "missing", "reason": "not evaluated"}
     test = read_whole(folder, "test.json")
     scores = {f"test_{name}": value for name, value in test["scores"].items()}
+    if "signatures" in test:
+        scores["signatures"] = json.dumps(test["signatures"], sort_keys=True, ensure_ascii=False)
     return scores | {
         "test_score": test["scores"][test["metric"]],
         "test_loss": test["loss"],

@@ -36,7 +36,7 @@ COMPARED = ["pairs", "difference", "low", "high", "p", "improvement", "detectabl
 MUST_AGREE: dict[str, list[str]] = {
     "device": [], "precision": [], "threads": [], "environment": [], "commit": [],
     "data_sha256": ["dataset", "backbone"], "backbone_sha256": ["backbone"],
-    "engine": ["dataset", "backbone", "method"],
+    "engine": ["dataset", "backbone", "method"], "signatures": ["dataset", "split"],
 }  # fmt: skip
 """Column -> among which runs it must be one: the tokens of a dataset, for instance, differ by backbone."""
 NAMES = [*CELL, "reference"]
@@ -151,6 +151,8 @@ def mixtures(runs: pd.DataFrame) -> dict[str, list[str]]:
     done = runs[runs.status == "finished"]
     found = {}
     for column, among in MUST_AGREE.items():
+        if column not in done:  # metrics of before it existed, whose runs had none
+            continue
         groups = done.groupby(among)[column] if among else [("", done[column])]
         kinds = [{str(value) for value in values.dropna()} for _, values in groups]
         mixed = sorted(set().union(*(values for values in kinds if len(values) > 1)))
@@ -160,9 +162,10 @@ def mixtures(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def described(mixed: Mapping[str, list[str]]) -> str:
-    """Return mixtures in words, checksums and commits by their first digits."""
+    """Return mixtures in words, checksums and commits by their first digits; signatures, which are long, by name."""
     return "; ".join(
-        f"{column.replace('_', ' ')} ({', '.join(value[:12] for value in values)})" for column, values in mixed.items()
+        column.replace("_", " ") + ("" if column == "signatures" else f" ({', '.join(value[:12] for value in values)})")
+        for column, values in mixed.items()
     )
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import searching, seeds, statistics
+from peftstudy import searching, seeds, statistics, tasks
 from peftstudy.evidence import efficiency, spread
 from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
@@ -185,6 +185,7 @@ MADE = {
     "costs": cost_tables.costs,
     "seconds": cost_tables.seconds,
     "metrics": result_tables.every_metric,
+    "signatures": result_tables.signatures,
     "failures": result_tables.failures,
     "losses": evidence_tables.losses,
     "epochs": epoch_tables.epochs,
@@ -211,6 +212,8 @@ def kinds(study: Study) -> list[str]:
     if not study.reference:
         absent_ones |= {"differences", "power", "predictions"}
     absent_ones |= set(replication.TABLES) - set(replication.kinds(study))
+    if not any(tasks.create(dataset.task).comparable for dataset in study.datasets.values()):
+        absent_ones.add("signatures")
     if not study.claims and not study.replicates:
         absent_ones.add("claims")
     return [kind for kind in MADE if kind not in absent_ones]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from peftstudy.evidence.claims import Term
+from peftstudy.metrics import SCORES
 from peftstudy.report import bargains
 from peftstudy.report.views import finished_epochs
 from peftstudy.statistics import CELL
@@ -14,6 +15,9 @@ NEAR = 0.01
 CERTAIN = ("memory", "peak_memory_bytes", "peak_device_memory_bytes", "method_parameters", "head_parameters",
            "backbone_parameters", "stored_bytes", "steps", "train_examples")  # fmt: skip
 """Counts: chance has no part in them, so seeds that agree leave no doubt."""
+LEARNED = ("score", "validation_score", "first_score", "epochs_to_converge", "deviation",
+           *(name.removeprefix("test_") for name in SCORES))  # fmt: skip
+"""Measures of the answers, which say nothing of a method whose every run gives all examples one answer."""
 
 
 class Results:
@@ -33,6 +37,14 @@ class Results:
             return MEASURES[term.measure](self, cell).dropna()
         column = next(name for name in (term.measure, f"test_{term.measure}") if name in self.runs[cell])
         return self.runs[cell][column].dropna().astype(float)
+
+    def collapsed(self, term: Term, dataset: str, split: str, backbone: str) -> tuple[int, int]:
+        """Return how many runs behind a measure of answers collapsed, and of how many; 0 of 0 for other measures."""
+        cell = (dataset, term.split or split, term.backbone or backbone, term.method)
+        if cell not in self.runs or term.measure not in LEARNED:
+            return 0, 0
+        found = self.runs[cell].collapsed
+        return int(found.sum()), len(found)
 
     def curve(self, name: str, cell: tuple[str, ...]) -> pd.DataFrame:
         """A measure after each epoch, shape (epochs, seeds)."""

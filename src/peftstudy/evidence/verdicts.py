@@ -10,11 +10,12 @@ import pandas as pd
 from peftstudy import checking
 from peftstudy.configuration import claim_from_config
 from peftstudy.evidence import power
-from peftstudy.evidence.claims import Statement, statements
+from peftstudy.evidence.claims import Statement, Term, statements
 from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import Interval
 from peftstudy.evidence.measures import CERTAIN, Results
 from peftstudy.evidence.paired_tests import paired_difference
+from peftstudy.report.latex import listed
 from peftstudy.report.views import backbones, methods_on
 from peftstudy.specs import Claim
 from peftstudy.study import Study
@@ -24,13 +25,18 @@ COLUMNS = ["origin", "sentence", "verdict", "seeds_needed", "evidence"]
 
 
 class Finding(NamedTuple):
-    """A statement in one place: what was found there, and the spread over seeds."""
+    """A statement in one place: what was found there, and the spread over seeds.
+
+    absent: why there is no value. collapsed: which of the runs collapsed, in brackets.
+    """
 
     what: str
     statement: Statement
     value: Interval | None
     sd: float | None = None
     seeds: int = 0
+    absent: str = "not measured"
+    collapsed: str = ""
 
     @property
     def verdict(self) -> str:
@@ -60,11 +66,10 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"{self.what}: not measured"
+            return f"{self.what}: {self.absent}"
         mean, low, high = self.value
-        if low is None:
-            return f"{self.what}: {_short(mean)} (no interval)"
-        return f"{self.what}: {_short(mean)}" + (f" [{_short(low)}, {_short(high)}]" if low < high else "")
+        interval = " (no interval)" if low is None else f" [{_short(low)}, {_short(high)}]" if low < high else ""
+        return f"{self.what}: {_short(mean)}{interval}{self.collapsed}"
 
 
 def _short(value: float) -> str:
@@ -143,14 +148,34 @@ def finding(statement: Statement, results: Results, place: tuple[str, str, str],
     what = _words(statement) + (f" ({', '.join(differ)})" if differ else "")
     if not len(values):
         return Finding(what, statement, None)
+    lost = {term: results.collapsed(term, *place) for _, term in statement.terms}
+    if _is_empty(statement, lost):
+        names = listed([_named(term) for term, (some, every) in lost.items() if 0 < some == every])
+        said = f"nothing was learned there: every run of {names} gave all examples one answer"
+        return Finding(what, statement, None, absent=said)
+    counts = [f"{some} of {every} runs of {_named(term)}" for term, (some, every) in lost.items() if some]
+    collapsed = f" ({listed(counts)} collapsed)" if counts else ""
     mean, low, high, _, _ = paired_difference(values, values * 0)
     certain = all(term.measure in CERTAIN for _, term in statement.terms)
     if certain and len(values) > 1 and values.nunique() == 1:
         low = high = mean
     gaps = spread(values.to_numpy(dtype=float), values.index) if values.nunique() > 1 else None
-    if gaps is None:
-        return Finding(what, statement, Interval(mean, low, high))
-    return Finding(what, statement, Interval(mean, low, high), gaps.sd, gaps.independent)
+    found = Finding(what, statement, Interval(mean, low, high), collapsed=collapsed)
+    return found if gaps is None else found._replace(sd=gaps.sd, seeds=gaps.independent)
+
+
+def _is_empty(statement: Statement, lost: dict[Term, tuple[int, int]]) -> bool:
+    """Return whether nothing was learned in all that a statement is about, or on both sides of it.
+
+    lost: how many runs of each term collapsed, and of how many. What collapsed on one side alone is a finding.
+    """
+    empty = [factor > 0 for factor, term in statement.terms if 0 < lost[term][0] == lost[term][1]]
+    return len(empty) == len(statement.terms) or len(set(empty)) == 2
+
+
+def _named(term: Term) -> str:
+    name = f"{term.backbone} {term.method}" if term.backbone else term.method
+    return name + (f" at {term.split}" if term.split else "")
 
 
 def _words(statement: Statement) -> str:
@@ -158,9 +183,7 @@ def _words(statement: Statement) -> str:
     measures = {term.measure.replace("_", " ") for _, term in statement.terms}
     text = ""
     for factor, term in statement.terms:
-        name = f"{term.backbone} {term.method}" if term.backbone else term.method
-        name += f" at {term.split}" if term.split else ""
-        name = f"{term.measure.replace('_', ' ')} of {name}" if len(measures) > 1 else name
+        name = f"{term.measure.replace('_', ' ')} of {_named(term)}" if len(measures) > 1 else _named(term)
         sign = (" + " if factor > 0 else f" {MINUS} ") if text else ("" if factor > 0 else MINUS)
         text += sign + ("" if abs(factor) == 1 else f"{abs(factor):g} × ") + name
     text = text if len(measures) > 1 or measures == {"score"} else f"{measures.pop()}, {text}"

@@ -180,7 +180,8 @@ def claims(tables: SimpleNamespace, study: Study, methods) -> str:
         f"Claims, tested here. {rule(study)} A claim holds when every interval that it rests on lies within what it "
         "says, fails when one of them lies beyond, and is undecided otherwise; in brackets how many seeds would "
         f"decide it with a power of {share(POWER)}, if means and spreads are the true ones. "
-        r"Differences are paired by seed, with 95\,\% intervals."
+        r"Differences are paired by seed, with 95\,\% intervals. Where every run of what is compared collapsed, "
+        "nothing was learned, and the claim is undecided."
     )
     return "\n".join(
         floating(tabular(columns, header, some), caption, f"claims-{i + 1}" if i else "claims", size="scriptsize")

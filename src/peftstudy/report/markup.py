@@ -14,7 +14,7 @@ from peftstudy.report.bibliography import Work
 SYMBOLS = {
     "textbackslash": "\\", "textasciicircum": "^", "textasciitilde": "~", "textless": "<", "textgreater": ">",
     "textbar": "|", "textquotedbl": '"', "dots": "…", "times": "×", "ge": "≥", "le": "≤", "pm": "±", "star": "★",
-    "dagger": "†", "ast": "*", ",": "\N{NARROW NO-BREAK SPACE}", "noindent": "",
+    "allowbreak": "", "dagger": "†", "ast": "*", ",": "\N{NARROW NO-BREAK SPACE}", "noindent": "",
 }  # fmt: skip
 STYLES = {"textbf": "strong", "emph": "em", "texttt": "code"}
 LIGATURES = {"---": "—", "--": "–", "~": "\N{NO-BREAK SPACE}"}

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import errors, statistics
+from peftstudy import errors, statistics, tasks
 from peftstudy.report.captions import over_seeds, rule
-from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, score, tabular
+from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, listed, score, tabular
 from peftstudy.report.views import METRICS, backbones, of
 from peftstudy.study import Study
 
@@ -18,6 +18,11 @@ PUBLISHED = {
     "figures": ("table", "dataset", "backbone", "method", "metric", "figure", "unit"),
 }
 """The files that a publication's folder may hold, and the columns of each that are read."""
+OTHERWISE = {
+    "meteor_java": "METEOR (by the Java program, which also matches paraphrases)",
+    "rouge_l_coco": "ROUGE-L (as for image captions, recall weighing more)",
+}
+"""Metrics of published figures that are not computed here, and that a metric of ours has the name of."""
 TABLES = {"replication-scores": "splits", "replication-figures": "figures", "replication-parameters": "parameters"}
 """The report's tables, and the file that each is made from."""
 
@@ -105,6 +110,10 @@ def figures(tables: SimpleNamespace, study: Study, methods) -> str:
                 f"{escape(split)}, means over seeds. {rule(study)} Where backbones differ, the order of "
                 "methods can be compared, and no more."
             )
+            if tasks.create(study.datasets[dataset].task).comparable:
+                caption += r" What each metric can be compared with: Table~\ref{tab:signatures}."
+            if others := [OTHERWISE[name] for name in dict.fromkeys(published.metric) if name in OTHERWISE]:
+                caption += f" Published, too, but measured in another way than here, so left out: {listed(others)}."
             label = f"replication-figures-{len(floats) + 1}" if floats else "replication-figures"
             floats.append(floating(body, caption, label))
     return "\n".join(floats) or "Nothing that the publication has figures of was measured here.\n"

@@ -1,5 +1,6 @@
 """The tables of what came out: scores, differences, every metric, failures."""
 
+import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, SimpleNamespace
 
@@ -147,6 +148,34 @@ def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
             caption += f" {METRICS.get(name, name)}: {escape(task.wanting[name])}."
         floats.append(floating(body, caption, f"metrics-{len(floats) + 1}" if floats else "metrics"))
     return "\n".join(floats) or "No run has finished.\n"
+
+
+def signatures(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return how metrics were computed that can be in several ways, and which values elsewhere stand for the same."""
+    comparable = {k: v for dataset in study.datasets.values() for k, v in tasks.create(dataset.task).comparable.items()}
+    on: dict[tuple[str, str], list[str]] = {}
+    for row in signed(tables.runs)[["dataset", "signatures"]].drop_duplicates().itertuples():
+        for name, signature in json.loads(row.signatures).items():
+            on.setdefault((name, signature), []).append(row.dataset)
+    rows = [
+        [METRICS.get(name, name), escape(", ".join(dict.fromkeys(on[name, signature]))),
+         escape(signature).replace(r"\textbar{}", r"\textbar{}\allowbreak "), escape(comparable[name])]
+        for name, signature in sorted(on, key=lambda pair: (list(comparable).index(pair[0]), pair[1]))
+    ]  # fmt: skip
+    header = [["metric", "on", "computed here as", "comparable with"]]
+    caption = (
+        "How the metrics of written texts were computed, as the records of the runs have it, and which values from "
+        "elsewhere can be set beside them."
+    )
+    if not rows:  # the text refers to the table, so an empty one is still there
+        return floating("No run has left the signatures of its metrics.", caption, "signatures")
+    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (0.55, 0.85, 2.0, 2.2))
+    return floating(tabular(columns, header, rows), caption, "signatures", size="scriptsize")
+
+
+def signed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs whose records say how their metrics were computed; metrics of before have none."""
+    return runs[runs.signatures.notna()] if "signatures" in runs else runs.head(0).assign(signatures=None)
 
 
 def metric_rows(

@@ -10,8 +10,8 @@ from peftstudy.study import Study
 METRICS = {
     "bleu": "BLEU", "cider": "CIDEr", "chrf": "chrF", "exact_match": "exact match", "f1": "F1", "f1_macro": "macro F1",
     "mcc": "Matthews correlation", "meteor": "METEOR", "nist": "NIST", "pearson": "Pearson's correlation",
-    "rmse": "root mean squared error", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L",
-    "spearman": "Spearman's correlation",
+    "rmse": "root mean squared error", "rouge": "ROUGE", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L", "spearman": "Spearman's correlation",
 }  # fmt: skip
 
 

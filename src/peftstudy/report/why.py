@@ -8,6 +8,7 @@ import pandas as pd
 from peftstudy import figures, tables
 from peftstudy.errors import unknown
 from peftstudy.evidence import verdicts
+from peftstudy.report import result_tables
 from peftstudy.report.views import backbones, main_splits, sized
 from peftstudy.specs import several
 from peftstudy.statistics import CELL
@@ -61,6 +62,10 @@ def troubled(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     return runs[(runs.status != "finished") | runs.collapsed]
 
 
+def signed(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    return result_tables.signed(runs)
+
+
 def none(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """What stands in the configuration, or was found before any run."""
     return runs.head(0)
@@ -73,7 +78,7 @@ TABLES: dict[str, Chosen] = {
     "spread": on_main_splits, "predictions": shown, "claims": every,
     "pretraining": trained_and_random, "costs": on_first_split, "seconds": on_first_split,
     "best-under": on_first_split, "failures": troubled,
-    "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split,
+    "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split, "signatures": signed,
     "replication-scores": shown, "replication-figures": on_first_split, "replication-parameters": shown,
 }  # fmt: skip
 FIGURES: dict[str, Chosen] = {

@@ -45,6 +45,8 @@ class Task(ABC):
     """The keys of a dataset that mean something to it, beside those of all tasks."""
     wanting: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Metrics that want data of their own, and what is said where these are missing."""
+    comparable: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What has a signature, and which values from elsewhere stand for the same, in words."""
     words: ClassVar[bool] = False
     """Whether the text's column holds lists of words."""
     plain_label: ClassVar[bool] = True
@@ -114,8 +116,11 @@ class Task(ABC):
         labels: the names of the classes.
         """
 
-    def signatures(self) -> dict[str, str]:
-        """Return how metrics are computed, by their library's own signature, where they can be in several ways."""
+    def signatures(self, targets: Sequence) -> dict[str, str]:
+        """Return how metrics are computed, by their library's own signature, where they can be in several ways.
+
+        targets: the labels that were scored.
+        """
         return {}
 
     def options(self, dataset: Dataset) -> dict[str, Any]:
@@ -130,7 +135,7 @@ class Task(ABC):
         return None
 
     def collapsed(self, predicted: Sequence, targets: Sequence) -> bool:
-        """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN)."""
+        """Return whether several answers are asked for and all examples are given one and the same."""
         return one_answer(predicted, targets)
 
 
@@ -159,14 +164,15 @@ class Reading(Task):
 
 
 def one_answer(predicted: Sequence, targets: Sequence) -> bool:
-    """Return whether several answers are asked for and one is given, or some answer is missing (-1, NaN).
+    """Return whether several answers are asked for and one is given.
 
-    >>> one_answer([1, 1], [0, 1]), one_answer([1, 0], [0, 1]), one_answer([1, -1], [0, 1])
+    An answer that is missing (-1, NaN, an empty text) is one among others.
+
+    >>> one_answer([1, 1], [0, 1]), one_answer([1, -1], [0, 1]), one_answer([-1, -1], [0, 1])
     (True, False, True)
     """
-    if any(answer != answer or (isinstance(answer, int) and answer == -1) for answer in predicted):
-        return True
-    return len(set(predicted)) < 2 <= len(set(targets))
+    given = {None if answer != answer else answer for answer in predicted}  # no two NaN are equal
+    return len(given) < 2 <= len(set(targets))
 
 
 _registry: Registry[Task] = Registry(__name__, "task")

@@ -46,14 +46,13 @@ class Classification(Reading):
     def score(self, predicted: Sequence[int], targets: Sequence[int], labels: Sequence[str]) -> dict[str, float]:
         """Return accuracy, macro F1, Matthews correlation and, for two classes, the F1 of class 1.
 
-        Macro F1 averages over the classes that occur among targets or predictions; a class that is
-        never predicted counts as 0. Matthews correlation is 0 when one class is always predicted.
+        Matthews correlation is 0 when one class is always predicted. An answer that is no class (-1) is wrong.
         """
         from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
         scores = {
             "accuracy": accuracy_score(targets, predicted),
-            "f1_macro": f1_score(targets, predicted, average="macro", zero_division=0),
+            "f1_macro": macro_f1(predicted, targets),
             "mcc": matthews_corrcoef(targets, predicted),
         }
         if len(labels) == 2:
@@ -62,6 +61,20 @@ class Classification(Reading):
 
     def quality(self, predictions: pd.DataFrame) -> np.ndarray:
         return right(predictions)
+
+
+def macro_f1(predicted: Sequence[int], targets: Sequence[int]) -> float:
+    """Return the mean F1 of the classes that occur among targets or predictions; -1 is no class.
+
+    A class that is never predicted counts as 0.
+
+    >>> macro_f1([0, 1, -1], [0, 1, 1])
+    0.8333333333333333
+    """
+    from sklearn.metrics import f1_score
+
+    occurring = sorted({*targets, *predicted} - {-1})
+    return float(f1_score(targets, predicted, labels=occurring, average="macro", zero_division=0))
 
 
 def right(predictions: pd.DataFrame) -> np.ndarray:

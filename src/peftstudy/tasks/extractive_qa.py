@@ -166,8 +166,8 @@ class ExtractiveQA(Reading):
         }
 
     def collapsed(self, predicted: Sequence[str], targets: Sequence[Sequence[str]]) -> bool:
-        """Return whether several answers are asked for and one is given, or some answer is empty."""
-        return not all(predicted) or one_answer(predicted, [tuple(answers) for answers in targets])
+        """Return whether several answers are asked for and one is given, which may be empty."""
+        return one_answer(predicted, [tuple(answers) for answers in targets])
 
 
 def _listed(label: Any) -> list[dict[str, Any]] | None:

@@ -9,7 +9,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from peftstudy.tasks import Task, one_answer, register
-from peftstudy.text_scores import NO_WORDNET
+from peftstudy.text_scores import COMPARABLE, NO_WORDNET
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +116,7 @@ class Generation(Writing):
     baselines = ("copied-beginning", "commonest-target")
     keys = Writing.keys | {"gathered"}
     wanting = MappingProxyType({"meteor": NO_WORDNET})
+    comparable = MappingProxyType(COMPARABLE)
     plain_label = False
 
     def label(self, where, dataset, rows, dropped):
@@ -153,14 +154,14 @@ class Generation(Writing):
 
         return text_scores.scores(predicted, targets)
 
-    def signatures(self) -> dict[str, str]:
+    def signatures(self, targets: Sequence[Sequence[str]]) -> dict[str, str]:
         from peftstudy import text_scores
 
-        return text_scores.signatures()
+        return text_scores.signatures(targets)
 
     def collapsed(self, predicted: Sequence[str], targets: Sequence[Sequence[str]]) -> bool:
-        """Return whether several texts are asked for and one is given, or some text is empty."""
-        return not all(text.strip() for text in predicted) or one_answer(predicted, [tuple(own) for own in targets])
+        """Return whether several texts are asked for and one is given, which may be empty."""
+        return one_answer([text.strip() for text in predicted], [tuple(own) for own in targets])
 
 
 @register("label-generation")
