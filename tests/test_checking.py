@@ -143,6 +143,20 @@ def test_f1_is_that_of_two_classes():
     )
 
 
+def test_a_prompt_starts_as_class_names_where_there_are_classes():
+    prompt = ("methods.prompt", {"initial": "labels"})
+    assert check(changed(prompt), "c.yaml")
+    config = posed(task="regression") | {"methods": changed(prompt)["methods"]}
+    assert sentence(config) == (
+        "c.yaml: methods.prompt: prompt cannot do regression (datasets.sentiment): it has no classes, whose names the "
+        "prompt could start as (initial: labels)."
+    )
+    config["methods"]["prompt"] = {"method": "combined", "parts": {"prompt": {"initial": "labels"}, "bitfit": {}}}
+    assert "no classes, whose names the prompt could start as" in sentence(config)
+    config["methods"]["prompt"] = {"initial": "words"}
+    assert check(config, "c.yaml")
+
+
 def test_names_are_of_classes():
     said = sentence(posed(task="regression", names=["low", "high"]))
     assert said == "c.yaml: datasets.sentiment.names: means nothing to regression; leave it out."
