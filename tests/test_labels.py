@@ -81,6 +81,12 @@ def test_a_column_that_does_not_fit_is_named(task, changes, says, tmp_path):
         read(tmp_path, task, **changes)
 
 
+@pytest.mark.parametrize("task", tasks.registered())
+def test_a_task_with_classes_names_them(task, tmp_path):
+    named = read(tmp_path, task)[1]["labels"]
+    assert tasks.create(task).classes == (bool(named) and task != "multiple-choice"), "whose labels are places"
+
+
 @pytest.mark.parametrize("task", ["classification", "label-generation"])
 def test_classes_are_called_by_their_names(task, tmp_path):
     names = ("Tables", "pictures", "letters")
