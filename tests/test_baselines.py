@@ -59,6 +59,23 @@ def test_the_task_s_metric_is_the_score_and_rows_repeat():
     assert first[0]["test_score"] == first[0]["test_accuracy"]
 
 
+def test_another_main_metric_is_the_score_and_chooses_the_penalty():
+    """A mark that stands in most texts of a rare class and in as many others: to find none of it is most accurate."""
+    rng = np.random.default_rng(0)
+    classes = (rng.random(600) < 0.1).astype(np.int32)
+    texts = [" ".join(rng.choice(["ash", "birch", "cedar", "elm"], 6)) for _ in classes]
+    marked = np.where(classes == 1, rng.random(600) < 0.8, rng.random(600) < 0.1)
+    texts = [f"{number} {text}" + " mark" * int(marked[number]) for number, text in enumerate(texts)]
+    examples = pd.DataFrame({"id": np.arange(600).astype(str), "text": texts, "label": classes, "part": "all"})
+    split = cut(examples, "50-50", 0.3, 0)
+    by_accuracy, by_mcc = (
+        score_baselines(examples, {part: getattr(split, part) for part in PARTS}, task, ["a", "b"], [TFIDF])[0]
+        for task in (CLASSIFICATION, tasks.create("classification", metric="mcc"))
+    )
+    assert by_accuracy["test_score"] == by_accuracy["test_accuracy"] > 0.85 and by_accuracy["test_mcc"] == 0
+    assert by_mcc["test_score"] == by_mcc["test_mcc"] > 0.3
+
+
 def test_nothing_is_learned_from_test():
     # Labels of test that are the train's turned round are all missed, as they were never seen.
     examples = made()

@@ -120,6 +120,48 @@ def test_a_list_of_rates_needs_a_validation_part():
     assert check(changed(*sampled), "c.yaml").search.sampler == "tpe"
 
 
+def posed(**block):
+    return changed(("datasets.sentiment", {"source": "reviews", "text": "text", "label": "label", **block}))
+
+
+def test_the_main_metric_is_one_of_which_more_is_better_up_to_1():
+    assert sentence(posed(task="regression", metric="rmse")) == (
+        "c.yaml: datasets.sentiment.metric: rmse cannot be the main one, by which runs are chosen: smaller is better; "
+        "want one of pearson, spearman."
+    )
+    assert check(posed(task="regression", metric="spearman"), "c.yaml").metric("sentiment") == "spearman"
+    assert check(posed(task="regression", metric="pearson"), "c.yaml").metric("sentiment") is None
+    for metric in ("cider", "nist"):
+        assert "cannot be the main one" in sentence(posed(task="generation", metric=metric))
+
+
+def test_f1_is_that_of_two_classes():
+    assert check(posed(task="classification", metric="f1", names=["bad", "good"]), "c.yaml")
+    assert sentence(posed(task="classification", metric="f1", labels=[0, 1, 2])) == (
+        "c.yaml: datasets.sentiment.metric: f1 is that of the second of two classes, and there are 3 (0, 1, 2); want "
+        "another (f1_macro is the mean over all)."
+    )
+
+
+def test_a_prompt_starts_as_class_names_where_there_are_classes():
+    prompt = ("methods.prompt", {"initial": "labels"})
+    assert check(changed(prompt), "c.yaml")
+    config = posed(task="regression") | {"methods": changed(prompt)["methods"]}
+    assert sentence(config) == (
+        "c.yaml: methods.prompt: prompt cannot do regression (datasets.sentiment): it has no classes, whose names the "
+        "prompt could start as (initial: labels)."
+    )
+    config["methods"]["prompt"] = {"method": "combined", "parts": {"prompt": {"initial": "labels"}, "bitfit": {}}}
+    assert "no classes, whose names the prompt could start as" in sentence(config)
+    config["methods"]["prompt"] = {"initial": "words"}
+    assert check(config, "c.yaml")
+
+
+def test_names_are_of_classes():
+    said = sentence(posed(task="regression", names=["low", "high"]))
+    assert said == "c.yaml: datasets.sentiment.names: means nothing to regression; leave it out."
+
+
 def test_a_method_that_reads_whole_weights_has_one_device():
     on_two = [("backbones.tiny.devices", 2), ("methods.adalora", {})]
     assert check(changed(on_two[0]), "c.yaml").backbones["tiny"].devices == 2

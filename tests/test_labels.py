@@ -1,9 +1,12 @@
 """Rows that do not fit their task: each has its sentence, which names the row, what was found and the column."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from made_tasks import COLUMNS, dataset, table, write_table
+from transformers import AutoTokenizer
 
 from peftstudy import tasks
 from peftstudy.errors import StudyError
@@ -76,6 +79,61 @@ def test_a_row_that_does_not_fit_is_named(task, column, value, says, tmp_path):
 def test_a_column_that_does_not_fit_is_named(task, changes, says, tmp_path):
     with pytest.raises(StudyError, match=says):
         read(tmp_path, task, **changes)
+
+
+@pytest.mark.parametrize("task", tasks.registered())
+def test_a_task_with_classes_names_them(task, tmp_path):
+    named = read(tmp_path, task)[1]["labels"]
+    assert tasks.create(task).classes == (bool(named) and task != "multiple-choice"), "whose labels are places"
+
+
+@pytest.mark.parametrize("task", ["classification", "label-generation"])
+def test_classes_are_called_by_their_names(task, tmp_path):
+    names = ("Tables", "pictures", "letters")
+    found, report = read(tmp_path, task, label="label", names=names, labels=("2", "0", "1"))
+    plain, before = read(tmp_path, task, label="label", labels=("2", "0", "1"))
+    assert report["labels"] == report["names"] == list(names) and before["labels"] == ["2", "0", "1"]
+    assert found["label"].tolist() == plain["label"].tolist()
+    assert report["counts"] == dict(zip(names, before["counts"].values(), strict=True))
+    assert "names" not in before and "metric" not in before
+    if task == "label-generation":
+        assert {*zip(found["label"], found["target"], strict=True)} == {*enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"names": ("one", "two")}, r"datasets\.made\.names: found 2 \(one, two\), and there are 3 labels \(0, 1, 2\)"),
+        ({"metric": "f1"}, r"datasets\.made\.metric: f1 is that of the second of two classes, and there are 3"),
+    ],
+)
+def test_what_is_said_of_classes_fits_those_that_are_there(changes, says, tmp_path):
+    with pytest.raises(StudyError, match=says):
+        read(tmp_path, "classification", **changes)
+
+
+def test_labels_that_are_written_can_be_told_apart(tmp_path):
+    rows = table(60).assign(library=["stone", "Stone"] * 30)
+    with pytest.raises(StudyError, match="'Stone' and 'stone' read alike"):
+        read(tmp_path, "label-generation", rows)
+    assert read(tmp_path, "classification", rows, label="library")[1]["labels"] == ["Stone", "stone"]
+
+
+def test_a_class_is_written_by_its_name_and_read_back(tmp_path, make_backbone):
+    task, names = tasks.create("label-generation"), ("Old stone", "a river", "a tavern")
+    found, report = read(tmp_path, task.name, label="label", names=names)
+    tokenizer = AutoTokenizer.from_pretrained(make_backbone("gpt2"), local_files_only=True)
+    tokenizer.pad_token, tokenizer.model_input_names = tokenizer.eos_token, ["input_ids", "attention_mask"]
+    made = task.encode(found, tokenizer, 24, target_length=24)
+    begins, ids = made.arrays["targets"], made.arrays["target_ids"]
+    written = [tokenizer.decode(ids[begin : end - 1]) for begin, end in pairwise(begins)]
+    assert written == [names[number] for number in found["label"]]
+    made.about["labels"] = report["labels"]
+    assert task.told(written, made, np.arange(60))["predicted"].to_pylist() == found["label"].tolist()
+    longest = int(np.diff(begins).max())
+    assert task.encode(found, tokenizer, 24, target_length=longest).about["target_length"] == longest
+    with pytest.raises(StudyError, match=f"target_length: found {longest - 1}, and the class '.*' takes {longest} "):
+        task.encode(found, tokenizer, 24, target_length=longest - 1)
 
 
 def test_one_label_for_all_words_is_no_task(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from peftstudy import backbones, bodies, contract, listing, methods
+from peftstudy import backbones, bodies, contract, listing, methods, tasks
 from peftstudy.contract import folder, load, logits
 from peftstudy.errors import StudyError
 from peftstudy.families import WRITERS
@@ -240,6 +240,22 @@ def test_prompt_starts_as_words():
     result = adapted("prompt", "bert")
     words = result.model.model.base_model.embeddings.word_embeddings.weight
     assert all((row == words).all(dim=1).any() for row in result.model.prompt)
+
+
+def test_prompt_starts_as_the_names_of_classes(bert):
+    from transformers import AutoTokenizer
+
+    names, task = ["good", "bad news", "neither"], tasks.create("label-generation")
+    loaded = backbones.load(bert, tasks.create("classification"), 3, 0, labels=names)
+    method = create("prompt", {"initial": "labels", "tokens": 5})
+    found = adapt(method, loaded, read_shape(bert), 0).model.prompt
+    tokenizer = AutoTokenizer.from_pretrained(bert, local_files_only=True)
+    words = loaded.model.base_model.get_input_embeddings().weight
+    expected = [words[tokenizer(name, add_special_tokens=False)["input_ids"]].mean(0) for name in names]
+    torch.testing.assert_close(found[:3], torch.stack(expected))
+    assert found.shape == (5, words.shape[1]) and method.cannot(task.name) is None
+    without = [name for name in tasks.registered() if method.cannot(name)]
+    assert without == ["extractive-qa", "generation", "multiple-choice", "regression"]
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,28 @@ def test_a_run_that_gives_one_answer_to_everything_is_recorded_as_collapsed(inpu
     assert metrics.run_row(asked, inputs.output / asked.path)["collapsed"]
 
 
+def test_another_main_metric_chooses_epochs_and_rates_and_is_the_score(inputs):
+    rates = {"learning_rate": (1e-3, 5e-3), "epochs": 4}
+    usual = dataclasses.replace(spec("full", **rates), search=Search(epochs=1, examples=64))
+    asked = dataclasses.replace(usual, metric="mcc")
+    folder, found = inputs.output / usual.path, {}
+    for run in (usual, asked):
+        [record] = train([run], inputs)
+        history = pd.read_csv(folder / "history.csv")
+        assert record["measured"]["validation_score"] == history.validation_score.max()
+        assert record["measured"]["chosen_epoch"] == history.validation_score.argmax() + 1
+        found[run.metric] = history, files.read_json(folder.parent / "search.json")["trials"]
+    (plain, trials), (by_mcc, mcc_trials) = found.values()
+    assert plain.validation_loss.tolist() == by_mcc.validation_loss.tolist()
+    assert (plain.validation_score > by_mcc.validation_score).any(), "right answers by chance do not count"
+    assert [one["validation_loss"] for one in trials] == [one["validation_loss"] for one in mcc_trials]
+    assert [one["validation_score"] for one in trials] != [one["validation_score"] for one in mcc_trials]
+    [test] = evaluate([asked], inputs)
+    row = metrics.run_row(asked, folder)
+    assert row["metric"] == test["metric"] == "mcc" and row["test_score"] == test["scores"]["mcc"] == row["test_mcc"]
+    assert metrics.run_row(usual, folder)["status"] == "missing"
+
+
 def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch):
     asked = [spec("full", seed=seed, learning_rate=(1e-7, 5e-3), epochs=6) for seed in (0, 1)]
     asked = [dataclasses.replace(run, search=Search(epochs=4, examples=64, seed=7)) for run in asked]

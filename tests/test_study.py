@@ -45,6 +45,18 @@ def test_a_run_is_the_same_after_its_record():
     assert specs.RunSpec.from_dict(json.loads(json.dumps(run.as_dict()))) == run
 
 
+def test_a_main_metric_of_its_own_is_another_request_and_the_task_s_own_is_none():
+    block = CONFIG["datasets"]["libraries"]
+    plain, named, other = (
+        changed(datasets={"libraries": block | more}) for more in ({}, {"metric": "accuracy"}, {"metric": "mcc"})
+    )
+    assert plain.runs() == named.runs() and "metric" not in plain.runs()[0].as_dict()
+    run = other.runs()[0]
+    assert run.as_dict() == plain.runs()[0].as_dict() | {"metric": "mcc"}
+    assert specs.RunSpec.from_dict(run.as_dict()) == run != plain.runs()[0]
+    assert [study.metric("libraries") for study in (plain, named, other)] == [None, None, "mcc"]
+
+
 def test_random_backbones_run_where_the_config_says():
     cells = {(b.name, split): [m.name for m in methods] for _, split, b, methods in from_config(CONFIG).cells()}
     assert cells[("bert-random", "90-10")] == ["full", "head"]

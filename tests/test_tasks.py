@@ -31,7 +31,8 @@ def labelled(labels, **arrays):
 def test_every_task_says_what_it_is(name):
     task = tasks.create(name)
     assert task.__doc__ and task.name == name and task.auto_class.startswith("AutoModelFor")
-    assert task.metric in task.metrics and set(task.baselines) <= set(baselines.ANSWER)
+    assert task.metric in task.metrics and set(task.beside) <= set(task.metrics) - {task.metric}
+    assert set(task.baselines) <= {*baselines.ANSWER, *baselines.BY_WORDS}
 
 
 @pytest.mark.parametrize("name", [name for name, task in tasks.registered().items() if not task.writes])

@@ -1,9 +1,12 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import LIBRARIES
 from transformers import AutoTokenizer
 
-from peftstudy import tokens
+from peftstudy import files, tokens
 from peftstudy.errors import StudyError
 
 
@@ -60,6 +63,18 @@ def test_the_same_input_gives_the_same_bytes(bert, make_tokens, tmp_path):
     tokens.write(make_tokens("bert").parent / "examples.parquet", bert, 24, again)
     for path in make_tokens("bert").iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_what_classes_are_called_is_part_of_what_tokens_are_known_by(bert, make_tokens, tmp_path):
+    source, found = make_tokens("bert").parent / "examples.parquet", {}
+    shutil.copy(source, tmp_path / "examples.parquet")
+    for names in ([], ["a", "b", "c"], ["a", "b", "d"]):
+        described = {"task": "classification", "labels": names or list(LIBRARIES)} | ({"names": names} if names else {})
+        files.write_json(tmp_path / "examples.json", described)
+        tokens.write(tmp_path / "examples.parquet", bert, 24, tmp_path / "made")
+        found[tuple(names)] = tokens.load(tmp_path / "made").about["sha256"]
+    assert len(set(found.values())) == 3
+    assert found[()] == tokens.load(make_tokens("bert")).about["sha256"]
 
 
 def test_a_cut_array_is_named(make_tokens, tmp_path):

@@ -20,6 +20,12 @@ PENALTIES = (1.0, 4.0, 16.0, 64.0)
 Parts = Mapping[str, pd.DataFrame]
 """The examples of train, validation and test."""
 
+Judge = Callable[[Any, Any, np.ndarray], float]
+"""How good a fitted model is: by it, the features of some examples, and what they should give."""
+
+Fit = Callable[[Any, np.ndarray, float], Any]
+"""What is fitted: by the features of some examples, what they should give, and a penalty."""
+
 
 def score_baselines(
     examples: pd.DataFrame,
@@ -33,12 +39,20 @@ def score_baselines(
     parts: the example numbers of train, validation and test. labels: the names of the classes.
     names: the task's own baselines, unless given. The words of a pair's two texts count apart.
     """
+
+    def judge(model: Any, features: Any, targets: np.ndarray) -> float:
+        """Return the main metric, of the task's own what scikit-learn has for it: accuracy, explained variance."""
+        if task.metric == type(task).metric:
+            return float(model.score(features, targets))
+        return task.score(model.predict(features).tolist(), targets.tolist(), labels)[task.metric]
+
     cut = {part: examples.iloc[numbers] for part, numbers in parts.items()}
     rows = []
     for name in task.baselines if names is None else names:
-        if name not in ANSWER:
-            raise unknown("baselines", "baseline", name, ANSWER)
-        scores = task.score(ANSWER[name](cut), task.answers(cut["test"]), labels)
+        if name not in {**ANSWER, **BY_WORDS}:
+            raise unknown("baselines", "baseline", name, {**ANSWER, **BY_WORDS})
+        answers = _by_words(cut, judge, BY_WORDS[name]) if name in BY_WORDS else ANSWER[name](cut)
+        scores = task.score(answers, task.answers(cut["test"]), labels)
         rows.append(
             {"baseline": name, "test_score": scores[task.metric]} | {f"test_{key}": scores[key] for key in scores}
         )
@@ -115,16 +129,6 @@ def commonest_target(parts: Parts) -> list[str]:
     return [max(counts, key=lambda target: (counts[target], typical[target]))] * len(parts["test"])
 
 
-def tfidf_logistic_regression(parts: Parts) -> list[int]:
-    """Predict a class by words and pairs of words."""
-    return _by_words(parts, fitted)
-
-
-def tfidf_ridge(parts: Parts) -> list[float]:
-    """Predict a number by words and pairs of words."""
-    return _by_words(parts, lambda features, numbers, penalty: Ridge(alpha=1 / penalty).fit(features, numbers))
-
-
 def fitted(features: Any, classes: np.ndarray, penalty: float) -> LogisticRegression:
     """Return a logistic regression fitted to its optimum.
 
@@ -135,7 +139,12 @@ def fitted(features: Any, classes: np.ndarray, penalty: float) -> LogisticRegres
     return LogisticRegression(C=penalty, max_iter=1000, tol=1e-4).fit(features, classes)
 
 
-def _by_words(parts: Parts, fit: Callable[[Any, np.ndarray, float], Any]) -> list:
+def ridge(features: Any, numbers: np.ndarray, penalty: float) -> Ridge:
+    """Return a ridge regression; features and penalty as in `fitted`."""
+    return Ridge(alpha=1 / penalty).fit(features, numbers)
+
+
+def _by_words(parts: Parts, judge: Judge, fit: Fit) -> list:
     """Predict by TF-IDF of words and pairs of words; without validation the first of PENALTIES is used."""
     texts = {part: _texts(examples) for part, examples in parts.items()}
     labels = {part: examples["label"].to_numpy() for part, examples in parts.items()}
@@ -147,7 +156,7 @@ def _by_words(parts: Parts, fit: Callable[[Any, np.ndarray, float], Any]) -> lis
     best, best_score = None, -np.inf
     for penalty in PENALTIES if validation is not None else PENALTIES[:1]:
         model = fit(train, labels["train"], penalty)
-        score = 0.0 if validation is None else float(model.score(validation, labels["validation"]))
+        score = 0.0 if validation is None else judge(model, validation, labels["validation"])
         if score > best_score:
             best, best_score = model, score
     return best.predict(vectorizer.transform(texts["test"])).tolist()
@@ -171,8 +180,9 @@ ANSWER: dict[str, Callable[[Parts], list]] = {
     "copied-beginning": copied_beginning,
     "mean": mean,
     "similar-sentence": similar_sentence,
-    "tfidf-logistic-regression": tfidf_logistic_regression,
-    "tfidf-ridge": tfidf_ridge,
     "usual-label": usual_label,
 }
-"""Every baseline by name: the parts of a split -> its answers to test."""
+"""Baselines by name: the parts of a split -> its answers to test."""
+
+BY_WORDS: dict[str, Fit] = {"tfidf-logistic-regression": fitted, "tfidf-ridge": ridge}
+"""Baselines by name that are fitted to words and pairs of words, with the penalty that validation chooses."""

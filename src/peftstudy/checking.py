@@ -12,6 +12,7 @@ from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import claims
 from peftstudy.families import FAMILIES, OBJECTIVES
+from peftstudy.labels import refuse_classes
 from peftstudy.shapes import planned_shape
 from peftstudy.specs import Backbone, Dataset, Pretraining, several
 from peftstudy.study import Study
@@ -176,13 +177,15 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
     if len(dataset.text) not in task.texts:
         wanted = " or ".join(map(str, task.texts))
         raise StudyError(f"{at}.text: found {len(dataset.text)} columns; {dataset.task} wants {wanted}.")
-    for key in ("balanced", "beams", "blank", "choices", "gathered", "labels", "target_length"):
+    for key in ("balanced", "beams", "blank", "choices", "gathered", "labels", "names", "target_length"):
         if getattr(dataset, key) != getattr(Dataset, key) and key not in task.keys:
             raise StudyError(f"{at}.{key}: means nothing to {dataset.task}; leave it out.")
     if "choices" in task.keys and not dataset.choices:
         raise StudyError(f"{at}: the key 'choices' is missing: {dataset.task} chooses among them.")
     if dataset.gathered and dataset.group:
         raise StudyError(f"{at}.group: gathered texts are their own groups; leave one of the two out.")
+    if dataset.metric is not None:
+        _check_metric(f"{at}.metric", dataset.metric, task)
     _known(f"{at}.methods", "method", dataset.methods, study.methods)
     _known(f"{at}.splits", "split", dataset.splits, study.splits)
     if dataset.test_from is not None:
@@ -192,6 +195,18 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
     for number, label in enumerate(dataset.labels):
         if label in dataset.labels[:number]:
             raise StudyError(f"{at}.labels: {label!r} stands there twice.")
+    if dataset.labels or dataset.names:
+        refuse_classes(at, dataset, dataset.labels or dataset.names)
+
+
+def _check_metric(at: str, metric: str, task: tasks.Task) -> None:
+    known = [name for name in task.metrics if name not in task.beside]
+    if metric in task.beside:
+        raise StudyError(
+            f"{at}: {metric} cannot be the main one, by which runs are chosen: {task.beside[metric]}; "
+            f"want one of {', '.join(known)}."
+        )
+    _known(at, "metric", [metric], known)
 
 
 def _check_borrowing(at: str, dataset: Dataset, study: Study) -> None:

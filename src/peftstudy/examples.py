@@ -57,6 +57,10 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
     }  # fmt: skip
     if options := task.options(dataset):
         report["options"] = options
+    if dataset.metric:
+        report["metric"] = dataset.metric
+    if dataset.names:
+        report["names"] = list(dataset.names)
     return rows, report
 
 

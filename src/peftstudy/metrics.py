@@ -68,7 +68,7 @@ def _key(spec: RunSpec) -> dict[str, Any]:
 
 def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Return the row of one run; a run without a record, or with that of another request, is `missing`."""
-    row: dict[str, Any] = _key(spec) | {"task": spec.task, "metric": tasks.registered()[spec.task].metric}
+    row: dict[str, Any] = _key(spec) | {"task": spec.task, "metric": tasks.create(spec.task, metric=spec.metric).metric}
     row |= {"select": spec.training.select, "protocol": spec.protocol}
     if not (folder / "record.json").exists():
         return row | {"status": "missing", "reason": "no record"}

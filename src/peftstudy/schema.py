@@ -16,6 +16,7 @@ SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.
 PATTERNS = {
     "^[a-z0-9]+(-[a-z0-9.]+)*$": "small letters and digits, joined by hyphens (size-500)",
     "^[^/]+/[^/]+$": "owner/name",
+    "\\S": "a word, or several",
     "^[0-9a-f]{40}$": "a full commit hash, 40 digits of 0-9 and a-f",
     "^([0-9]{1,2}-[0-9]{1,2}|size-[0-9]+|official(-[1-9][0-9]?)?)$": (
         "train-test in percent (90-10), size-N (size-500), official or official-N (official-30)"

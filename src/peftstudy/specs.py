@@ -58,9 +58,9 @@ class Training:
     seconds: float | None = None
 
 
-LATER = {"training": ("seconds",), "search": ("sampler",)}
-"""Settings that came after the first records: requests that go without them do not name them, and so are those that
-they were."""
+LATER = {"": ("metric",), "training": ("seconds",), "search": ("sampler",)}
+"""Settings that came after the first records, by their block: requests that go without them do not name them, and so
+are those that they were."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Dataset:
     text: tuple[str, ...]
     label: str
     labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    metric: str | None = None
     parts: tuple[str, ...] = ()
     examples: int | None = None
     balanced: bool = False
@@ -220,6 +222,8 @@ class RunSpec:
     training: Training
     search: Search
     protocol: int = PROTOCOL
+    metric: str | None = None
+    """The main metric, where it is not the task's own."""
 
     @property
     def path(self) -> str:
@@ -230,10 +234,10 @@ class RunSpec:
         """Return the specification in plain JSON values, as records keep it."""
         value = json.loads(json.dumps(asdict(self) | {"options": dict(self.options)}))
         for block, names in LATER.items():
-            own = getattr(self, block)
+            own, told = (getattr(self, block), value[block]) if block else (self, value)
             for name in names:
                 if getattr(own, name) == getattr(type(own), name):
-                    del value[block][name]
+                    del told[name]
         return value
 
     @classmethod

@@ -105,7 +105,7 @@ def baseline(examples: Path, split: Path, output: Path) -> str:
 
     parts = {part: np.load(split / f"{part}.npy") for part in ("train", "validation", "test")}
     about = files.read_json(examples.with_suffix(".json"))
-    task = tasks.create(about["task"])
+    task = tasks.create(about["task"], metric=about.get("metric"))
     rows = baselines.score_baselines(pd.read_parquet(examples), parts, task, about["labels"])
     files.write_json(output, rows)
     return f"{output}, " + ", ".join(f"{row['baseline']} {row['test_score']:.3f}" for row in rows)

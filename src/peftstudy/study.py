@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from peftstudy import seeds
+from peftstudy import seeds, tasks
 from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training, several
 
 
@@ -112,6 +112,12 @@ class Study:
         own = self.datasets[dataset].data_seed
         return self.data_seed if own is None else own
 
+    def metric(self, dataset: str) -> str | None:
+        """Return the main metric that a dataset names; None where it is that of its task, or none is named."""
+        asked = self.datasets[dataset]
+        is_other = asked.metric is not None and asked.metric != tasks.create(asked.task).metric
+        return asked.metric if is_other else None
+
     def max_length(self, dataset: str, backbone: str) -> int:
         """Return how many tokens of an example a backbone is given at most."""
         return self.backbones[backbone].max_length or self.datasets[dataset].max_length
@@ -202,5 +208,5 @@ class Study:
         training = replace(self.budget(dataset.name), learning_rate=rate)
         return RunSpec(
             dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method, method.options,
-            training, self.search if several(rate) else Search(),
+            training, self.search if several(rate) else Search(), metric=self.metric(dataset.name),
         )  # fmt: skip

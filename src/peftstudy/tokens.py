@@ -215,5 +215,6 @@ def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None
             named.append(REFERENCES)
         about = tokens.about | {"labels": description["labels"]}
         about["files"] = [files.file_entry(folder / name) for name in named]
-        about["sha256"] = files.sha256_json(about["files"])
+        # What classes are called is in no array, and a prompt may start as their names.
+        about["sha256"] = files.sha256_json([*about["files"], *description.get("names", ())])
         files.write_json(folder / "tokens.json", about)

@@ -25,7 +25,8 @@ def compare(runs: pd.DataFrame, study: Study, folder: Path) -> pd.DataFrame:
     answers that one alone had right, a seed on average. mcnemar_median, mcnemar_found: the median over
     seeds of McNemar's exact p value, and how many seeds have one below 0.05. p: the exact permutation test
     of the answers summed over seeds, for these seeds and any test examples; p_holm: adjusted within a split
-    and backbone. Tasks whose metric is no mean over examples have no rows, graded answers no McNemar.
+    and backbone. Tasks whose own metric is no mean over examples have no rows, graded answers no McNemar;
+    where a dataset names another metric, this is still about right answers.
     """
     finished = runs[runs.status == "finished"]
     rows = []

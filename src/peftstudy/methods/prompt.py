@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 
+from peftstudy import tasks
 from peftstudy.methods import WRAPS, Method, register
 
 INITIAL = ("labels", "random", "words")
@@ -61,7 +62,7 @@ class Prompt(Words):
 
     Of families that write, what Li and Liang (2021, section 7.2) call embedding-only.
     initial: what they start as: `words`, the embeddings of words drawn from the whole vocabulary;
-    `labels`, those of the labels' names, and words for the rest; `random`, as embeddings start.
+    `labels`, those of the classes' names, and words for the rest; `random`, as embeddings start.
     """
 
     initial: str = "words"
@@ -74,6 +75,11 @@ class Prompt(Words):
         if self.initial not in INITIAL:
             return f"initial {self.initial!r}: want one of {', '.join(INITIAL)}"
         return super().problem()
+
+    def cannot(self, task):
+        if self.initial == "labels" and not tasks.create(task).classes:
+            return "it has no classes, whose names the prompt could start as (initial: labels)"
+        return super().cannot(task)
 
     def vectors(self, model, shape):
         from peftstudy.changes import prompting

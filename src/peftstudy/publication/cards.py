@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from peftstudy import files, seeds
 from peftstudy.evidence.intervals import over_seeds
 from peftstudy.publication.formats import BACKBONE, Format, Trained
+from peftstudy.report.views import METRICS
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
 from peftstudy.tasks.generation import end_mark
@@ -80,7 +81,7 @@ def _opening(
     return "\n\n".join(filter(None, [
         f"One run of the study *{study.title}* (`{study.name}`), made and published by peftstudy.",
         question,
-        f"{metric.capitalize()} on test: **{score:.3f}**. {_expected(scores)}",
+        f"On test: **{score:.3f}** ({METRICS.get(metric, metric)}). {_expected(scores)}",
         f"Method: {spec.adaptation}{f' ({options})' if options else ''}, which trains {trained.method.trains}, "
         f"and a fresh head. Form: {form.library}.",
     ]))  # fmt: skip

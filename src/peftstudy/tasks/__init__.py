@@ -32,15 +32,19 @@ class Task(ABC):
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    """The main metric, one of `metrics`; larger is better."""
+    """The main metric, one of `metrics`; larger is better. A dataset may name another (see `create`)."""
     metrics: ClassVar[tuple[str, ...]]
     """Every metric that `score` may return."""
+    beside: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Metrics that cannot be the main one, and why: runs are chosen, and methods compared, by scores that end at 1."""
     baselines: ClassVar[tuple[str, ...]]
     """What it is compared with that needs no language model: names of peftstudy.baselines."""
     auto_class: ClassVar[str]
     """The transformers Auto class whose models end in this task's head."""
     texts: ClassVar[tuple[int, ...]] = (1, 2)
     """How many columns of text a dataset may name."""
+    classes: ClassVar[bool] = False
+    """Whether its labels are classes, which have names."""
     keys: ClassVar[frozenset[str]] = frozenset()
     """The keys of a dataset that mean something to it, beside those of all tasks."""
     wanting: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -128,7 +132,7 @@ class Task(ABC):
         return {}
 
     def quality(self, predictions: pd.DataFrame) -> np.ndarray | None:
-        """Return how good each answer is, larger is better, where the main metric is the mean of that; else None.
+        """Return how good each answer is, larger is better, where the task's own metric is the mean of that; else None.
 
         predictions: a row a test example, as `answer` gave them.
         """
@@ -180,6 +184,12 @@ register = _registry.register
 registered = _registry.all
 
 
-def create(name: str, where: str = "task") -> Task:
-    """Return the task of that name; `where` opens the StudyError when there is none."""
-    return _registry.find(name, where)()
+def create(name: str, where: str = "task", metric: str | None = None) -> Task:
+    """Return the task of that name; `where` opens the StudyError when there is none.
+
+    metric: the main one, in place of the task's own.
+    """
+    task = _registry.find(name, where)()
+    if metric:
+        task.metric = metric
+    return task

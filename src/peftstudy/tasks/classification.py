@@ -24,7 +24,8 @@ class Classification(Reading):
     metrics = ("accuracy", "f1_macro", "f1", "mcc")
     baselines = ("majority", "tfidf-logistic-regression")
     auto_class = "AutoModelForSequenceClassification"
-    keys = frozenset({"labels", "balanced"})
+    classes = True
+    keys = frozenset({"labels", "names", "balanced"})
 
     def outputs(self, classes: int) -> int:
         return classes

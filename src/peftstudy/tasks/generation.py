@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from peftstudy.errors import StudyError
 from peftstudy.tasks import Task, one_answer, register
 from peftstudy.text_scores import COMPARABLE, NO_WORDNET
 
@@ -114,6 +115,9 @@ class Generation(Writing):
     metric = "chrf"
     metrics = ("chrf", "bleu", "rouge_1", "rouge_2", "rouge_l", "nist", "meteor", "cider")
     baselines = ("copied-beginning", "commonest-target")
+    beside = MappingProxyType({
+        "cider": "it ends at 10, and not at 1", "nist": "it has no upper end", "meteor": "it wants WordNet's data",
+    })  # fmt: skip
     keys = Writing.keys | {"gathered"}
     wanting = MappingProxyType({"meteor": NO_WORDNET})
     comparable = MappingProxyType(COMPARABLE)
@@ -171,13 +175,27 @@ class LabelGeneration(Writing):
     metric = "accuracy"
     metrics = ("accuracy", "f1_macro", "f1", "mcc")
     baselines = ("majority", "tfidf-logistic-regression")
-    keys = Writing.keys | {"labels", "balanced"}
+    classes = True
+    keys = Writing.keys | {"labels", "names", "balanced"}
 
     def label(self, where, dataset, rows, dropped):
-        from peftstudy.labels import class_numbers
+        from peftstudy.labels import class_numbers, refuse_alike
 
         found, labels = class_numbers(where, dataset, rows, dropped)
+        refuse_alike(where, labels)
         return found.assign(target=found["label"].map(dict(enumerate(labels)))), labels
+
+    def encode(self, examples, tokenizer, max_length, beams: int = 1, target_length: int = 64):
+        """As for any text; StudyError when the name of a class would be cut, and could not be read back."""
+        mark = end_mark(tokenizer)[1]
+        for name in dict.fromkeys(examples["target"]):
+            size = len(tokenizer(name, add_special_tokens=not mark)["input_ids"]) + len(mark)
+            if size > target_length:
+                raise StudyError(
+                    f"target_length: found {target_length}, and the class {name!r} takes {size} tokens with its end "
+                    "mark; raise it, or give shorter names."
+                )
+        return super().encode(examples, tokenizer, max_length, beams, target_length)
 
     def references(self, examples: pd.DataFrame) -> list[list[str]]:
         return [[name] for name in examples["target"]]
@@ -189,8 +207,10 @@ class LabelGeneration(Writing):
         """Return the class, that whose name was written (-1 where none was), and what was written."""
         import pyarrow as pa
 
-        numbers = {" ".join(name.split()).lower(): number for number, name in enumerate(tokens.about["labels"])}
-        found = [numbers.get(" ".join(text.split()).lower(), -1) for text in texts]
+        from peftstudy.labels import as_read
+
+        numbers = {as_read(name): number for number, name in enumerate(tokens.about["labels"])}
+        found = [numbers.get(as_read(text), -1) for text in texts]
         return pa.table({
             "label": pa.array(tokens.labels[index], pa.int32()),
             "predicted": pa.array(found, pa.int32()),

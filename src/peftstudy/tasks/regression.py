@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from peftstudy.tasks import Reading, register
@@ -24,6 +25,7 @@ class Regression(Reading):
 
     metric = "pearson"
     metrics = ("pearson", "spearman", "rmse")
+    beside = MappingProxyType({"rmse": "smaller is better"})
     baselines = ("mean", "tfidf-ridge")
     auto_class = "AutoModelForSequenceClassification"
 

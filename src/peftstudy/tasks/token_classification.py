@@ -25,6 +25,7 @@ class WordLabels(Reading):
     """Label words: the first word piece of each carries its label (Devlin et al., 2019, section 5.3)."""
 
     auto_class = "AutoModelForTokenClassification"
+    classes = True
     texts = (1,)
     words = True
     plain_label = False
