@@ -8,6 +8,9 @@ from typing import Any
 from peftstudy.changes import projections
 from peftstudy.methods import REPLACES, Method
 
+FUSED = "its queries, keys and values are made by one matrix"
+"""Why a method of one of the three is impossible in some families."""
+
 
 @dataclass(frozen=True)
 class Injected(Method):

@@ -160,3 +160,40 @@ class Compacter(Bottleneck):
     def count(self, shape):
         width = self.width(shape)
         return shape.all_layers * self.modules * (3 * (shape.hidden + width)) + self.summands**3
+
+
+@register("compacter-plus-plus")
+@dataclass(frozen=True)
+class CompacterPlusPlus(Compacter):
+    """Compacter's modules after feed-forward blocks alone (Karimi Mahabadi et al., 2021)."""
+
+    trains = "a factorised bottleneck module a layer"
+    modules = 1
+    configuration = "CompacterPlusPlusConfig"
+
+
+@register("adapter-plus")
+@dataclass(frozen=True)
+class AdapterPlus(Bottleneck):
+    """Train a bottleneck module after each feed-forward block, its outputs scaled one by one (Steitz and Roth, 2024).
+
+    The paper adapts models of images, and leaves out modules at random in training; here all stay.
+    reduction: the paper has a width of 8 for hidden states of 768.
+    """
+
+    reduction: int = 96
+
+    citation = "steitz2024adapterplus"
+    trains = "a scaled bottleneck module a layer"
+    configuration = "AdapterPlusConfig"
+    start = "near the identity, as published: bottleneck weights are drawn with standard deviation 0.01"
+
+    def skip(self, shape):
+        # Where norms stand before the blocks, the library has no place for it.
+        return "the adapters library cannot put it there" if shape.family == "modernbert" else super().skip(shape)
+
+    def more(self):
+        return {"stochastic_depth": 0.0}
+
+    def count(self, shape):
+        return super().count(shape) + shape.all_layers * shape.hidden

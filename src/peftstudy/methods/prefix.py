@@ -62,6 +62,8 @@ class LoReFT(Added):
     tokens: int = 3
 
     citation = "wu2024reft"
+    configuration = "LoReftConfig"
+    """The name of its configuration class in adapters."""
     trains = "edits of hidden states in a subspace"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     start = "the edits are drawn at random, as published"
@@ -75,10 +77,11 @@ class LoReFT(Added):
         return f"rank {self.rank}, and {shape.hidden} dimensions" if self.rank > shape.hidden else None
 
     def config(self, shape):
-        from adapters import LoReftConfig
+        import adapters
 
         # Tied, for with first states alone a second set of weights for last states would stand idle.
-        return LoReftConfig(r=self.rank, prefix_positions=self.tokens, tied_weights=True)
+        kind = getattr(adapters, self.configuration)
+        return kind(r=self.rank, prefix_positions=self.tokens, tied_weights=True)
 
     def no_decay(self, name):
         # The rotation is kept as signs that decay would pull towards 0 and a cast to int then makes 0: the
@@ -87,3 +90,22 @@ class LoReFT(Added):
 
     def count(self, shape):
         return shape.all_layers * (2 * self.rank * shape.hidden + self.rank)
+
+
+@register("noreft")
+@dataclass(frozen=True)
+class NoReFT(LoReFT):
+    """LoReFT whose subspace is spanned by any directions, not by orthogonal ones (after Wu et al., 2024)."""
+
+    configuration = "NoReftConfig"
+    trains = "edits of hidden states, not orthogonal"
+
+
+@register("direft")
+@dataclass(frozen=True)
+class DiReFT(NoReFT):
+    """LoReFT without orthogonal directions that adds to the states, whatever they are there (Wu et al., 2024)."""
+
+    configuration = "DiReftConfig"
+    trains = "what is added to hidden states in a subspace"
+    library = ""  # which does not store that nothing is subtracted, and so would read another method

@@ -1,4 +1,4 @@
-"""SHiRA, C3A and MiSS, by peft: sparse, circular and shard-wise updates of weight matrices."""
+"""SHiRA, Super-Tuning, C3A and MiSS, by peft: sparse, circular and shard-wise updates of weight matrices."""
 
 from dataclasses import dataclass
 
@@ -39,6 +39,40 @@ class SHiRA(Injected):
 
     def update(self, inputs, outputs):
         return self.rank * (inputs + outputs)
+
+
+@register("super-tuning")
+@dataclass(frozen=True)
+class SuperTuning(Injected):
+    """Train the largest entries of weight matrices (Ilin et al., 2026).
+
+    Of the paper's choices of entries, this is the one that needs no examples; `magnitude-share` chooses over the whole
+    backbone. What it adds to them in Supra is `[super-tuning, lora]`.
+    share: of a matrix's entries; the library has 0.01. The paper takes as many as a LoRA of rank 8 trains.
+    """
+
+    share: float = 0.01
+
+    citation = "ilin2026super"
+    trains = "the largest entries of weight matrices"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    configuration = "SupertuningConfig"
+
+    def unfit(self):
+        return f"share {self.share}: want more than 0, at most 1" if not 0 < self.share <= 1 else None
+
+    def misfit(self, inputs, outputs):
+        return (
+            f"{self.share:g} of a matrix's {inputs * outputs} entries is none"
+            if not self.update(inputs, outputs)
+            else None
+        )
+
+    def settings(self):
+        return {"sparsity": 1 - self.share}
+
+    def update(self, inputs, outputs):
+        return int(inputs * outputs * (1 - (1 - self.share)))  # as the library rounds
 
 
 @register("c3a")
