@@ -16,7 +16,8 @@ FUSED = "its queries, keys and values are made by one matrix"
 class Injected(Method):
     """A method of peft that replaces matrices: its configuration, and what it trains for one of them.
 
-    targets: the matrices, by the names in peftstudy.changes.projections.
+    targets: the matrices: query, key, value, attention-output, intermediate, output. GPT-2 and ModernBERT have one for
+    queries, keys and values, and any of the three adapts all of it. Query and value are those of the LoRA paper.
     """
 
     targets: tuple[str, ...] = ("query", "value")

@@ -142,7 +142,7 @@ class Method(ABC):
 
 LEFT_OUT: Mapping[str, str] = {
     "adapterfusion": "it mixes adapters that were trained on other tasks, and a study's runs start from a backbone",
-    "adaption-prompt": "the library has it for a few kinds of decoders alone",
+    "adaption-prompt": "peft has it for a few kinds of decoders alone",
     "cartridge": "it is a prefix that is distilled from one long text; without one, it is `prefix`",
     "cpt": "it stands before examples within the text, for decoders that write alone",
     "lily": "its router takes a mean over the batch, so that a text's answer depends on its neighbours",

@@ -14,7 +14,7 @@ class OSF(Injected):
 
     Gradients are kept orthogonal to the frozen vectors. The paper trains on tasks one after another, and freezes more
     for each; this is what it does for one.
-    kept: the share of the singular values, the largest, that is frozen; the library has a half.
+    kept: the share of the singular values, the largest, that is frozen; peft has a half.
     """
 
     kept: float = 0.5
@@ -44,7 +44,7 @@ class OSF(Injected):
 class PSOFT(Injected):
     """Turn weight matrices within their principal subspace, with trained scales on both sides (Wu et al., 2026).
 
-    rank: the dimensions of the subspace; the authors' code has 46 for DeBERTa-v3-base on CoLA, the library 32.
+    rank: the dimensions of the subspace; the authors' code has 46 for DeBERTa-v3-base on CoLA, peft 32.
     """
 
     rank: int = 32
@@ -73,9 +73,9 @@ class PSOFT(Injected):
 class AdaMSS(Injected):
     """Update the outputs of weight matrices in clusters, each by a rank of one, from a subspace (Zheng et al., 2025).
 
-    What the paper takes away in training, the clusters that matter least, stays here, as in the library unless asked.
+    What the paper takes away in training, the clusters that matter least, stays here, as in peft unless asked.
     rank: the dimensions of the subspace, the matrix's own at most; the authors' code has 100 on GLUE.
-    clusters: of the outputs, by their place in the subspace; the authors' code has 10, the library 5.
+    clusters: of the outputs, by their place in the subspace; the authors' code has 10, peft 5.
     """
 
     rank: int = 100

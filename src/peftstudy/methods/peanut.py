@@ -12,8 +12,8 @@ from peftstudy.methods.lora import HiRA
 class PEANuT(HiRA):
     """Update weight matrices by what a small network makes of them (Zhong et al., 2025).
 
-    rank: the width of the network; the authors' code has 1 on GLUE, the library 32.
-    depth: pairs of inner layers, with residual connections; the library has 0.
+    rank: the width of the network; the authors' code has 1 on GLUE, peft 32.
+    depth: pairs of inner layers, with residual connections; peft has 0.
     """
 
     depth: int = 0
@@ -38,9 +38,9 @@ class PEANuT(HiRA):
 class GLoRA(HiRA):
     """Multiply weight matrices by low-rank products, add others, and move the biases along (Chavan et al., 2023).
 
-    The paper searches the form of each of the five parts layer by layer; here all layers have those of the library: low
+    The paper searches the form of each of the five parts layer by layer; here all layers have those of peft: low
     rank for the matrices and what they add to biases, a number each for what multiplies biases and is added to them.
-    rank: of each product; the library has 8.
+    rank: of each product; peft has 8.
     """
 
     citation = "chavan2023glora"
@@ -60,8 +60,8 @@ class DEFT(HiRA):
     """Take a trained subspace out of what weight matrices give, and put a low-rank update in (Kumar et al., 2026).
 
     Another DEFT than that of activation densities (Runwal et al., 2024), which is `density` here. The paper adapts
-    models of images; the projection is the library's, which no orthogonality binds.
-    rank: the dimensions of the subspace; the library has 8.
+    models of images; the projection is peft's, which no orthogonality binds.
+    rank: the dimensions of the subspace; peft has 8.
     """
 
     citation = "kumar2026deft"

@@ -8,7 +8,12 @@ from peftstudy.methods import register
 
 @dataclass(frozen=True)
 class InEachLayer:
-    """What keys and values that are trained for every layer have in common."""
+    """What keys and values that are trained for every layer have in common.
+
+    tokens: how many.
+    inner: the width of the network that makes them from trained vectors; null, as here, trains them directly. The paper
+    has 512 for tables and 800 for summaries.
+    """
 
     tokens: int = 20
     inner: int | None = None
@@ -26,8 +31,8 @@ class InEachLayer:
 class Prefix(InEachLayer, Added):
     """Train keys and values that stand before those of the text in every layer (Li and Liang, 2021).
 
-    tokens: how many. inner: the width of the network that makes them from trained vectors, as in the
-    paper; null trains them directly, as P-tuning v2 does (Liu et al., 2022). They take no positions.
+    They take no positions. Without the network that makes them it is P-tuning v2 (Liu et al., 2022).
+    tokens: how many; the paper has 10 for tables and 200 for summaries, P-tuning v2 up to 100.
     """
 
     citation = "li2021prefix"
@@ -55,7 +60,11 @@ class Prefix(InEachLayer, Added):
 class LoReFT(Added):
     """Edit the first hidden states of each text, in every layer, within a trained subspace (Wu et al., 2024).
 
-    rank: the dimensions of the subspace. tokens: how many states from the first on.
+    Last states, which the paper edits as well, stay as they are here. In training the edited states go through the
+    adapters library's dropout of 0.05.
+    rank: the dimensions of the subspace; the paper has 1 on GLUE, and 4 or 8 for Llama.
+    tokens: how many states from the first on; the adapters library has 3, the paper up to 7 first and 7
+    last ones for Llama.
     """
 
     rank: int = 1

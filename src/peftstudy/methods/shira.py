@@ -11,7 +11,7 @@ from peftstudy.methods import register
 class SHiRA(Injected):
     """Train a few entries of weight matrices, at random places (Bhardwaj et al., 2024).
 
-    rank: there are as many entries as a LoRA of that rank trains.
+    rank: there are as many entries as a LoRA of that rank trains; peft has 32.
     """
 
     rank: int = 8
@@ -48,7 +48,7 @@ class SuperTuning(Injected):
 
     Of the paper's choices of entries, this is the one that needs no examples; `magnitude-share` chooses over the whole
     backbone. What it adds to them in Supra is `[super-tuning, lora]`.
-    share: of a matrix's entries; the library has 0.01. The paper takes as many as a LoRA of rank 8 trains.
+    share: of a matrix's entries; peft has 0.01. The paper takes as many as a LoRA of rank 8 trains.
     """
 
     share: float = 0.01
@@ -80,7 +80,8 @@ class SuperTuning(Injected):
 class C3A(Injected):
     """Add circular convolutions, block by block, to weight matrices (Chen et al., 2025).
 
-    block: the length of a trained kernel; it divides all inputs and outputs.
+    block: the length of a trained kernel, which divides all inputs and outputs; peft has 256, and counsels the
+    largest.
     """
 
     block: int = 16
@@ -108,7 +109,10 @@ class C3A(Injected):
 @register("miss")
 @dataclass(frozen=True)
 class MiSS(Injected):
-    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2026)."""
+    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2026).
+
+    rank: the width of the block; peft has 64.
+    """
 
     rank: int = 8
 

@@ -14,7 +14,7 @@ class TinyLoRA(Shared):
     """Mix random matrices between the largest singular vectors of each weight matrix (Morris et al., 2026).
 
     rank: how many singular vectors; the paper has 2.
-    numbers: of what is trained for each weight matrix; the library has 64. The paper shares them among matrices, down
+    numbers: of what is trained for each weight matrix; peft has 64. The paper shares them among matrices, down
     to 13 for a whole model, in reinforcement learning.
     """
 
@@ -43,7 +43,7 @@ class UniLoRA(Shared):
     """Fill the factors of all low-rank updates from one vector, each entry at random places (Li et al., 2025).
 
     rank: of the updates; the authors' code has 4 on GLUE.
-    length: of the vector; the authors' code has 23,040 for RoBERTa-base on GLUE, the library 256.
+    length: of the vector; the authors' code has 23,040 for RoBERTa-base on GLUE, peft 256.
     """
 
     rank: int = 4
@@ -71,7 +71,7 @@ class UniLoRA(Shared):
 class FRoD(Shared):
     """Scale and sparsely turn a basis that the weight matrices of all layers share (Wan et al., 2026).
 
-    share: of the entries of the turning matrix that are trained; the library has 0.01.
+    share: of the entries of the turning matrix that are trained; peft has 0.01.
     """
 
     share: float = 0.01
@@ -86,7 +86,7 @@ class FRoD(Shared):
 
     def skip(self, shape):
         if shape.about.kind == BOTH:
-            return "the library would make one basis of an encoder's and a decoder's matrices, from the last alone"
+            return "peft would make one basis of an encoder's and a decoder's matrices, from the last alone"
         return super().skip(shape)
 
     def settings(self):
