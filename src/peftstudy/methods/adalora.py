@@ -16,13 +16,11 @@ class AdaLoRA(Injected):
     rank: the mean one at the end; the authors' code has 1 on GLUE, for all six matrices of a layer.
     first_rank: of each matrix at the start; the authors' code has 2 on RTE and 3 on MNLI, peft 12 for 8.
     alpha: the update is scaled by alpha over the rank; the authors' code has 32 on RTE and 16 on MNLI.
-    begin: the share of the steps before the pruning; the authors' code has 600 steps on RTE, 8,000 on
-    MNLI.
-    end: the share of the steps after it; the authors' code prunes until step 1,800 on RTE, 50,000 on
-    MNLI.
+    begin: the share of the steps before the pruning; the authors' code has 600 steps on RTE, 8,000 on MNLI.
+    end: the share of the steps after it; the authors' code prunes until step 1,800 on RTE, 50,000 on MNLI.
     every: steps between its rounds; the authors' code has 1 on RTE, 100 on MNLI.
-    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' code has 0.3 on RTE,
-    0.1 on MNLI.
+    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' code has 0.3 on RTE, 0.1 on
+    MNLI.
     """
 
     rank: int = 8

@@ -145,8 +145,7 @@ class Compacter(Bottleneck):
     """Houlsby's modules of sums of Kronecker products, with factors that all share (Karimi Mahabadi et al., 2021).
 
     size: the width within, here a multiple of the four summands of each matrix; null divides by `reduction`.
-    reduction: the hidden width over the width within, rounded down to such a multiple; the adapters library
-    has 32.
+    reduction: the hidden width over the width within, rounded down to such a multiple; the adapters library has 32.
     """
 
     reduction: int = 32

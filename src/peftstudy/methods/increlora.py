@@ -17,12 +17,11 @@ class IncreLoRA(Injected):
     largest: what a matrix can grow to, here twice the mean. Room for it is kept from the start and counted, though no
     more than the mean is in use at the end; the rest stands still.
     alpha: the update is scaled by alpha over the rank; the authors' code has 32 on RTE and 16 on MNLI.
-    begin: the share of the steps before the first round; the authors' code has 100 steps on RTE, 1,000 on
-    MNLI.
+    begin: the share of the steps before the first round; the authors' code has 100 steps on RTE, 1,000 on MNLI.
     end: the share of the steps after the last, here as for `adalora`.
     grown: how many matrices grow by one a round; the authors' code has 9 of 72 on RTE, 18 on MNLI.
-    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' code has 0.3 on RTE,
-    0.1 on MNLI.
+    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' code has 0.3 on RTE, 0.1 on
+    MNLI.
     """
 
     rank: int = 8

@@ -38,8 +38,8 @@ class PEANuT(HiRA):
 class GLoRA(HiRA):
     """Multiply weight matrices by low-rank products, add others, and move the biases along (Chavan et al., 2023).
 
-    The paper searches the form of each of the five parts layer by layer; here all layers have those of peft: low
-    rank for the matrices and what they add to biases, a number each for what multiplies biases and is added to them.
+    The paper searches the form of each of the five parts layer by layer; here all layers have those of peft: low rank
+    for the matrices and what they add to biases, a number each for what multiplies biases and is added to them.
     rank: of each product; peft has 8.
     """
 

@@ -63,8 +63,8 @@ class LoReFT(Added):
     Last states, which the paper edits as well, stay as they are here. In training the edited states go through the
     adapters library's dropout of 0.05.
     rank: the dimensions of the subspace; the paper has 1 on GLUE, and 4 or 8 for Llama.
-    tokens: how many states from the first on; the adapters library has 3, the paper up to 7 first and 7
-    last ones for Llama.
+    tokens: how many states from the first on; the adapters library has 3, the paper up to 7 first and 7 last ones for
+    Llama.
     """
 
     rank: int = 1

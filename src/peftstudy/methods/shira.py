@@ -80,8 +80,7 @@ class SuperTuning(Injected):
 class C3A(Injected):
     """Add circular convolutions, block by block, to weight matrices (Chen et al., 2025).
 
-    block: the length of a trained kernel, which divides all inputs and outputs; peft has 256, and counsels the
-    largest.
+    block: the length of a trained kernel, which divides all inputs and outputs; peft has 256, and counsels the largest.
     """
 
     block: int = 16

@@ -14,8 +14,8 @@ class TinyLoRA(Shared):
     """Mix random matrices between the largest singular vectors of each weight matrix (Morris et al., 2026).
 
     rank: how many singular vectors; the paper has 2.
-    numbers: of what is trained for each weight matrix; peft has 64. The paper shares them among matrices, down
-    to 13 for a whole model, in reinforcement learning.
+    numbers: of what is trained for each weight matrix; peft has 64. The paper shares them among matrices, down to 13
+    for a whole model, in reinforcement learning.
     """
 
     rank: int = 2
