@@ -1,5 +1,6 @@
 """BEFT, by peft."""
 
+import warnings
 from dataclasses import dataclass
 
 from peftstudy.changes.injection import FUSED, Injected
@@ -24,6 +25,11 @@ class BEFT(Injected):
 
     def skip(self, shape):
         return FUSED if shape.about.fused else super().skip(shape)
+
+    def adapt(self, model, shape):
+        with warnings.catch_warnings():  # of what cannot be merged where there are no biases
+            warnings.filterwarnings("ignore", "Detected that the base layer has no bias")
+            return super().adapt(model, shape)
 
     def no_decay(self, name):
         return "beft_bias" in name or super().no_decay(name)  # which has two dimensions, as no other bias
