@@ -21,7 +21,7 @@ class OSF(Injected):
 
     citation = "nayak2025sculpting"
     trains = "smaller singular values and their vectors"
-    learning_rates = (3e-5, 1e-4, 3e-4, 1e-3)
+    learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
     configuration = "OSFConfig"
 
     def unfit(self):

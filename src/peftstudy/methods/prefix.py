@@ -113,6 +113,7 @@ class NoReFT(LoReFT):
 
     configuration = "NoReftConfig"
     trains = "edits of hidden states, not orthogonal"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
 
 
 @register("direft")

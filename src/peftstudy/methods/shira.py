@@ -55,7 +55,7 @@ class SuperTuning(Injected):
 
     citation = "ilin2026super"
     trains = "the largest entries of weight matrices"
-    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     configuration = "SupertuningConfig"
 
     def unfit(self):

@@ -51,7 +51,7 @@ class UniLoRA(Shared):
 
     citation = "li2025unilora"
     trains = "one vector that all low-rank updates share"
-    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    learning_rates = (3e-3, 1e-2, 3e-2, 1e-1)
     start = "the vector is drawn at random, as published"
     configuration = "UniLoraConfig"
 
@@ -78,7 +78,7 @@ class FRoD(Shared):
 
     citation = "wan2026frod"
     trains = "scales and sparse turns of a shared basis"
-    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     configuration = "FrodConfig"
 
     def unfit(self):
