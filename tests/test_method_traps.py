@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftstudy import backbones, methods, scoring, tasks, tokens, training
-from peftstudy.changes import butterflies, entries, gates, growing, projections, sparse_low_rank
+from peftstudy.changes import butterflies, edits, entries, gates, growing, projections, sparse_low_rank
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.methods import adapt, create, trained_state
@@ -114,6 +114,28 @@ def test_weight_decay_leaves_the_rotation_of_loreft_alone(bert, data, monkeypatc
 
     assert torch.allclose(rows(True), torch.ones(2), atol=1e-5)
     assert not torch.allclose(rows(False), torch.ones(2), atol=1e-5), "the library mends it now: drop the exemption"
+
+
+@pytest.mark.parametrize("name", ["loreft", "noreft", "direft"])
+def test_edits_end_with_a_text_whose_padding_stands_in_front(name, make_backbone, monkeypatch):
+    """As a decoder's does that writes: the library would edit states behind the last one."""
+    short = torch.tensor([[7, 8]])
+    batch = {"input_ids": torch.tensor([[0, 0, 0, 0, 7, 8], [9, 10, 11, 12, 13, 14]])}
+    batch["attention_mask"] = (batch["input_ids"] > 0).long()
+    batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+
+    def written(remedy):
+        if not remedy:
+            monkeypatch.setattr(edits, "keep_within", lambda model: model)
+        folder, method = make_backbone("gpt2"), create(name)
+        loaded = backbones.load(folder, GENERATION, 0, 0, method.attention)
+        model = adapt(method, loaded, backbones.read_shape(folder), 0).model
+        return logits(model, **batch)[0, -1], logits(model, input_ids=short)[0, -1]
+
+    together, alone = written(True)
+    assert torch.allclose(together, alone, atol=1e-5)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        written(False)
 
 
 def test_gates_average_over_tokens_and_not_over_padding(bert, monkeypatch):

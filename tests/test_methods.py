@@ -20,10 +20,14 @@ CASES = [(name, backbone) for name in methods.able(bodies.TASK.name) for backbon
 ON_WRITERS = ("bitfit", "dsee", "embeddings", "encoder", "full", "houlsby", "ia3", "layernorm", "lora", "loreft",
               "prefix", "prompt")  # fmt: skip
 """A method of each kind: those that the default selection holds against the contract on families that write, too."""
+ALIKE = ("adamss", "adapter-plus", "beft", "compacter-plus-plus", "deft", "direft", "frod", "glora", "noreft", "osf",
+         "peanut", "psoft", "super-tuning", "tinylora", "unilora")  # fmt: skip
+"""Methods that reach a model as others do, which the default selection holds on two bodies: with biases and without."""
 
 
 def marked(name, backbone):
     extra = bodies.BACKBONES[backbone][0] in WRITERS and name not in ON_WRITERS
+    extra |= name in ALIKE and backbone not in ("bert", "modernbert")
     return pytest.param(name, backbone, marks=pytest.mark.matrix if extra else ())
 
 

@@ -50,8 +50,11 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "status": (commands.status, "say what is done, under way, failed and left", OVERVIEW),
     "methods": (
         commands.methods,
-        "list the methods, with what they train",
-        {"--backbone": {"type": Path, "help": "a backbone's folder, to count trained parameters"}},
+        "list the methods, with what they train and where they are impossible, or say all of one",
+        {
+            "method": {"nargs": "?", "help": "its name, or its file"},
+            "--backbone": {"type": Path, "help": "a backbone's folder, to count trained parameters"},
+        },
     ),
     "check-method": (
         commands.check_method,

@@ -45,11 +45,20 @@ def _checked(config: Path, folder: str | None) -> Study:
     return checking.check(checking.load(config) | ({"folder": folder} if folder else {}), str(config))
 
 
-def methods(backbone: Path | None) -> None:
+def methods(method: str | None, backbone: Path | None) -> None:
     from peftstudy import backbones, listing
+    from peftstudy.methods import create
 
-    print(listing.methods_table(backbones.read_shape(backbone) if backbone else None))
-    print(listing.limits_table(), end="")
+    shape = backbones.read_shape(backbone) if backbone else None
+    if method:
+        chosen = type(create(method, (), method))
+        print(listing.method_page(chosen), end="")
+        print(f"\n{listing.methods_table(shape, {chosen.name: chosen})}" if shape else "", end="")
+        return
+    print(listing.methods_table(shape))
+    print(listing.options_table())
+    print(listing.limits_table())
+    print("`peftstudy methods NAME` says what a method's options are, and what the papers had.")
 
 
 def check_method(method: str, options: str) -> None:

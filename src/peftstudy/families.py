@@ -75,6 +75,11 @@ class Family:
     gate: str = ""
 
     @property
+    def fused(self) -> bool:
+        """Whether one matrix makes queries, keys and values, so that any of the three names it."""
+        return self.places["query"] == self.places["value"]
+
+    @property
     def writes(self) -> bool:
         """Whether it can write a text."""
         return self.kind != ENCODER

@@ -8,12 +8,16 @@ from typing import Any
 from peftstudy.changes import projections
 from peftstudy.methods import REPLACES, Method
 
+FUSED = "its queries, keys and values are made by one matrix"
+"""Why a method of one of the three is impossible in some families."""
+
 
 @dataclass(frozen=True)
 class Injected(Method):
     """A method of peft that replaces matrices: its configuration, and what it trains for one of them.
 
-    targets: the matrices, by the names in peftstudy.changes.projections.
+    targets: the matrices: query, key, value, attention-output, intermediate, output. GPT-2 and ModernBERT have one for
+    queries, keys and values, and any of the three adapts all of it. Query and value are those of the LoRA paper.
     """
 
     targets: tuple[str, ...] = ("query", "value")

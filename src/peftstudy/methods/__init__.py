@@ -142,8 +142,16 @@ class Method(ABC):
 
 LEFT_OUT: Mapping[str, str] = {
     "adapterfusion": "it mixes adapters that were trained on other tasks, and a study's runs start from a backbone",
+    "adaption-prompt": "peft has it for a few kinds of decoders alone",
+    "cartridge": "it is a prefix that is distilled from one long text; without one, it is `prefix`",
+    "cpt": "it stands before examples within the text, for decoders that write alone",
     "lily": "its router takes a mean over the batch, so that a text's answer depends on its neighbours",
     "multitask-prompt": "it needs several tasks at once",
+    "poly": "it chooses its modules by the task, and a run has one",
+    "pvera": "the noise that it draws for each token in training differs with how texts are batched",
+    "shadow": "it is for decoders alone",
+    "trainable-tokens": "it trains embeddings of words that were added, and a study adds none",
+    "xlora": "it mixes LoRAs that were trained before",
 }
 """Known methods that are no part of this, and why."""
 

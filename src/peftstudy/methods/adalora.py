@@ -12,10 +12,15 @@ from peftstudy.methods import register
 class AdaLoRA(Injected):
     """Updates in the form of a singular value decomposition, the least important values pruned (Zhang et al., 2023).
 
-    rank: the mean one at the end. first_rank: of each matrix at the start; the authors' code has 12 for 8.
-    begin, end: the shares of the steps before the pruning and after it; every: steps between its rounds.
-    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' scripts have 0.1 and 0.3.
-    Counted is what is trained from the start; what is pruned is stored as zeros.
+    Counted is what is trained from the start, not what is left; what is pruned is stored as zeros.
+    rank: the mean one at the end; the authors' code has 1 on GLUE, for all six matrices of a layer.
+    first_rank: of each matrix at the start; the authors' code has 2 on RTE and 3 on MNLI, peft 12 for 8.
+    alpha: the update is scaled by alpha over the rank; the authors' code has 32 on RTE and 16 on MNLI.
+    begin: the share of the steps before the pruning; the authors' code has 600 steps on RTE, 8,000 on MNLI.
+    end: the share of the steps after it; the authors' code prunes until step 1,800 on RTE, 50,000 on MNLI.
+    every: steps between its rounds; the authors' code has 1 on RTE, 100 on MNLI.
+    orthogonality: the weight of the term that keeps the factors orthogonal; the authors' code has 0.3 on RTE, 0.1 on
+    MNLI.
     """
 
     rank: int = 8
@@ -27,7 +32,7 @@ class AdaLoRA(Injected):
     orthogonality: float = 0.1
 
     citation = "zhang2023adalora"
-    trains = "low-rank updates, the least important pruned"
+    trains = "low-rank updates, counted before the pruning"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
 
     configuration = "LoraConfig"  # what it extends in peft, and so cannot stand beside

@@ -10,7 +10,8 @@ from peftstudy.methods import register
 class Bottleneck(Added):
     """A module that narrows hidden states, applies a non-linearity and widens them again, added to what it reads.
 
-    size: the width within; when it is null, the hidden width divided by `reduction`.
+    size: the width within; null, as here, divides the hidden width by `reduction`.
+    reduction: the hidden width over the width within; the adapters library has 16.
     """
 
     size: int | None = None
@@ -53,6 +54,7 @@ class Houlsby(Bottleneck):
     """Train a bottleneck module after each attention and feed-forward block (Houlsby et al., 2019).
 
     Unlike in the paper, the backbone's layer norms stay frozen, as in the adapters library.
+    size: the width within; null divides the hidden width by `reduction`. The paper chooses among 8, 64 and 256.
     """
 
     citation = "houlsby2019adapter"
@@ -68,7 +70,10 @@ class Houlsby(Bottleneck):
 @register("pfeiffer")
 @dataclass(frozen=True)
 class Pfeiffer(Bottleneck):
-    """Train a bottleneck module after each feed-forward block (Pfeiffer et al., 2021)."""
+    """Train a bottleneck module after each feed-forward block (Pfeiffer et al., 2021).
+
+    reduction: the hidden width over the width within; the paper has 16.
+    """
 
     citation = "pfeiffer2021adapterfusion"
     configuration = "SeqBnConfig"
@@ -80,7 +85,8 @@ class Pfeiffer(Bottleneck):
 class AdapterDrop(Pfeiffer):
     """Pfeiffer's modules, but none in the first layers, which then need no backward pass (Rücklé et al., 2021).
 
-    dropped: how many layers go without; the paper's example is five.
+    Of an encoder-decoder, those of the encoder: all layers of the decoder keep theirs.
+    dropped: how many layers go without; the paper's example is five of twelve.
     """
 
     dropped: int = 1
@@ -104,7 +110,10 @@ class AdapterDrop(Pfeiffer):
 @register("invertible")
 @dataclass(frozen=True)
 class Invertible(Pfeiffer):
-    """Pfeiffer's modules, and an invertible coupling layer on the embeddings (Pfeiffer et al., 2020)."""
+    """Pfeiffer's modules, and an invertible coupling layer on the embeddings (Pfeiffer et al., 2020).
+
+    reduction: the hidden width over the width within; the paper has 2 for languages and 16 for tasks.
+    """
 
     citation = "pfeiffer2020madx"
     trains = "bottleneck modules, and one on the embeddings"
@@ -123,7 +132,7 @@ class Invertible(Pfeiffer):
 class Parallel(Bottleneck):
     """Train a bottleneck module beside each feed-forward block, scaled by 4 (He et al., 2022).
 
-    The default size is that of the other bottlenecks here; the paper's are wider (512 of 1,024).
+    reduction: the hidden width over the width within, here as for the other bottlenecks; the paper has 2, 512 of 1,024.
     """
 
     citation = "he2022unified"
@@ -135,7 +144,8 @@ class Parallel(Bottleneck):
 class Compacter(Bottleneck):
     """Houlsby's modules of sums of Kronecker products, with factors that all share (Karimi Mahabadi et al., 2021).
 
-    The width is rounded down to a multiple of the four summands of each matrix.
+    size: the width within, here a multiple of the four summands of each matrix; null divides by `reduction`.
+    reduction: the hidden width over the width within, rounded down to such a multiple; the adapters library has 32.
     """
 
     reduction: int = 32
@@ -160,3 +170,40 @@ class Compacter(Bottleneck):
     def count(self, shape):
         width = self.width(shape)
         return shape.all_layers * self.modules * (3 * (shape.hidden + width)) + self.summands**3
+
+
+@register("compacter-plus-plus")
+@dataclass(frozen=True)
+class CompacterPlusPlus(Compacter):
+    """Compacter's modules after feed-forward blocks alone (Karimi Mahabadi et al., 2021)."""
+
+    trains = "a factorised bottleneck module a layer"
+    modules = 1
+    configuration = "CompacterPlusPlusConfig"
+
+
+@register("adapter-plus")
+@dataclass(frozen=True)
+class AdapterPlus(Bottleneck):
+    """Train a bottleneck module after each feed-forward block, its outputs scaled one by one (Steitz and Roth, 2024).
+
+    The paper adapts models of images, and leaves out modules at random in training; here all stay.
+    reduction: the hidden width over the width within; the adapters library has 96, which is the paper's 8 of 768.
+    """
+
+    reduction: int = 96
+
+    citation = "steitz2024adapterplus"
+    trains = "a scaled bottleneck module a layer"
+    configuration = "AdapterPlusConfig"
+    start = "near the identity, as published: bottleneck weights are drawn with standard deviation 0.01"
+
+    def skip(self, shape):
+        # Where norms stand before the blocks, the adapters library has no place for it.
+        return "the adapters library cannot put it there" if shape.family == "modernbert" else super().skip(shape)
+
+    def more(self):
+        return {"stochastic_depth": 0.0}
+
+    def count(self, shape):
+        return super().count(shape) + shape.all_layers * shape.hidden

@@ -15,7 +15,8 @@ from peftstudy.methods.prefix import InEachLayer
 class Combined(Method):
     """Train what several methods train, together (as Ding et al., 2023, combine them).
 
-    parts: their names, or a block of names and each one's options: {lora: {rank: 4}, bitfit: {}}.
+    parts: their names, or a block of names and each one's options: {lora: {rank: 4}, bitfit: {}}. The paper combines
+    prompts, biases and bottleneck modules.
     """
 
     parts: tuple[object, ...] = ("bitfit", "lora")

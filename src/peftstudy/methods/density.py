@@ -13,7 +13,8 @@ class Density(Method):
 
     It trains nothing by itself: combine it with a method. The density is a smooth count of what is not
     zero, the mean of a^2 / (a^2 + epsilon) over texts, layers, tokens and units.
-    weight: of the term. epsilon: the paper's code has 1e-7.
+    weight: of the term, here that of the loss itself.
+    epsilon: what is small beside a squared activation; the paper's code has 1e-7.
     """
 
     weight: float = 1.0

@@ -11,9 +11,11 @@ from peftstudy.methods import REWRITES, register
 class DSEE(Injected):
     """Add a low-rank product and a few single entries to weight matrices (Chen et al., 2023).
 
-    rank: of the product. entries: how many single ones a matrix has, where a decomposition of the
-    pre-trained matrix into a low-rank and a sparse part puts the sparse one. The authors' example
-    has rank 16 and 64 entries. What the paper prunes of the backbone for faster inference stays here.
+    What the paper prunes of the backbone for faster inference stays here.
+    rank: of the product; the authors' example has 16.
+    alpha: the product is scaled by alpha over the rank, here as for `lora`.
+    entries: how many single ones a matrix has, where a decomposition of the pre-trained matrix into a low-rank and a
+    sparse part puts the sparse one; the authors' example has 64.
     """
 
     rank: int = 8

@@ -29,8 +29,10 @@ class Hybrid(Added):
 class MAM(Hybrid):
     """Prefix tuning in attention and parallel bottlenecks beside the feed-forward blocks (He et al., 2022).
 
-    tokens, inner: of the prefix, as in `prefix`; the paper has 30 and 800.
-    size, reduction: of the bottleneck, as in `parallel`; the paper's is half as wide as the hidden states.
+    tokens: of the prefix; the paper has 30.
+    inner: the width of the network that makes the prefix, null for none; the paper has 800.
+    size: the width of the bottlenecks; null, as here, divides the hidden width by `reduction`.
+    reduction: the hidden width over that of the bottlenecks; the paper has 2.
     """
 
     tokens: int = 30
@@ -58,6 +60,12 @@ class UniPELT(Hybrid):
 
     A gate is a mean over the tokens of a text. The library takes padding for tokens, so that a text's
     answer would depend on what it is batched with; here the mean is over the text's own.
+    tokens: of the prefix; the paper has 10.
+    inner: the width of the network that makes the prefix, null for none; the paper has 512.
+    rank: of the low-rank updates; the paper has 8.
+    alpha: they are scaled by alpha over the rank; the adapters library has 2.
+    size: the width of the bottlenecks; null, as here, divides the hidden width by `reduction`.
+    reduction: the hidden width over that of the bottlenecks; the paper has 16, 48 of 768.
     """
 
     tokens: int = 10

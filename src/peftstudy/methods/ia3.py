@@ -1,6 +1,7 @@
 """(IA)^3, by peft."""
 
 from peftstudy.changes import projections
+from peftstudy.changes.injection import FUSED, inject
 from peftstudy.methods import REPLACES, Method, register
 
 
@@ -24,13 +25,10 @@ class IA3(Method):
         )
 
     def adapt(self, model, shape):
-        from peftstudy.changes.injection import inject
-
         return inject(model, self.config(model, shape))
 
     def skip(self, shape):
-        fused = shape.about.places["key"] == shape.about.places["query"]
-        return "its keys and values are made by one matrix with the queries" if fused else None
+        return FUSED if shape.about.fused else None
 
     def no_decay(self, name):
         # The vectors multiply: decay would pull what they scale towards zero.

@@ -13,9 +13,9 @@ from peftstudy.methods.prefix import InEachLayer
 class Infix(InEachLayer, Method):
     """Train keys and values that stand between source and target, in every layer (Li and Liang, 2021, section 7.3).
 
-    tokens: how many. inner: the width of the network that makes them from trained vectors; null trains them directly.
     The source does not see them, what is written does, from the source's end mark on, which the first token written
     follows from. Like a prefix's, they take no positions. The paper's "embedding-only" is the method `prompt`.
+    tokens: how many; the paper tries 1, 10 and 20.
     """
 
     citation = "li2021prefix"

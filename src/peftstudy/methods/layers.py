@@ -11,7 +11,8 @@ from peftstudy.methods import Method, register
 class Layers(Method):
     """Train the first and the last encoder layers, as many as the options say (Lee et al., 2019).
 
-    first, last: counted from the embeddings' side, and from the head's.
+    first: how many, counted from the embeddings' side, here none; the paper trains last ones.
+    last: how many, counted from the head's side, here one; the paper varies it.
     """
 
     first: int = 0

@@ -9,7 +9,12 @@ from peftstudy.methods import register
 @register("loha")
 @dataclass(frozen=True)
 class LoHa(Injected):
-    """Add the elementwise product of two trained low-rank products to weight matrices (Hyeon-Woo et al., 2022)."""
+    """Add the elementwise product of two trained low-rank products to weight matrices (Hyeon-Woo et al., 2022).
+
+    The paper has this form for models trained from scratch by many clients; adapting by it is peft's.
+    rank: of each product; peft has 8.
+    alpha: the update is scaled by alpha over the rank; peft has 8.
+    """
 
     rank: int = 8
     alpha: float = 8
@@ -35,7 +40,7 @@ class LoHa(Injected):
 class LoKr(LoHa):
     """Add the Kronecker product of two trained matrices to weight matrices (Yeh et al., 2024).
 
-    rank: of the larger one, which is whole where that is no more.
+    rank: of the larger one, which is whole where that is no more; peft has 8.
     """
 
     citation = "yeh2024lycoris"

@@ -11,8 +11,10 @@ from peftstudy.methods import register
 class LoRA(Injected):
     """Add a trained product of two low-rank matrices to chosen weight matrices (Hu et al., 2022).
 
-    The product is scaled by alpha / rank, or by alpha / sqrt(rank) when it is rank-stabilised
-    (Kalajdzievski, 2023).
+    rank: of the product; the paper has 8 on GLUE and 4 on E2E, and tries 1 to 64.
+    alpha: the product is scaled by alpha over the rank; the authors' code has 16 for RoBERTa-base on GLUE.
+    dropout: of what the product reads, here none; the authors' code has 0.1 on E2E.
+    rank_stabilised: the product is scaled by alpha over the root of the rank, as in the paper of Kalajdzievski (2023).
     """
 
     rank: int = 8
@@ -49,7 +51,11 @@ class LoRA(Injected):
 @register("dora")
 @dataclass(frozen=True)
 class DoRA(LoRA):
-    """LoRA on the direction of each weight matrix, and a trained length for each of its outputs (Liu et al., 2024)."""
+    """LoRA on the direction of each weight matrix, and a trained length for each of its outputs (Liu et al., 2024).
+
+    rank: of the product; the paper has 16 and 32 for Llama, and tries 4 to 64.
+    alpha: the product is scaled by alpha over the rank; the paper has twice the rank.
+    """
 
     citation = "liu2024dora"
     trains = "low-rank updates of directions, and lengths"
@@ -65,6 +71,8 @@ class PiSSA(LoRA):
     """LoRA whose product starts as the principal part of the weight matrix (Meng et al., 2024).
 
     The frozen matrix is what remains of it, so it differs from the backbone's; the sum does not.
+    rank: of the product; the paper has 128 for models that write, and tries 1 to 128.
+    alpha: the product is scaled by alpha over the rank, here as for `lora`; the paper has the rank itself.
     """
 
     citation = "meng2024pissa"
@@ -82,6 +90,8 @@ class OLoRA(PiSSA):
     """LoRA whose factors start orthonormal, from a QR decomposition of the weight matrix (Büyükakyüz, 2024).
 
     The frozen matrix is what remains of it, as in pissa.
+    rank: of the product; the paper has 32 and 64.
+    alpha: the product is scaled by alpha over the rank, here as for `lora`.
     """
 
     citation = "buyukakyuz2024olora"
@@ -92,7 +102,10 @@ class OLoRA(PiSSA):
 @register("hira")
 @dataclass(frozen=True)
 class HiRA(Injected):
-    """Multiply weight matrices, entry by entry, by one plus a trained low-rank product (Huang et al., 2025)."""
+    """Multiply weight matrices, entry by entry, by one plus a trained low-rank product (Huang et al., 2025).
+
+    rank: of the product; peft has 32.
+    """
 
     rank: int = 8
 
@@ -116,7 +129,8 @@ class HiRA(Injected):
 class DeLoRA(HiRA):
     """A low-rank update of unit components whose common strength is trained apart (Bini et al., 2025).
 
-    strength: what it starts with, relative to the weight matrix; 15 is the library's.
+    rank: how many components; peft has 8.
+    strength: what it starts with, relative to the weight matrix; peft has 15.
     """
 
     strength: int = 15
@@ -141,7 +155,9 @@ class DeLoRA(HiRA):
 class GraLoRA(HiRA):
     """Low-rank updates of the blocks of weight matrices, each with factors of its own (Jung et al., 2025).
 
-    blocks: how many on a side; they divide the rank and the sides.
+    rank: of all updates of a row of blocks together; peft has 32.
+    alpha: they are scaled by alpha over the rank; peft has 64.
+    blocks: how many on a side, which divide the rank and the sides; peft has 2.
     """
 
     alpha: int = 16

@@ -9,7 +9,11 @@ from peftstudy.methods import REWRITES, register
 @register("oft")
 @dataclass(frozen=True)
 class OFT(Injected):
-    """Turn what weight matrices read, block by block, by trained orthogonal matrices (Qiu et al., 2023)."""
+    """Turn what weight matrices read, block by block, by trained orthogonal matrices (Qiu et al., 2023).
+
+    The paper adapts models of images. Rotations are exact here; peft has a faster approximation, too.
+    block: inputs that turn together; peft has 32.
+    """
 
     block: int = 32
 
@@ -39,9 +43,9 @@ class OFT(Injected):
 class BOFT(Injected):
     """OFT with rotations of more than one block, made of factors in the way of butterflies (Liu et al., 2024).
 
-    block: inputs that a factor turns at once; even. factors: with each further one, twice as many inputs meet.
-    Own code: peft's asks for a compiler, and has one factor when there is none. On GLUE the paper has
-    two factors of blocks of 8.
+    Own code: peft's asks for a compiler, and has one factor when there is none.
+    block: inputs that a factor turns at once, an even number; the paper has 8 on GLUE.
+    factors: with each further one, twice as many inputs meet; the paper has 2 on GLUE.
     """
 
     block: int = 8
@@ -81,7 +85,7 @@ class BOFT(Injected):
 class HRA(Injected):
     """Turn weight matrices by a chain of trained Householder reflections (Yuan et al., 2024).
 
-    rank: how many; even, so that pairs of equal ones leave the backbone as it is at the start.
+    rank: how many, an even number, so that pairs of equal ones leave the backbone as it is at the start; peft has 8.
     """
 
     rank: int = 8
@@ -107,7 +111,8 @@ class HRA(Injected):
 class RoAd(Injected):
     """Turn and scale the outputs of weight matrices in pairs (Liao and Monz, 2024).
 
-    group: outputs that are paired among themselves; the choice changes no count.
+    Of the paper's three variants, that with the fewest parameters.
+    group: outputs that are paired among themselves, which changes no count; peft has 64.
     """
 
     group: int = 32

@@ -8,7 +8,12 @@ from peftstudy.methods import register
 
 @dataclass(frozen=True)
 class InEachLayer:
-    """What keys and values that are trained for every layer have in common."""
+    """What keys and values that are trained for every layer have in common.
+
+    tokens: how many.
+    inner: the width of the network that makes them from trained vectors; null, as here, trains them directly. The paper
+    has 512 for tables and 800 for summaries.
+    """
 
     tokens: int = 20
     inner: int | None = None
@@ -26,8 +31,8 @@ class InEachLayer:
 class Prefix(InEachLayer, Added):
     """Train keys and values that stand before those of the text in every layer (Li and Liang, 2021).
 
-    tokens: how many. inner: the width of the network that makes them from trained vectors, as in the
-    paper; null trains them directly, as P-tuning v2 does (Liu et al., 2022). They take no positions.
+    They take no positions. Without the network that makes them it is P-tuning v2 (Liu et al., 2022).
+    tokens: how many; the paper has 10 for tables and 200 for summaries, P-tuning v2 up to 100.
     """
 
     citation = "li2021prefix"
@@ -55,13 +60,19 @@ class Prefix(InEachLayer, Added):
 class LoReFT(Added):
     """Edit the first hidden states of each text, in every layer, within a trained subspace (Wu et al., 2024).
 
-    rank: the dimensions of the subspace. tokens: how many states from the first on.
+    Last states, which the paper edits as well, stay as they are here. In training the edited states go through the
+    adapters library's dropout of 0.05.
+    rank: the dimensions of the subspace; the paper has 1 on GLUE, and 4 or 8 for Llama.
+    tokens: how many states from the first on; the adapters library has 3, the paper up to 7 first and 7 last ones for
+    Llama.
     """
 
     rank: int = 1
     tokens: int = 3
 
     citation = "wu2024reft"
+    configuration = "LoReftConfig"
+    """The name of its configuration class in adapters."""
     trains = "edits of hidden states in a subspace"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     start = "the edits are drawn at random, as published"
@@ -75,10 +86,16 @@ class LoReFT(Added):
         return f"rank {self.rank}, and {shape.hidden} dimensions" if self.rank > shape.hidden else None
 
     def config(self, shape):
-        from adapters import LoReftConfig
+        import adapters
 
         # Tied, for with first states alone a second set of weights for last states would stand idle.
-        return LoReftConfig(r=self.rank, prefix_positions=self.tokens, tied_weights=True)
+        kind = getattr(adapters, self.configuration)
+        return kind(r=self.rank, prefix_positions=self.tokens, tied_weights=True)
+
+    def adapt(self, model, shape):
+        from peftstudy.changes.edits import keep_within
+
+        return keep_within(super().adapt(model, shape))
 
     def no_decay(self, name):
         # The rotation is kept as signs that decay would pull towards 0 and a cast to int then makes 0: the
@@ -87,3 +104,23 @@ class LoReFT(Added):
 
     def count(self, shape):
         return shape.all_layers * (2 * self.rank * shape.hidden + self.rank)
+
+
+@register("noreft")
+@dataclass(frozen=True)
+class NoReFT(LoReFT):
+    """LoReFT whose subspace is spanned by any directions, not by orthogonal ones (after Wu et al., 2024)."""
+
+    configuration = "NoReftConfig"
+    trains = "edits of hidden states, not orthogonal"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+
+
+@register("direft")
+@dataclass(frozen=True)
+class DiReFT(NoReFT):
+    """LoReFT without orthogonal directions that adds to the states, whatever they are there (Wu et al., 2024)."""
+
+    configuration = "DiReftConfig"
+    trains = "what is added to hidden states in a subspace"
+    library = ""  # which does not store that nothing is subtracted, and so would read another method

@@ -14,11 +14,11 @@ NETWORKS = ("lstm", "mlp")
 class Words(Method):
     """Further words of every text, as vectors.
 
-    tokens: how many.
-    In an encoder they stand behind the first token ([CLS], <s>), which stays first, where the head looks for it.
-    Positions: the prompt has the last of the backbone's, and the text keeps those it has without a
-    prompt, which the frozen backbone was pre-trained on. Token type: that of the first text.
-    In families that write they stand before the text, and take the first positions.
+    Token type: that of the first text.
+    tokens: how many; the paper has 100, and tries 1 to 150. In an encoder they stand behind the first token ([CLS],
+    <s>), which stays first, where the head looks for it; they have the last of the backbone's positions, and the text
+    keeps those it has without a prompt, which the frozen backbone was pre-trained on. In families that write they stand
+    before the text, and take the first positions.
     """
 
     tokens: int = 20
@@ -61,8 +61,9 @@ class Prompt(Words):
     """Train vectors that are read as further words of every text (Lester et al., 2021).
 
     Of families that write, what Li and Liang (2021, section 7.2) call embedding-only.
-    initial: what they start as: `words`, the embeddings of words drawn from the whole vocabulary;
-    `labels`, those of the classes' names, and words for the rest; `random`, as embeddings start.
+    initial: what they start as: `words`, the embeddings of words drawn from the whole vocabulary, marks such as [PAD]
+    and words that hardly occur among them, where the paper draws from the 5,000 most frequent; `labels`, those of the
+    classes' names, and words for the rest; `random`, as embeddings start. The paper tries all three.
     """
 
     initial: str = "words"
@@ -94,8 +95,10 @@ class Prompt(Words):
 class PTuning(Words):
     """Prompt tuning with vectors that a small network makes from trained ones (Liu et al., 2021).
 
-    network: `mlp`, three layers, or `lstm`, two bidirectional ones with two plain ones behind them.
-    inner: its width. P-tuning v2 is another method, of prompts in every layer: `prefix`.
+    P-tuning v2 is another method, of prompts in every layer: `prefix`.
+    network: `mlp`, three layers, or `lstm`, two bidirectional ones with two plain ones behind them; the paper has an
+    LSTM, peft has both.
+    inner: its width, here 64.
     """
 
     network: str = "mlp"

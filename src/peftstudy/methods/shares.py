@@ -11,7 +11,7 @@ from peftstudy.methods import REWRITES, WRITING, Method, register
 class Share(Method):
     """Train single parameters, wherever they are; the others stand still, and are not stored.
 
-    share: of all parameters of the backbone.
+    share: of all parameters of the backbone, here as Sung et al. (2021) have it for gradients on GLUE.
     """
 
     share: float = 0.005
@@ -83,8 +83,9 @@ class MagnitudeShare(Share):
 class GradientShare(RandomShare):
     """Train the parameters that matter most by the Fisher information of some training examples (Sung et al., 2021).
 
-    examples: how many; the mean of their squared gradients, each by its own label, is the information.
-    On GLUE the paper takes 0.5 % of the parameters and 1,024 examples.
+    share: of all parameters of the backbone; the paper has 0.5 % on GLUE.
+    examples: how many; the mean of their squared gradients, each by its own label, is the information. The paper has
+    1,024 on GLUE.
     """
 
     examples: int = 256

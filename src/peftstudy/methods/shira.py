@@ -1,4 +1,4 @@
-"""SHiRA, C3A and MiSS, by peft: sparse, circular and shard-wise updates of weight matrices."""
+"""SHiRA, Super-Tuning, C3A and MiSS, by peft: sparse, circular and shard-wise updates of weight matrices."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from peftstudy.methods import register
 class SHiRA(Injected):
     """Train a few entries of weight matrices, at random places (Bhardwaj et al., 2024).
 
-    rank: there are as many entries as a LoRA of that rank trains.
+    rank: there are as many entries as a LoRA of that rank trains; peft has 32.
     """
 
     rank: int = 8
@@ -41,12 +41,46 @@ class SHiRA(Injected):
         return self.rank * (inputs + outputs)
 
 
+@register("super-tuning")
+@dataclass(frozen=True)
+class SuperTuning(Injected):
+    """Train the largest entries of weight matrices (Ilin et al., 2026).
+
+    Of the paper's choices of entries, this is the one that needs no examples; `magnitude-share` chooses over the whole
+    backbone. What it adds to them in Supra is `[super-tuning, lora]`.
+    share: of a matrix's entries; peft has 0.01. The paper takes as many as a LoRA of rank 8 trains.
+    """
+
+    share: float = 0.01
+
+    citation = "ilin2026super"
+    trains = "the largest entries of weight matrices"
+    learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    configuration = "SupertuningConfig"
+
+    def unfit(self):
+        return f"share {self.share}: want more than 0, at most 1" if not 0 < self.share <= 1 else None
+
+    def misfit(self, inputs, outputs):
+        return (
+            f"{self.share:g} of a matrix's {inputs * outputs} entries is none"
+            if not self.update(inputs, outputs)
+            else None
+        )
+
+    def settings(self):
+        return {"sparsity": 1 - self.share}
+
+    def update(self, inputs, outputs):
+        return int(inputs * outputs * (1 - (1 - self.share)))  # as the library rounds
+
+
 @register("c3a")
 @dataclass(frozen=True)
 class C3A(Injected):
     """Add circular convolutions, block by block, to weight matrices (Chen et al., 2025).
 
-    block: the length of a trained kernel; it divides all inputs and outputs.
+    block: the length of a trained kernel, which divides all inputs and outputs; peft has 256, and counsels the largest.
     """
 
     block: int = 16
@@ -74,7 +108,10 @@ class C3A(Injected):
 @register("miss")
 @dataclass(frozen=True)
 class MiSS(Injected):
-    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2026)."""
+    """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2026).
+
+    rank: the width of the block; peft has 64.
+    """
 
     rank: int = 8
 
