@@ -95,12 +95,13 @@ def auto_class(task: Task, shape: Shape) -> str:
 def shape_for(folder: Path, task: Task) -> Shape:
     """Return the shape of a backbone under the task's head.
 
-    One that reads every token leaves BERT's pooler out; one that writes uses the vocabulary matrix.
+    One that reads every token leaves BERT's pooler out, but not ModernBERT's head, through which it reads them; one
+    that writes uses the vocabulary matrix.
     """
     shape = read_shape(folder)
     if shape.about.writes:
         return replace(shape, output=task.writes and shape.has_output)
-    return shape if task.reads_first else replace(shape, pooler=False)
+    return shape if task.reads_first or shape.family == "modernbert" else replace(shape, pooler=False)
 
 
 def impossible(task: Task, shape: Shape) -> str | None:

@@ -24,10 +24,10 @@ TRAINED = "trained.safetensors"
 RECIPE = "peftstudy.json"
 PEFT_TASKS = {
     "AutoModelForSequenceClassification": "SEQ_CLS", "AutoModelForTokenClassification": "TOKEN_CLS",
-    "AutoModelForQuestionAnswering": "QUESTION_ANS", "AutoModelForCausalLM": "CAUSAL_LM",
-    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
+    "AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
 }  # fmt: skip
-"""transformers' Auto class -> PEFT's task type."""
+"""transformers' Auto class -> PEFT's task type. With that of question answering its model keeps from the backbone which
+tokens are the question's (0.21.2, PeftModelForQuestionAnswering.forward); without one it does not."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Peft(Format):
         names = head_modules(loaded)
         backbones.seed_torch(trained.seed, "method")
         config = trained.method.config(loaded.model, trained.shape)
-        config.modules_to_save, config.task_type = names or None, PEFT_TASKS[trained.auto_class]
+        config.modules_to_save, config.task_type = names or None, PEFT_TASKS.get(trained.auto_class)
         model = peft.get_peft_model(loaded.model, config)
         config.base_model_name_or_path, config.revision = trained.repository or BACKBONE, trained.revision
         places = model.state_dict(keep_vars=True)
