@@ -169,7 +169,7 @@ def test_what_is_drawn_beside_the_trained_weights_is_drawn_again_by_the_seed(nam
         return logits(again, **inputs())
 
     assert torch.equal(predictions(0), logits(run.model, **inputs()))
-    assert not torch.allclose(predictions(1), logits(run.model, **inputs()), atol=1e-4)
+    assert not torch.equal(predictions(1), logits(run.model, **inputs()))
 
 
 @pytest.mark.parametrize("name", ["gradient-share", "increlora"])
@@ -182,7 +182,7 @@ def test_what_was_chosen_in_training_is_stored_with_the_weights(name, bert, data
     assert weights.keys() < state.keys()
     for key, tensor in weights.items():
         again.get_parameter(key).data.copy_(tensor)
-    assert not torch.allclose(logits(again, **inputs()), logits(run.model, **inputs()), atol=1e-4)
+    assert not torch.equal(logits(again, **inputs()), logits(run.model, **inputs()))
     methods.load_trained(again, state)
     assert torch.equal(logits(again, **inputs()), logits(run.model, **inputs()))
 
@@ -196,7 +196,7 @@ def test_factors_alone_are_not_the_model_whose_base_weights_were_changed(name, b
     for model in (naive, own):
         methods.load_trained(model, trained_state(run.model))
     assert torch.equal(logits(own, **inputs()), logits(run.model, **inputs()))
-    assert not torch.allclose(logits(naive, **inputs()), logits(own, **inputs()), atol=1e-3)
+    assert not torch.allclose(logits(naive, **inputs()), logits(own, **inputs()), atol=1e-5)
 
 
 @pytest.mark.parametrize(("stabilised", "scale"), [(False, 16 / 4), (True, 16 / 2)])
@@ -215,14 +215,14 @@ def test_lora_is_scaled_by_its_rank_or_by_the_root_of_it(stabilised, scale, bert
     [
         ("bert", {"bert.encoder.layer.1"}),
         ("llama", {"model.layers.1"}),
-        ("t5", {"transformer.encoder.block.1", "transformer.decoder.block.0", "transformer.decoder.block.1"}),
+        ("t5", {"transformer.decoder.block.0", "transformer.decoder.block.1", "transformer.encoder.block.1"}),
     ],
 )
 def test_adapterdrop_leaves_the_first_layers_out(backbone, places):
     """Of an encoder-decoder, those of the encoder."""
     result = contract.Case(create("adapterdrop"), backbone).adapted()
     assert {re.match(r"(.*?\.\d+)\.", name)[1] for name in result.method_names} == places
-    first = result.model.get_submodule(min(places).replace("1", "0"))
+    first = result.model.get_submodule(max(places).replace("1", "0"))
     assert not any(parameter.requires_grad for parameter in first.parameters())
 
 
@@ -453,6 +453,7 @@ def test_parts_that_remember_do_so_on_every_family(family, make_backbone, make_t
 @pytest.mark.parametrize("family", [family for family in OTHERS if FAMILIES[family].kind != BOTH])
 def test_the_density_is_a_part_on_every_family_that_reads_one_text(family, make_backbone, make_tokens):
     run = a_run_on(family, ["density", "lora"], make_backbone, make_tokens)
+    run.model.eval()
     run.engine.logits(tokens.load(make_tokens(family)), TRAIN[:8])
     assert run.method.penalty(run.model) is None, "counted in evaluation"
     run.model.train()

@@ -82,7 +82,8 @@ def load(
         body = sorted(n for n in fresh if n.startswith(f"{prefix}.") and not n.startswith(f"{prefix}.pooler."))
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
-    if labels:
+    # Where choices share one logit, as many names would stand for so many of them when the model is read back.
+    if labels and (task.writes or task.outputs(classes) == len(labels)):
         model.config.id2label = dict(enumerate(labels))
     return Loaded(model.eval(), fresh)
 

@@ -25,7 +25,7 @@ from peftstudy.tokens import Tokens
 from peftstudy.training import Training, parameter_groups
 from peftstudy.tricks import dropout
 
-STEPS, LEAST = 60, 12
+STEPS, LEAST = 80, 12
 """Steps in which one batch is to be fitted, and those after which it may be enough."""
 ROUNDING = 5e-6  # of float32, through all layers: a share of the largest output
 
@@ -94,7 +94,7 @@ class Case:
 
     @cached_property
     def fitted(self) -> Fitted:
-        """The model once its loss has halved, or after sixty steps."""
+        """The model once its loss has halved, or after eighty steps."""
         result, method = self.adapted(), self.method
         before = {key: value.detach().clone() for key, value in result.model.named_parameters()}
         dropout.stop([result.model])
@@ -150,7 +150,7 @@ def trains_method_and_head_and_nothing_else(case: Case) -> None:
 
 
 def fits_one_batch(case: Case) -> None:
-    """The loss on one batch halves within sixty steps; without a head, as in tasks that write, it falls by a tenth."""
+    """The loss on one batch halves within eighty steps; without a head, as in tasks that write, it falls by a tenth."""
     before, after = case.fitted.losses
     share = 0.9 if case.task.writes else 0.5
     assert after < share * before, f"the loss on one batch went from {before:.3f} to {after:.3f} only"

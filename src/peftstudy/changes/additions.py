@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftstudy.methods import ADDS, Method
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Added(Method):
@@ -37,6 +40,8 @@ def add(model: Any, name: str, config: Any) -> Any:
     # Activating resets first, and that warns unless an adapter is active already.
     with adapters.AdapterSetup(name):
         model.train_adapter(name)
+    if model.config.is_encoder_decoder:
+        model.base_model.get_decoder().register_forward_pre_hook(_forget_places)
     return model
 
 
@@ -55,3 +60,13 @@ def _keep_signature(kind: type) -> None:
         return shared(self, *args, **kwargs)
 
     kind.forward = forward
+
+
+def _forget_places(module: nn.Module, args: tuple) -> None:
+    """Let the library look for the states that LoReFT edits in a decoder, too.
+
+    It keeps their places from the encoder's text, and a decoder's may be shorter.
+    """
+    from adapters.context import ForwardContext
+
+    vars(ForwardContext.get_context()).pop("pref_idx", None)
