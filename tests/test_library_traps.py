@@ -11,7 +11,7 @@ import transformers
 from batches import batch, logits
 from packaging.requirements import Requirement
 
-from peftstudy import backbones, bodies, methods, tasks, tokens, training
+from peftstudy import backbones, bodies, contract, methods, tasks, tokens, training
 from peftstudy.changes import additions, projections
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.specs import Training
@@ -146,6 +146,27 @@ def test_a_seed_for_the_library_s_weights_would_reset_ours(name):
     if name == "houlsby":
         theirs = own.replace(init_weights_seed=7)
         assert torch.equal(drawn_after(theirs, 1), drawn_after(theirs, 2)), "the library spares the generator now"
+
+
+@torch.no_grad()
+def test_peft_s_model_for_questions_forgets_which_tokens_are_the_question_s():
+    """Hence what is published for it names no task type."""
+    case, (inputs, _) = contract.Case(methods.create("lora"), "bert", "extractive-qa"), batch("bert")
+    config = peft.LoraConfig(target_modules=["query", "value"], task_type="QUESTION_ANS")
+    theirs = peft.get_peft_model(case.loaded().model, config)(**inputs).start_logits
+    expected = case.loaded().model(**inputs).start_logits
+    assert not torch.allclose(theirs, expected, atol=1e-3), "it keeps them now: name the task type again"
+    with torch.enable_grad():
+        contract.comes_back_as_published(case)
+
+
+def test_loreft_of_the_library_fails_where_a_target_is_shorter_than_its_places(monkeypatch):
+    """It keeps the places that it found in the encoder's text."""
+    method = methods.create("loreft")
+    contract.padding_changes_nothing(contract.Case(method, "t5", "label-generation"))
+    monkeypatch.setattr(additions, "_forget_places", lambda *_: None)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        contract.padding_changes_nothing(contract.Case(method, "t5", "label-generation"))
 
 
 def test_every_module_trains_in_training(bert, make_tokens):

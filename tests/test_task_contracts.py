@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from peftstudy import backbones, methods, tasks, tokens
+from peftstudy import backbones, contract, methods, tasks, tokens
 from peftstudy.engine import Engine
 from peftstudy.shapes import read_shape
 
@@ -51,6 +51,17 @@ def test_a_head_over_all_tokens_leaves_the_pooler_out(tmp_path):
         shape = backbones.shape_for(tmp_path, task)
         assert shape.pooler == pooler
         assert adapted(tmp_path, "full", task, 3).method_parameters == shape.parameters
+
+
+def test_modernbert_reads_every_token_through_its_head():
+    """Which its weights hold, so that `full` counts it."""
+    for of in ("tagging", "classification"):
+        case = contract.Case(methods.create("full"), "modernbert-with-head", of)
+        assert case.shape.pooler and case.adapted().method_parameters == case.shape.parameters
+
+
+def test_a_published_model_of_multiple_choice_has_one_logit():
+    contract.comes_back_as_published(contract.Case(methods.create("full"), "bert", "multiple-choice"))
 
 
 def test_made_examples_have_windows_where_they_are_to_be_tested(make_task_tokens):
