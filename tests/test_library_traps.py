@@ -12,7 +12,7 @@ from batches import batch, logits
 from packaging.requirements import Requirement
 
 from peftstudy import backbones, bodies, contract, methods, tasks, tokens, training
-from peftstudy.changes import additions, projections
+from peftstudy.changes import additions, edits, projections
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.specs import Training
 
@@ -160,13 +160,19 @@ def test_peft_s_model_for_questions_forgets_which_tokens_are_the_question_s():
         contract.comes_back_as_published(case)
 
 
-def test_loreft_of_the_library_fails_where_a_target_is_shorter_than_its_places(monkeypatch):
-    """It keeps the places that it found in the encoder's text."""
-    method = methods.create("loreft")
-    contract.padding_changes_nothing(contract.Case(method, "t5", "label-generation"))
-    monkeypatch.setattr(additions, "_forget_places", lambda *_: None)
+@pytest.mark.parametrize("backbone", ["gpt2", "t5"])
+def test_loreft_of_the_library_fails_where_a_text_is_shorter_than_its_places(backbone, monkeypatch):
+    """Behind the padding of a source, and in a target, for it keeps the places that it found in the encoder's text."""
+
+    def use():
+        case = contract.Case(methods.create("loreft"), backbone, "label-generation")
+        contract.padding_changes_nothing(case)
+        contract.writes_what_is_most_probable(case)
+
+    use()
+    monkeypatch.setattr(edits, "keep_within", lambda model: model)
     with pytest.raises(RuntimeError, match="out of bounds"):
-        contract.padding_changes_nothing(contract.Case(method, "t5", "label-generation"))
+        use()
 
 
 def test_every_module_trains_in_training(bert, make_tokens):

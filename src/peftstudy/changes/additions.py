@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from peftstudy.methods import ADDS, Method
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Added(Method):
@@ -31,6 +28,8 @@ def add(model: Any, name: str, config: Any) -> Any:
     import adapters
     from torch import nn
 
+    from peftstudy.changes.edits import keep_within
+
     places = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.bias is None]
     adapters.init(model)
     _keep_signature(type(model))
@@ -40,9 +39,7 @@ def add(model: Any, name: str, config: Any) -> Any:
     # Activating resets first, and that warns unless an adapter is active already.
     with adapters.AdapterSetup(name):
         model.train_adapter(name)
-    if model.config.is_encoder_decoder:
-        model.base_model.get_decoder().register_forward_pre_hook(_forget_places)
-    return model
+    return keep_within(model)
 
 
 def _keep_signature(kind: type) -> None:
@@ -60,13 +57,3 @@ def _keep_signature(kind: type) -> None:
         return shared(self, *args, **kwargs)
 
     kind.forward = forward
-
-
-def _forget_places(module: nn.Module, args: tuple) -> None:
-    """Let the library look for the states that LoReFT edits in a decoder, too.
-
-    It keeps their places from the encoder's text, and a decoder's may be shorter.
-    """
-    from adapters.context import ForwardContext
-
-    vars(ForwardContext.get_context()).pop("pref_idx", None)
