@@ -103,8 +103,7 @@ class Whole(Format):
     needs_backbone = False
 
     def fits(self, trained):
-        named = dict(trained.loaded().model.named_parameters())
-        return named.keys() == trained.weights.keys()
+        return _shapes(dict(trained.loaded().model.named_parameters())) == _shapes(trained.weights)
 
     def write(self, trained, folder):
         trained.adapted().model.save_pretrained(folder)
@@ -182,7 +181,7 @@ class Tensors(Format):
 
     def fits(self, trained):
         fresh, adapted = trained.loaded().model, trained.adapted().model
-        return type(fresh) is type(adapted) and fresh.state_dict().keys() == adapted.state_dict().keys()
+        return type(fresh) is type(adapted) and _shapes(fresh.state_dict()) == _shapes(adapted.state_dict())
 
     def write(self, trained, folder):
         save_file(dict(trained.weights), folder / TRAINED)
@@ -250,6 +249,11 @@ def run(lines: Iterable[str], folder: Path) -> Any:
     with chdir(folder), backbones.quiet():
         exec("\n".join(lines), made)
     return made["model"]
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return tensors' shapes by name: GPT-2's matrices may have been turned."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def head_modules(loaded: backbones.Loaded) -> list[str]:
