@@ -150,9 +150,13 @@ def trains_method_and_head_and_nothing_else(case: Case) -> None:
 
 
 def fits_one_batch(case: Case) -> None:
-    """The loss on one batch halves within eighty steps; without a head, as in tasks that write, it falls by a tenth."""
+    """The loss on one batch halves within eighty steps.
+
+    A head alone learns less of choices, words and spans than of classes: there it falls by a quarter; where there is
+    none, as in tasks that write, by a tenth.
+    """
     before, after = case.fitted.losses
-    share = 0.9 if case.task.writes else 0.5
+    share = 0.9 if case.task.writes else 0.5 if case.of == TASK.name else 0.75
     assert after < share * before, f"the loss on one batch went from {before:.3f} to {after:.3f} only"
 
 
