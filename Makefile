@@ -55,9 +55,9 @@ test: .venv/ready latex  ## run all checks and tests, without a network
 	@$(INSIDE)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm and not browser and not matrix"
 
-test-matrix: .venv/ready  ## run the methods' contract on every family that writes, on all pairs
+test-matrix: .venv/ready  ## hold every method on every family under every task against the contract
 	@$(INSIDE)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m matrix
+	OMP_NUM_THREADS=1 pytest -n 2 --dist load tests/test_contract.py
 
 test-page: .venv/ready chromium  ## run the tests of the report's page in a real browser
 	@$(INSIDE)

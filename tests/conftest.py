@@ -16,7 +16,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 # These files take longest: begun first, none of them is left for one process alone at the end.
-LONGEST = ("test_workflow", "test_methods", "test_devices", "test_benchmarks")
+LONGEST = ("test_workflow", "test_contract", "test_devices", "test_benchmarks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,18 +103,16 @@ def _tiny_writer(family: str, texts: pd.DataFrame, folder: Path) -> Path:
     import transformers
     from tokenizers import processors
 
-    from peftstudy import backbones, contract, corpora
+    from peftstudy import backbones, bodies, corpora
 
     made = corpora.train_tokenizer("roberta", texts["text"].tolist() * 2, 280, 62).backend_tokenizer
-    # As these families have it: BART frames texts, T5 closes them, Llama opens them, GPT-2 has one mark for all.
-    frame = {"bart": "<s> $A </s>", "t5": "$A </s>", "llama": "<s> $A", "gpt2": "$A"}[family]
+    single, pair = bodies.FRAMES[family]
     marks = [(mark, made.token_to_id(mark)) for mark in ("<s>", "</s>")]
-    pair = frame.replace("$A", "$A </s> $B" if family in ("bart", "t5") else "$A $B")
-    made.post_processor = processors.TemplateProcessing(single=frame, pair=pair, special_tokens=marks)
+    made.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=marks)
     named = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
     named |= {} if family == "gpt2" else {"pad_token": "<pad>"}
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=62, **named)
-    sizes = contract.BACKBONES[family][1] | {"vocab_size": 280, "bos_token_id": 0, "eos_token_id": 2}
+    sizes = bodies.BACKBONES[family][1] | {"vocab_size": 280, "bos_token_id": 0, "eos_token_id": 2}
     sizes |= {"pad_token_id": tokenizer.pad_token_id, "decoder_start_token_id": 2}
     config = transformers.AutoConfig.for_model(family, **sizes)
     torch.manual_seed(0)

@@ -173,7 +173,7 @@ def test_checkpointed_activations_change_nothing(method, tricks, make_backbone, 
 
 DECODERS = ("gpt2", "llama")
 ON_DECODERS = ("full", "houlsby", "layernorm", "lora")
-"""A few kinds of change; every method is held against the plain loop on decoders by the contract (test_methods)."""
+"""A few kinds of change; every method is held against the plain loop on decoders by the contract (test_contract)."""
 
 
 @pytest.mark.parametrize("method", ON_DECODERS)

@@ -8,10 +8,11 @@ import peft
 import pytest
 import torch
 import transformers
+from batches import batch, logits
 from packaging.requirements import Requirement
 
 from peftstudy import backbones, bodies, contract, methods, tasks, tokens, training
-from peftstudy.changes import additions, projections
+from peftstudy.changes import additions, edits, projections
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.specs import Training
 
@@ -80,22 +81,22 @@ def test_matrices_of_gpt2_are_turned_without_changing_anything():
     config = peft.LoHaConfig(target_modules=["c_attn"])
     with pytest.raises((ValueError, TypeError)):
         peft.get_peft_model(bodies.load("gpt2").model, config)
-    model, (inputs, _) = bodies.load("gpt2").model, bodies.batch("gpt2")
-    before = contract.logits(model, inputs)
+    model, (inputs, _) = bodies.load("gpt2").model, batch("gpt2")
+    before = logits(model, inputs)
     projections.straighten(model)
-    assert torch.equal(contract.logits(model, inputs), before)
+    assert torch.equal(logits(model, inputs), before)
     assert adapted("gpt2", "loha", {"targets": ["query"]}).method_parameters
 
 
 @torch.no_grad()
 def test_behind_a_prompt_gpt2_still_finds_its_last_word():
     """Trap 6: given vectors in place of words, the library takes the last place for it, padding or not."""
-    inputs, _ = bodies.batch("gpt2", (9, 5))
+    inputs, _ = batch("gpt2", (9, 5))
     short = {name: tensor[1:, :5] for name, tensor in inputs.items()}
 
     def change(model):
         model.config.pad_token_id = 0
-        return float((contract.logits(model, inputs)[1] - contract.logits(model, short)[0]).abs().max())
+        return float((logits(model, inputs)[1] - logits(model, short)[0]).abs().max())
 
     config = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
     assert change(peft.get_peft_model(bodies.load("gpt2").model, config)) > 1e-3, "the library finds it now"
@@ -110,7 +111,7 @@ def test_prefixes_of_gpt2_learn_under_eager_attention_alone():
             bodies.folder("gpt2"), attn_implementation=attention, num_labels=3
         )
         config = methods.create("prefix").config(backbones.read_shape(bodies.folder("gpt2")))
-        inputs, labels = bodies.batch("gpt2")
+        inputs, labels = batch("gpt2")
         model = additions.add(model, "prefix", config).train()
         model(**inputs, labels=labels).loss.backward()
         return max(float(p.grad.abs().max()) for name, p in model.named_parameters() if "prefix" in name)
@@ -121,11 +122,57 @@ def test_prefixes_of_gpt2_learn_under_eager_attention_alone():
 
 def test_prefixes_of_peft_do_not_fit_roberta():
     """Trap 8: hence those of the adapters library."""
-    inputs, _ = bodies.batch("roberta")
+    inputs, _ = batch("roberta")
     config = peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
     with pytest.raises(Exception):  # noqa: B017 (whichever way it fails)
-        contract.logits(peft.get_peft_model(bodies.load("roberta").model, config), inputs)
-    assert contract.logits(adapted("roberta", "prefix").model, inputs).isfinite().all()
+        logits(peft.get_peft_model(bodies.load("roberta").model, config), inputs)
+    assert logits(adapted("roberta", "prefix").model, inputs).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in methods.registered().items() if issubclass(method, additions.Added)]
+)
+def test_a_seed_for_the_library_s_weights_would_reset_ours(name):
+    """Trap 12: what is drawn after it follows the run's seed no longer, and is the same in every run."""
+
+    def drawn_after(config, seed):
+        model = bodies.load("bert").model
+        torch.manual_seed(seed)
+        additions.add(model, "mine", config)
+        return torch.rand(3)
+
+    own = methods.create(name).config(backbones.read_shape(bodies.folder("bert")))
+    assert not torch.equal(drawn_after(own, 1), drawn_after(own, 2))
+    if name == "houlsby":
+        theirs = own.replace(init_weights_seed=7)
+        assert torch.equal(drawn_after(theirs, 1), drawn_after(theirs, 2)), "the library spares the generator now"
+
+
+@torch.no_grad()
+def test_peft_s_model_for_questions_forgets_which_tokens_are_the_question_s():
+    """Hence what is published for it names no task type."""
+    case, (inputs, _) = contract.Case(methods.create("lora"), "bert", "extractive-qa"), batch("bert")
+    config = peft.LoraConfig(target_modules=["query", "value"], task_type="QUESTION_ANS")
+    theirs = peft.get_peft_model(case.loaded().model, config)(**inputs).start_logits
+    expected = case.loaded().model(**inputs).start_logits
+    assert not torch.allclose(theirs, expected, atol=1e-3), "it keeps them now: name the task type again"
+    with torch.enable_grad():
+        contract.comes_back_as_published(case)
+
+
+@pytest.mark.parametrize("backbone", ["gpt2", "t5"])
+def test_loreft_of_the_library_fails_where_a_text_is_shorter_than_its_places(backbone, monkeypatch):
+    """Behind the padding of a source, and in a target, for it keeps the places that it found in the encoder's text."""
+
+    def use():
+        case = contract.Case(methods.create("loreft"), backbone, "label-generation")
+        contract.padding_changes_nothing(case)
+        contract.writes_what_is_most_probable(case)
+
+    use()
+    monkeypatch.setattr(edits, "keep_within", lambda model: model)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        use()
 
 
 def test_every_module_trains_in_training(bert, make_tokens):

@@ -2,16 +2,21 @@
 
 import dataclasses
 import itertools
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftstudy import backbones, methods, scoring, tasks, tokens, training
+from peftstudy import backbones, contract, methods, scoring, tasks, tokens, training
 from peftstudy.changes import butterflies, edits, entries, gates, growing, projections, sparse_low_rank
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
+from peftstudy.families import BOTH, FAMILIES
 from peftstudy.methods import adapt, create, trained_state
 from peftstudy.specs import RunSpec, Search, Training, freeze
 
@@ -172,6 +177,96 @@ def test_pissa_trains_the_principal_part(bert):
     original = backbones.load(bert, TASK, 3, 0).model.bert.encoder.layer[0].attention.self.query.weight
     left, values, right = torch.linalg.svd(original.detach())
     assert torch.allclose(layer.get_delta_weight("default"), (left[:, :3] * values[:3]) @ right[:3], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fourierft", "loreft", "randlora", "vera"])
+def test_what_is_drawn_beside_the_trained_weights_is_drawn_again_by_the_seed(name, bert, data):
+    """Trap 13: what was trained is not all that differs from the backbone."""
+    run = a_run_of(bert, name)
+    run.fit(data, TRAIN, NONE, Checkpoints())
+
+    def predictions(seed):
+        again = adapted(bert, name, seed=seed)[1].model
+        methods.load_trained(again, trained_state(run.model))
+        return logits(again, **inputs())
+
+    assert torch.equal(predictions(0), logits(run.model, **inputs()))
+    assert not torch.equal(predictions(1), logits(run.model, **inputs()))
+
+
+@pytest.mark.parametrize("name", ["gradient-share", "increlora"])
+def test_what_was_chosen_in_training_is_stored_with_the_weights(name, bert, data):
+    """Trap 13: nothing could find it again."""
+    run = a_run_of(bert, name)
+    run.fit(data, TRAIN, NONE, Checkpoints())
+    state, again = trained_state(run.model), adapted(bert, name)[1].model
+    weights = {key: tensor for key, tensor in state.items() if not key.endswith("chosen")}
+    assert weights.keys() < state.keys()
+    for key, tensor in weights.items():
+        again.get_parameter(key).data.copy_(tensor)
+    assert not torch.equal(logits(again, **inputs()), logits(run.model, **inputs()))
+    methods.load_trained(again, state)
+    assert torch.equal(logits(again, **inputs()), logits(run.model, **inputs()))
+
+
+@pytest.mark.parametrize("name", ["pissa", "olora"])
+def test_factors_alone_are_not_the_model_whose_base_weights_were_changed(name, bert, data):
+    """Trap 13: they have the same names as LoRA's, and belong to what remains of the matrices."""
+    run = a_run_of(bert, name)
+    run.fit(data, TRAIN, NONE, Checkpoints())
+    naive, own = (adapted(bert, kind)[1].model for kind in ("lora", name))
+    for model in (naive, own):
+        methods.load_trained(model, trained_state(run.model))
+    assert torch.equal(logits(own, **inputs()), logits(run.model, **inputs()))
+    assert not torch.allclose(logits(naive, **inputs()), logits(own, **inputs()), atol=1e-5)
+
+
+@pytest.mark.parametrize(("stabilised", "scale"), [(False, 16 / 4), (True, 16 / 2)])
+@torch.no_grad()
+def test_lora_is_scaled_by_its_rank_or_by_the_root_of_it(stabilised, scale, bert):
+    """alpha / r (Hu et al., 2022), alpha / sqrt(r) (Kalajdzievski, 2023)."""
+    model = adapted(bert, "lora", {"rank": 4, "alpha": 16, "rank_stabilised": stabilised})[1].model
+    layer = model.bert.encoder.layer[0].attention.self.query
+    down, up = layer.lora_A["default"].weight, torch.nn.init.normal_(layer.lora_B["default"].weight)
+    states = torch.randn(3, 32)
+    assert torch.allclose(layer(states) - layer.base_layer(states), scale * states @ down.T @ up.T, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "places"),
+    [
+        ("bert", {"bert.encoder.layer.1"}),
+        ("llama", {"model.layers.1"}),
+        ("t5", {"transformer.decoder.block.0", "transformer.decoder.block.1", "transformer.encoder.block.1"}),
+    ],
+)
+def test_adapterdrop_leaves_the_first_layers_out(backbone, places):
+    """Of an encoder-decoder, those of the encoder."""
+    result = contract.Case(create("adapterdrop"), backbone).adapted()
+    assert {re.match(r"(.*?\.\d+)\.", name)[1] for name in result.method_names} == places
+    first = result.model.get_submodule(max(places).replace("1", "0"))
+    assert not any(parameter.requires_grad for parameter in first.parameters())
+
+
+def test_the_same_seed_gives_the_same_weights_in_another_process():
+    """Trap 14: built, seeded, adapted, trained in this order, and whatever Python's hashes are."""
+    names = ("fourierft", "gradient-share", "houlsby", "lora", "loreft", "prompt", "random-share", "vblora", "vera")
+    code = f"""
+from hashlib import sha256
+from safetensors.torch import save
+from peftstudy import contract, methods
+for name in {names}:
+    model = contract.Case(methods.create(name), "bert").fitted.adapted.model
+    print(name, sha256(save(methods.trained_state(model))).hexdigest())
+"""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout.splitlines()
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert found[0] == found[1] and [line.split()[0] for line in found[0]] == [*names]
 
 
 @pytest.mark.parametrize("name", ["random-share", "magnitude-share", "gradient-share"])
@@ -356,6 +451,37 @@ def test_combinations_train_every_part(parts, bert, data):
     assert moved == free
     alone = [adapted(bert, part)[1].method_parameters for part in parts]
     assert create("combined", {"parts": parts}).count(shape) == sum(alone)
+
+
+OTHERS = ("bart", "gpt2", "llama", "modernbert", "t5")
+"""Than BERT: families whose models keep their bodies elsewhere."""
+
+
+def a_run_on(family, parts, make_backbone, make_tokens):
+    run = a_run_of(make_backbone(family), "combined", {"parts": parts})
+    run.fit(tokens.load(make_tokens(family)), TRAIN, NONE, Checkpoints())
+    return run
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_parts_that_remember_do_so_on_every_family(family, make_backbone, make_tokens):
+    run = a_run_on(family, {"increlora": {"rank": 2, "largest": 4}, "layernorm": {}}, make_backbone, make_tokens)
+    parts = run.model.growth.parts
+    assert sum(part.rank for part in parts) == 2 * len(parts)
+    run = a_run_on(family, {"adalora": {"every": 1}, "layernorm": {}}, make_backbone, make_tokens)
+    values = torch.stack([p for name, p in run.model.named_parameters() if "lora_E" in name])
+    assert int((values != 0).sum()) == 8 * len(values)
+
+
+@pytest.mark.parametrize("family", [family for family in OTHERS if FAMILIES[family].kind != BOTH])
+def test_the_density_is_a_part_on_every_family_that_reads_one_text(family, make_backbone, make_tokens):
+    run = a_run_on(family, ["density", "lora"], make_backbone, make_tokens)
+    run.model.eval()
+    run.engine.logits(tokens.load(make_tokens(family)), TRAIN[:8])
+    assert run.method.penalty(run.model) is None, "counted in evaluation"
+    run.model.train()
+    run.engine.logits(tokens.load(make_tokens(family)), TRAIN[:8])
+    assert 0 < float(run.method.penalty(run.model).detach()) <= 1
 
 
 def test_a_combination_survives_its_specification():

@@ -1,35 +1,19 @@
-"""What every registered method must keep to, on a body of every family; a new method's file joins unasked."""
+"""What every registered method is and takes beside the contract (see test_contract)."""
 
 import functools
-import re
 import subprocess
 import sys
 
 import pytest
 import torch
 import transformers
+from batches import batch, logits
 
-from peftstudy import backbones, bodies, contract, listing, methods, tasks
-from peftstudy.contract import folder, load, logits
+from peftstudy import backbones, bodies, contract, listing, methods
+from peftstudy.bodies import folder, load
 from peftstudy.errors import StudyError
-from peftstudy.families import WRITERS
 from peftstudy.methods import adapt, create, load_trained, registered, trained_state
 from peftstudy.shapes import Shape, read_shape, shape_of
-
-CASES = [(name, backbone) for name in methods.able(bodies.TASK.name) for backbone in bodies.BACKBONES]
-ON_WRITERS = ("bitfit", "dsee", "embeddings", "encoder", "full", "houlsby", "ia3", "layernorm", "lora", "loreft",
-              "prefix", "prompt")  # fmt: skip
-"""A method of each kind: those that the default selection holds against the contract on families that write, too."""
-ALIKE = ("adamss", "adapter-plus", "beft", "compacter-plus-plus", "deft", "direft", "frod", "glora", "noreft", "osf",
-         "peanut", "psoft", "super-tuning", "tinylora", "unilora")  # fmt: skip
-"""Methods that reach a model as others do, which the default selection holds on two bodies: with biases and without."""
-
-
-def marked(name, backbone):
-    extra = bodies.BACKBONES[backbone][0] in WRITERS and name not in ON_WRITERS
-    extra |= name in ALIKE and backbone not in ("bert", "modernbert")
-    return pytest.param(name, backbone, marks=pytest.mark.matrix if extra else ())
-
 
 every_method = pytest.mark.parametrize("name", registered())
 every_backbone = pytest.mark.parametrize("backbone", ["bert", "bert-with-pooler", "roberta"])
@@ -42,33 +26,6 @@ def case(name, backbone):
 
 def adapted(name, backbone, seed=1):
     return case(name, backbone).adapted(seed)
-
-
-@pytest.mark.parametrize("holds", contract.CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(("name", "backbone"), [marked(*pair) for pair in CASES if not case(*pair).impossible])
-def test_contract(name, backbone, holds):
-    holds(case(name, backbone))
-
-
-@pytest.mark.parametrize(("name", "backbone"), [pair for pair in CASES if case(*pair).impossible], ids=str)
-def test_impossible_pairs_are_refused_with_their_reason_and_listed(name, backbone):
-    reason = case(name, backbone).impossible
-    with pytest.raises(StudyError, match="impossible on this backbone"):
-        adapted(name, backbone)
-    family = bodies.BACKBONES[backbone][0]
-    if family in WRITERS and re.search(r"\d", reason):
-        return  # of the sizes of this body, not of the family
-    rows = [line.split(maxsplit=2) for line in listing.limits_table().splitlines()]
-    assert [name, family, reason] in rows
-
-
-def test_most_pairs_are_possible():
-    """The families of today's users are no exceptions, and impossible is not said lightly."""
-    impossible = [pair for pair in CASES if case(*pair).impossible]
-    assert not [pair for pair in impossible if pair[1] in ("bert", "bert-with-pooler", "roberta", "electra")]
-    on_writers = [pair for pair in impossible if bodies.BACKBONES[pair[1]][0] in WRITERS]
-    assert len(impossible) - len(on_writers) < 0.06 * len(CASES)
-    assert len(on_writers) < 0.16 * len(WRITERS) * len(registered())
 
 
 @every_method
@@ -89,7 +46,7 @@ for name in methods.registered():
     for backbone in ("bert", "modernbert"):
         case = contract.Case(methods.create(name), backbone)
         if not case.impossible:
-            contract.logits(case.adapted().model, case.inputs)
+            case.logits(case.adapted().model)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
@@ -98,7 +55,7 @@ for name in methods.registered():
 @pytest.mark.parametrize("name", methods.able(bodies.TASK.name))
 def test_takes_the_positions_that_it_declares(name):
     room = bodies.SIZES["max_position_embeddings"] - 2 - create(name).extra_tokens
-    inputs, _ = bodies.batch("roberta", (room, 4))
+    inputs, _ = batch("roberta", (room, 4))
     assert logits(adapted(name, "roberta").model, inputs).isfinite().all()
 
 
@@ -236,7 +193,7 @@ def test_prompt_reads_as_in_the_adapters_library(backbone):
     base.base_model.prompt_tuning.prompt_tunings["prompt"].prompt_embedding.weight.data = embedded[0].detach()
     theirs = {key.removeprefix("model."): value for key, value in trained_state(ours).items() if key != "prompt"}
     base.load_state_dict(theirs, strict=False)
-    inputs, _ = bodies.batch(backbone)
+    inputs, _ = batch(backbone)
     torch.testing.assert_close(logits(ours, inputs), logits(base, inputs), rtol=1e-5, atol=1e-5)
 
 
@@ -411,7 +368,7 @@ def test_a_method_of_ones_own_is_a_file_that_the_configuration_names(tmp_path):
     assert "shiny" not in registered(), "a file is for who names it"
     lines = list(contract.check(found))
     assert lines[0] == "bert: impossible: written for RoBERTa"
-    assert lines[2] == f"roberta: {len(contract.CHECKS)} checks hold, 64 parameters trained"
+    assert lines[2] == f"roberta: classification: {len(contract.CHECKS)} checks hold, 64 parameters trained"
 
 
 @pytest.mark.parametrize(
@@ -448,12 +405,8 @@ class _Leaky(methods.Method):
 
 
 def test_the_contract_finds_what_is_wrong():
-    with pytest.raises(StudyError, match="leaky on bert: starts from the backbone: outputs differ"):
+    with pytest.raises(StudyError, match="leaky on bert, classification: starts from the backbone: outputs differ"):
         list(contract.check(_Leaky()))
-    with pytest.raises(
-        StudyError, match="method infix: the contract is held by classification, which it cannot do: it"
-    ):
-        list(contract.check(methods.create("infix")))
     with pytest.raises(AssertionError, match="a frozen parameter moved"):
         contract.trains_method_and_head_and_nothing_else(contract.Case(_Leaky(), "bert"))
 

@@ -82,7 +82,8 @@ def load(
         body = sorted(n for n in fresh if n.startswith(f"{prefix}.") and not n.startswith(f"{prefix}.pooler."))
     if body:
         raise StudyError(f"{folder}: the weights lack {body[0]} ({len(body)} of the {shape.family} body in all).")
-    if labels:
+    # Where choices share one logit, as many names would stand for so many of them when the model is read back.
+    if labels and (task.writes or task.outputs(classes) == len(labels)):
         model.config.id2label = dict(enumerate(labels))
     return Loaded(model.eval(), fresh)
 
@@ -95,12 +96,13 @@ def auto_class(task: Task, shape: Shape) -> str:
 def shape_for(folder: Path, task: Task) -> Shape:
     """Return the shape of a backbone under the task's head.
 
-    One that reads every token leaves BERT's pooler out; one that writes uses the vocabulary matrix.
+    One that reads every token leaves BERT's pooler out, but not ModernBERT's head, through which it reads them; one
+    that writes uses the vocabulary matrix.
     """
     shape = read_shape(folder)
     if shape.about.writes:
         return replace(shape, output=task.writes and shape.has_output)
-    return shape if task.reads_first else replace(shape, pooler=False)
+    return shape if task.reads_first or shape.family == "modernbert" else replace(shape, pooler=False)
 
 
 def impossible(task: Task, shape: Shape) -> str | None:

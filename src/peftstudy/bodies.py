@@ -1,20 +1,23 @@
-"""Tiny random bodies of each family, and a batch of texts for them: what methods are held against the contract on."""
+"""Tiny random bodies of each family, with tokenizers: what methods are held against the contract on."""
 
+import copy
 import tempfile
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from peftstudy import backbones, tasks
-from peftstudy.families import WRITERS
+from peftstudy.tasks import Task
 
 TASK = tasks.create("classification")
-CLASSES = 3
+NAMES = ("w11", "w12 w13", "w14")
+"""What classes are called."""
+WORDS = 200
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 2, "vocab_size": 200,
     "max_position_embeddings": 66, "initializer_range": 0.2,
@@ -59,6 +62,16 @@ BACKBONES: Mapping[str, tuple[str, dict[str, Any]]] = {
 """Families, and the sizes of the bodies that stand for them: random ones, but otherwise as published."""
 
 
+FRAMES: Mapping[str, tuple[str, str]] = {
+    "bert": ("<s> $A </s>", "<s> $A </s> $B:1 </s>:1"),
+    "bart": ("<s> $A </s>", "<s> $A </s> $B </s>"),
+    "t5": ("$A </s>", "$A </s> $B </s>"),
+    "gpt2": ("$A", "$A $B"),
+    "llama": ("<s> $A", "<s> $A $B"),
+}
+"""Family -> how its tokenizers frame a text, and two; the other families' are BERT's."""
+
+
 @cache
 def _folders() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory()
@@ -75,27 +88,37 @@ def folder(backbone: str) -> Path:
     torch.manual_seed(0)
     kind = transformers.AutoModelForMaskedLM if backbone.endswith("-head") else transformers.AutoModel
     kind.from_config(config, **pooling).save_pretrained(path)
+    tokenizer(backbone).save_pretrained(path)
     return path
 
 
-def load(backbone: str, seed: int = 1, attention: str = "sdpa", classes: int = CLASSES) -> backbones.Loaded:
-    return backbones.load(folder(backbone), TASK, classes, seed, attention)
+@cache
+def tokenizer(backbone: str) -> transformers.PreTrainedTokenizerFast:
+    """Return one of words, w5 to w199 by their numbers, which frames texts as the family has them."""
+    family = BACKBONES[backbone][0]
+    marks = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+    if family == "roberta":  # whose padding is 1
+        marks[:2] = reversed(marks[:2])
+    words = {word: number for number, word in enumerate([*marks, *(f"w{number}" for number in range(5, WORDS))])}
+    made = Tokenizer(models.WordLevel(words, "<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    single, pair = FRAMES.get(family, FRAMES["bert"])
+    known = [(mark, words[mark]) for mark in ("<s>", "</s>")]
+    made.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=known)
+    types = ["token_type_ids"] if family in ("bert", "electra") else []
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",
+        model_input_names=["input_ids", *types, "attention_mask"],
+    )  # fmt: skip
 
 
-def batch(backbone: str, lengths: tuple[int, ...] = (9, 5, 12, 7, 3, 12)) -> tuple[dict[str, Tensor], Tensor]:
-    """Random texts, padded on the right, the second halves being second texts for BERT; and labels."""
-    rng = torch.Generator().manual_seed(7)
-    padding = 1 if backbone == "roberta" else 0
-    ids = torch.full((len(lengths), max(lengths)), padding)
-    mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
-    for row, length in enumerate(lengths):
-        ids[row, :length] = torch.randint(5, 200, (length,), generator=rng)
-        mask[row, :length] = 1
-        types[row, length // 2 : length] = 1
-    ids[:, 0] = 2
-    if BACKBONES[backbone][0] in WRITERS:
-        ids[torch.arange(len(lengths)), torch.tensor(lengths) - 1] = 3  # T5 and BART look for the end mark
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    if backbone in ("bert", "bert-with-pooler", "electra"):
-        inputs["token_type_ids"] = types
-    return inputs, torch.arange(len(lengths)) % CLASSES
+def load(
+    backbone: str, seed: int = 1, attention: str = "sdpa", task: Task = TASK, labels: Sequence[str] = NAMES
+) -> backbones.Loaded:
+    """Return the body under a task's head: a copy of its own, for methods change what they are given."""
+    return copy.deepcopy(_loaded(backbone, seed, attention, task.name, tuple(labels)))
+
+
+@lru_cache(maxsize=64)
+def _loaded(backbone: str, seed: int, attention: str, task: str, labels: tuple[str, ...]) -> backbones.Loaded:
+    return backbones.load(folder(backbone), tasks.create(task), len(labels), seed, attention, labels)

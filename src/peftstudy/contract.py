@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peftstudy.bodies import BACKBONES, TASK, batch, folder, load
+from peftstudy import backbones, exercises, tasks, writing
+from peftstudy.bodies import BACKBONES, TASK, folder, load
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.methods import Adapted, Method, adapt, load_trained, trained_state
 from peftstudy.publication import formats
-from peftstudy.shapes import Shape, read_shape
+from peftstudy.shapes import Shape
+from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
+from peftstudy.training import Training, parameter_groups
 from peftstudy.tricks import dropout
 
-STEPS = 60
+STEPS, LEAST = 80, 12
+"""Steps in which one batch is to be fitted, and those after which it may be enough."""
 ROUNDING = 5e-6  # of float32, through all layers: a share of the largest output
-
-
-@torch.no_grad()
-def logits(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    return model.eval()(**inputs).logits
 
 
 @dataclass(frozen=True)
@@ -42,56 +41,94 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Case:
-    """A method on a body."""
+    """A method on a body, under the head of a task."""
 
     method: Method
     backbone: str
+    of: str = TASK.name
+
+    @cached_property
+    def task(self) -> Task:
+        return tasks.create(self.of)
 
     @property
     def shape(self) -> Shape:
-        return read_shape(folder(self.backbone))
+        return _shape(self.backbone, self.of)
 
     @property
     def impossible(self) -> str | None:
-        """Why the method declares that it cannot adapt the body, if it does."""
-        return self.method.skip(self.shape)
+        """Why the task, or the method, declares that this cannot be, if one does."""
+        without = backbones.impossible(self.task, self.shape)
+        return without or self.method.cannot(self.of) or self.method.skip(self.shape)
+
+    def loaded(self, seed: int = 1) -> backbones.Loaded:
+        return load(self.backbone, seed, self.method.attention, self.task, self.data.about["labels"])
 
     def adapted(self, seed: int = 1) -> Adapted:
-        loaded = load(self.backbone, seed, self.method.attention)
+        loaded = self.loaded(seed)
         torch.rand(int(torch.randint(1, 99, ())))  # what was drawn before must not matter
         return adapt(self.method, loaded, self.shape, seed)
 
     @cached_property
-    def inputs(self) -> dict[str, Tensor]:
-        return batch(self.backbone)[0]
+    def data(self) -> Tokens:
+        return exercises.tokens(self.of, self.backbone)
+
+    @cached_property
+    def batch(self) -> np.ndarray:
+        """The numbers of all examples, the shortest first."""
+        return np.argsort(self.data.sizes, kind="stable")
+
+    def engine(self, model: Any, tricks: str = "plain") -> Engine:
+        method = self.method
+        return Engine(model, tricks, 0, method.extra_tokens, method.plain_attention, reads_first=self.task.reads_first)
+
+    def loss(self, engine: Engine) -> Tensor:
+        targets = torch.from_numpy(self.task.targets(self.data, self.batch))
+        return self.task.loss(self.task.logits(engine, self.data, self.batch), targets)
+
+    @torch.no_grad()
+    def logits(self, model: Any, examples: np.ndarray | None = None) -> Tensor:
+        """Return what an adapted model says of some examples, or of all, by the plain loop."""
+        engine = self.engine(model.eval())
+        return self.task.logits(engine, self.data, self.batch if examples is None else examples)
 
     @cached_property
     def fitted(self) -> Fitted:
+        """The model once its loss has halved, or after eighty steps."""
         result, method = self.adapted(), self.method
         before = {key: value.detach().clone() for key, value in result.model.named_parameters()}
+        dropout.stop([result.model])
+        engine = self.engine(result.model.train())
         rate = min(0.01, max(0.003, method.learning_rates[-1]))
-        groups: dict[bool, list[Any]] = {True: [], False: []}
-        for name, parameter in result.model.named_parameters():
-            if parameter.requires_grad:
-                groups[parameter.ndim < 2 or method.no_decay(name)].append(parameter)
-        decays = [{"params": group, "weight_decay": 0.0 if free else 0.01} for free, group in groups.items()]
-        optimizer = torch.optim.AdamW(decays, lr=rate)
-        inputs, labels = batch(self.backbone)
-        first = TASK.loss(logits(result.model, inputs), labels).item()
-        method.prepare(result.model, STEPS, lambda *_: iter([TASK.loss(result.model(**inputs).logits, labels)]))
+        optimizer = torch.optim.AdamW(parameter_groups(result.model, method, Training(weight_decay=0.01)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        method.prepare(result.model, STEPS, lambda *_: iter([self.loss(engine)]))
+        losses: list[float] = []
         for step in range(1, STEPS + 1):
-            loss = TASK.loss(result.model(**inputs).logits, labels)
+            loss = self.loss(engine)
+            losses.append(float(loss.detach()))
+            if step > LEAST and losses[-1] < 0.5 * losses[0]:
+                break
             (loss + (method.penalty(result.model) or 0.0)).backward()
             optimizer.step()
             method.after_step(result.model, step)
             optimizer.zero_grad()
-        return Fitted(result, before, (first, TASK.loss(logits(result.model, inputs), labels).item()))
+        return Fitted(result, before, (losses[0], losses[-1]))
+
+
+@cache
+def _shape(backbone: str, of: str) -> Shape:
+    return backbones.shape_for(folder(backbone), tasks.create(of))
 
 
 def starts_from_the_backbone(case: Case) -> None:
     """The untrained model's outputs are the backbone's, or `start` says why not."""
-    expected = logits(load(case.backbone).model, case.inputs)
-    found = logits(case.adapted().model, case.inputs) - expected
+    task, data = case.task, case.data
+    with torch.no_grad():
+        plain = Engine(case.loaded().model, "plain", 0, reads_first=task.reads_first)
+        expected = task.logits(plain, data, case.batch)
+    found = case.logits(case.adapted().model) - expected
     difference = float(found.abs().max()) / max(1.0, float(expected.abs().max()))
     if case.method.start:
         assert difference > ROUNDING, "outputs are the backbone's at the start: the documented reason no longer holds"
@@ -113,16 +150,21 @@ def trains_method_and_head_and_nothing_else(case: Case) -> None:
 
 
 def fits_one_batch(case: Case) -> None:
-    """The loss on one batch halves within sixty steps."""
+    """The loss on one batch halves within eighty steps.
+
+    A head alone learns less of choices, words and spans than of classes: there it falls by a quarter; where there is
+    none, as in tasks that write, by a tenth.
+    """
     before, after = case.fitted.losses
-    assert after < 0.5 * before, f"the loss on one batch went from {before:.3f} to {after:.3f} only"
+    share = 0.9 if case.task.writes else 0.5 if case.of == TASK.name else 0.75
+    assert after < share * before, f"the loss on one batch went from {before:.3f} to {after:.3f} only"
 
 
 def counts_what_it_trains(case: Case) -> None:
     """The formula's count is that of the trained parameters, and what is stored is those and the head."""
     result, expected = case.fitted.adapted, case.method.count(case.shape)
     assert result.method_parameters == expected
-    loaded = load(case.backbone)
+    loaded = case.loaded()
     assert result.head_parameters == sum(loaded.model.get_parameter(key).numel() for key in loaded.head)
     stored = {key: tensor for key, tensor in trained_state(result.model).items() if not key.endswith("chosen")}
     size = sum(tensor.numel() for tensor in stored.values())
@@ -130,27 +172,35 @@ def counts_what_it_trains(case: Case) -> None:
 
 
 def saves_and_loads_bit_for_bit(case: Case) -> None:
-    """The stored tensors, put into a model that was adapted afresh, give the same predictions."""
+    """The stored tensors, put into a model that was adapted afresh, give the same one, frozen tensors and all."""
     from safetensors.torch import load, save
 
     result, again = case.fitted.adapted, case.adapted().model
-    trained = logits(result.model, case.inputs)
-    assert not torch.equal(logits(again, case.inputs), trained), "training changed no prediction"
+    trained = case.logits(result.model)
+    assert not torch.equal(case.logits(again), trained), "training changed no prediction"
     load_trained(again, load(save(trained_state(result.model))))
-    assert torch.equal(logits(again, case.inputs), trained), "predictions differ after saving and loading"
+    known = tensors(again)
+    for name, tensor in tensors(result.model).items():
+        assert torch.equal(tensor, known[name]), f"{name} is another one after saving and loading"
+    assert torch.equal(case.logits(again), trained), "predictions differ after saving and loading"
+
+
+def tensors(model: Any) -> dict[str, Tensor]:
+    """Return all that a model computes with, by name."""
+    return {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
 def comes_back_as_published(case: Case) -> None:
     """The folder in which others get it, loaded by the lines of its card, gives the same predictions."""
-    result = case.fitted.adapted
-    expected, own = logits(result.model, case.inputs), folder(case.backbone)
-    trained = formats.Trained(case.method, TASK, own, case.shape, 1, tuple("abc"), trained_state(result.model))
+    result, own = case.fitted.adapted, folder(case.backbone)
+    labels = tuple(case.data.about["labels"])
+    trained = formats.Trained(case.method, case.task, own, case.shape, 1, labels, trained_state(result.model))
     form = formats.of(trained)
     with tempfile.TemporaryDirectory() as place:
         form.write(trained, Path(place))
         (Path(place) / formats.BACKBONE).symlink_to(own)
         model = formats.run(form.lines(trained), Path(place))
-    difference = float((logits(model, case.inputs) - expected).abs().max())
+    difference = float((case.logits(model) - case.logits(result.model)).abs().max())
     assert difference < 1e-5, f"published for {form.library}, its predictions differ by {difference:.1e}"
 
 
@@ -160,9 +210,11 @@ def the_seed_fixes_the_weights(case: Case) -> None:
     first, same, other = (trained_state(result.model) for result in results)
     assert first.keys() == same.keys(), "the same seed gives other parameters"
     assert all(torch.equal(first[key], same[key]) for key in first), "the same seed gives other values"
+    if case.task.writes:
+        return  # with what the backbone wrote with before: no head is fresh
     head = {key for key in results[0].head_names if key.endswith("weight") and "norm" not in key}
     assert head and all(not torch.equal(first[key], other[key]) for key in head), "the head does not follow the seed"
-    fresh = load(case.backbone)
+    fresh = case.loaded()
     plain = {key: fresh.model.get_parameter(key) for key in fresh.head}
     found = {key: first[name] for key in plain for name in results[0].head_names if name.endswith(key)}
     found |= {key: first[name] for key in plain for name in results[0].head_names if f".{key}" in f".{name}"}
@@ -171,15 +223,12 @@ def the_seed_fixes_the_weights(case: Case) -> None:
 
 
 def padding_changes_nothing(case: Case) -> None:
-    """A text's outputs are the same alone and in a padded batch."""
+    """An example's outputs are the same alone and in a padded batch."""
     model = case.fitted.adapted.model
-    together = logits(model, case.inputs)
-    for row, length in enumerate(case.inputs["attention_mask"].sum(1)):
-        alone = logits(model, {key: value[row : row + 1, :length] for key, value in case.inputs.items()})
-        difference = float((alone[0] - together[row]).abs().max())
-        assert torch.allclose(alone[0], together[row], rtol=1e-4, atol=1e-5), (
-            f"padding changes them by {difference:.1e}"
-        )
+    alone = torch.cat([case.logits(model, case.batch[place : place + 1]) for place in range(len(case.batch))])
+    together = case.logits(model)
+    difference = float((alone - together).abs().max())
+    assert torch.allclose(alone, together, rtol=1e-4, atol=1e-5), f"padding changes them by {difference:.1e}"
 
 
 def has_the_gradients_of_the_plain_loop(case: Case) -> None:
@@ -193,9 +242,7 @@ def has_the_gradients_of_the_plain_loop(case: Case) -> None:
             # Freshly made parts are near zero, and so would their neighbours' gradients be.
             if parameter.requires_grad:
                 parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
-        method = case.method
-        engine = Engine(result.model.train(), tricks, 0, method.extra_tokens, method.plain_attention)
-        loss = TASK.loss(engine.logits(_tokens(case.backbone), np.array([4, 1, 3, 0, 2, 5])), _labels())
+        loss = case.loss(case.engine(result.model.train(), tricks))
         loss.backward()
         found.append((float(loss.detach()), {n: p.grad for n, p in result.model.named_parameters() if p.requires_grad}))
     (plain, expected), (fast, gradients) = found
@@ -206,21 +253,23 @@ def has_the_gradients_of_the_plain_loop(case: Case) -> None:
         if gradient is None or own is None:
             assert gradient is None and own is None, f"{name} has a gradient in one of engine and plain loop"
         else:
-            same = torch.allclose(own, gradient, rtol=1e-3, atol=2e-6 * max(1.0, largest))
+            same = torch.allclose(own, gradient, rtol=1e-3, atol=5e-6 * max(1.0, largest))
             assert same, f"the engine's gradient of {name} is not the plain loop's"
 
 
-def _labels() -> Tensor:
-    return torch.tensor([1, 1, 0, 0, 2, 2])
-
-
-def _tokens(backbone: str) -> Tokens:
-    inputs, labels = batch(backbone)
-    lengths = inputs["attention_mask"].sum(1).numpy()
-    ids = np.concatenate([row[:length].numpy() for row, length in zip(inputs["input_ids"], lengths, strict=True)])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    about = {"pad_id": int(backbone == "roberta"), "labels": list("abc")}
-    return Tokens(ids.astype(np.int32), offsets, lengths.astype(np.int32), labels.numpy().astype(np.int32), about)
+@torch.no_grad()
+def writes_what_is_most_probable(case: Case) -> None:
+    """By the logits of whole texts: whatever caches, prompts and padding in front do, they must not change it."""
+    model, data, longest = case.fitted.adapted.model.eval(), case.data, exercises.WRITTEN
+    found = writing.write(model, data, case.batch, longest, beams=1, extra_tokens=case.method.extra_tokens)
+    own = [np.append(ids, data.about["end_id"])[:longest] for ids in found]
+    sizes = np.zeros(len(data.lengths), int)
+    sizes[case.batch] = [len(ids) for ids in own]
+    placed = [own[place] for place in np.argsort(case.batch)]
+    arrays = {"target_ids": np.concatenate(placed), "targets": np.append(0, np.cumsum(sizes))}
+    logits = case.task.logits(case.engine(model), replace(data, arrays=arrays), case.batch)
+    chosen = logits[torch.arange(len(logits)), torch.from_numpy(np.concatenate(own))]
+    assert float((logits.amax(1) - chosen).max()) < 1e-3, "a token is written that is not the most probable one"
 
 
 CHECKS: tuple[Callable[[Case], None], ...] = (
@@ -234,24 +283,42 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     padding_changes_nothing,
     has_the_gradients_of_the_plain_loop,
 )
+"""The checks of every case."""
+
+
+def checks(of: str) -> tuple[Callable[[Case], None], ...]:
+    """Return the checks of a task's cases."""
+    return (*CHECKS, writes_what_is_most_probable) if tasks.create(of).writes else CHECKS
+
+
+def hold(case: Case) -> int:
+    """Return how many checks hold, all of them; raises StudyError for the first that fails."""
+    for holds in checks(case.of):
+        try:
+            holds(case)
+        except AssertionError as error:
+            name, said = holds.__name__.replace("_", " "), str(error).splitlines()[0]
+            raise StudyError(f"method {case.method.name} on {case.backbone}, {case.of}: {name}: {said}.") from None
+    return len(checks(case.of))
+
+
+def task_for(method: Method) -> str:
+    """Return the task that a method is checked on: classification, or the first that it can do."""
+    able = [name for name in (TASK.name, *sorted(exercises.COLUMNS)) if not method.cannot(name)]
+    if not able:
+        raise StudyError(f"method {method.name}: it can do none of the tasks: {', '.join(sorted(exercises.COLUMNS))}.")
+    return able[0]
 
 
 def check(method: Method) -> Iterator[str]:
     """Yield a line for each body: that the method keeps to the contract there, or why it is impossible.
 
-    Raises StudyError for the first check that fails, and for a method that cannot classify: the checks do.
+    Raises StudyError for the first check that fails.
     """
-    if reason := method.cannot(TASK.name):
-        raise StudyError(f"method {method.name}: the contract is held by classification, which it cannot do: {reason}.")
+    of = task_for(method)
     for backbone in BACKBONES:
-        case = Case(method, backbone)
+        case = Case(method, backbone, of)
         if case.impossible:
             yield f"{backbone}: impossible: {case.impossible}"
-            continue
-        for holds in CHECKS:
-            try:
-                holds(case)
-            except AssertionError as error:
-                name = holds.__name__.replace("_", " ")
-                raise StudyError(f"method {method.name} on {backbone}: {name}: {str(error).splitlines()[0]}.") from None
-        yield f"{backbone}: {len(CHECKS)} checks hold, {method.count(case.shape)} parameters trained"
+        else:
+            yield f"{backbone}: {of}: {hold(case)} checks hold, {method.count(case.shape)} parameters trained"

@@ -54,6 +54,7 @@ class Family:
     embeddings: the paths of the modules that embed words and positions.
     decoder: the path of the decoder's layers, where `layers` are an encoder's.
     decoder_places: the paths of their matrices; a decoder attends twice.
+    spread: what its configuration calls the standard deviation with which word embeddings are drawn.
     gate: the path of the matrix beside that of `intermediate` whose outputs multiply its own, where there is one.
     """
 
@@ -72,6 +73,7 @@ class Family:
     embeddings: tuple[str, ...] = ("embeddings",)
     decoder: str = ""
     decoder_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spread: str = "initializer_range"
     gate: str = ""
 
     @property
@@ -267,6 +269,7 @@ WRITERS: Mapping[str, Family] = {
         objective=SPANS,
         head_width="d_kv",
         embeddings=("shared",),
+        spread="initializer_factor",
         decoder="decoder.block",
         decoder_places=_crossed(_T5, "layer.0.SelfAttention", "layer.1.EncDecAttention"),
     ),
@@ -295,6 +298,7 @@ WRITERS: Mapping[str, Family] = {
             "shared", "encoder.embed_positions", "encoder.layernorm_embedding", "decoder.embed_positions",
             "decoder.layernorm_embedding",
         ),
+        spread="init_std",
         decoder="decoder.layers",
         decoder_places=_crossed(_BART, "self_attn", "encoder_attn"),
     ),

@@ -79,7 +79,7 @@ class Run:
         devices.shard(model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.engine = engine_of(model, method, task, settings, seeds.order(seed))
-        self.optimizer = torch.optim.AdamW(_groups(model, method, settings), fused=True)
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, method, settings), fused=True)
         self.progress = TrainingState(engine=self.engine.name)
         self.meter = energy.Meter(energy.Device(self.device))
         self._total = torch.zeros(())
@@ -266,8 +266,11 @@ def micro_batches(sizes: np.ndarray, batch: np.ndarray, size: int) -> Iterator[n
         yield ordered[start : start + size]
 
 
-def _groups(model: nn.Module, method: Method, settings: Training) -> list[dict[str, Any]]:
-    """Weight decay for matrices only: biases, norms and what the method exempts go without (Devlin et al., 2019)."""
+def parameter_groups(model: nn.Module, method: Method, settings: Training) -> list[dict[str, Any]]:
+    """Return what AdamW is given: weight decay for matrices only.
+
+    Biases, norms and what the method exempts go without (Devlin et al., 2019).
+    """
     decayed, free = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -28,6 +28,8 @@ def add(model: Any, name: str, config: Any) -> Any:
     import adapters
     from torch import nn
 
+    from peftstudy.changes.edits import keep_within
+
     places = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.bias is None]
     adapters.init(model)
     _keep_signature(type(model))
@@ -37,7 +39,7 @@ def add(model: Any, name: str, config: Any) -> Any:
     # Activating resets first, and that warns unless an adapter is active already.
     with adapters.AdapterSetup(name):
         model.train_adapter(name)
-    return model
+    return keep_within(model)
 
 
 def _keep_signature(kind: type) -> None:

@@ -12,6 +12,7 @@ def keep_within(model: Any) -> Any:
 
     The library counts on from the first token, also where a decoder's padding stands in front and nothing follows the
     text: it would look for states behind the last one. The last is edited instead, and once, for its edit is the same.
+    It also keeps the places in an encoder's text for the decoder's, which may be shorter, or longer.
     """
     from adapters.methods.reft import ReftModule
 
@@ -25,7 +26,7 @@ def _within(module: Any, args: tuple[torch.Tensor, ...]) -> None:
     from adapters.context import ForwardContext
 
     context, (batch, length, width) = ForwardContext.get_context(), args[0].shape
-    begins = getattr(context, "offsets", None)
-    if begins is not None and int(begins.max()) + module.prefix_positions > length:
-        places = begins.view(-1, 1, 1) + torch.arange(module.prefix_positions, device=begins.device).view(1, -1, 1)
-        context.pref_idx = places.clamp(max=length - 1).expand(batch, -1, width)
+    places = torch.arange(module.prefix_positions, device=args[0].device).view(1, -1, 1)
+    if hasattr(context, "offsets"):
+        places = places + context.offsets.view(-1, 1, 1)
+    context.pref_idx = places.clamp(max=length - 1).expand(batch, -1, width)

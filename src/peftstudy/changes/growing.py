@@ -38,7 +38,7 @@ class Growing(nn.Module):
         if self.training and self.rank < len(self.chosen):
             weights = weights + RESERVE * nn.functional.one_hot(self.chosen.sum(), len(self.chosen))
         delta = (self.left * (weights * self.alpha / self.chosen.sum())) @ self.right
-        if self.training and torch.is_grad_enabled():
+        if self.training and delta.requires_grad:
             delta.retain_grad()
             self.deltas.append(delta)
         return weight + delta.to(weight.dtype)

@@ -52,13 +52,16 @@ def modules(model: Any, shape: Shape, targets: Iterable[str]) -> list[nn.Module]
 
 
 def straighten(model: Any) -> None:
-    """Replace GPT-2's transposed matrices by linear layers of the same outputs."""
+    """Replace GPT-2's transposed matrices by linear layers of the same outputs.
+
+    The parameters remain the same objects: another part of a combination may have marked them.
+    """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     for path, module in list(model.named_modules()):
         if type(module) is Conv1D:
             with_same = nn.Linear(*module.weight.shape, device=module.weight.device)
-            with_same.weight = nn.Parameter(module.weight.detach().T.contiguous(), module.weight.requires_grad)
-            with_same.bias = module.bias
+            module.weight.data = module.weight.detach().T.contiguous()
+            with_same.weight, with_same.bias = module.weight, module.bias
             model.set_submodule(path, with_same)

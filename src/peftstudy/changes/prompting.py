@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from peftstudy.families import FAMILIES
 from peftstudy.shapes import Shape
 from peftstudy.tricks.packing import first_position
 
@@ -146,7 +147,8 @@ class Encoder(nn.Module):
 
 def random_vectors(model: Any, tokens: int) -> Tensor:
     """Return vectors with the backbone's own spread: what its word embeddings were drawn with at first."""
-    return torch.randn(tokens, model.base_model.get_input_embeddings().weight.shape[1]) * model.config.initializer_range
+    spread = getattr(model.config, FAMILIES[model.config.model_type].spread)
+    return torch.randn(tokens, model.base_model.get_input_embeddings().weight.shape[1]) * spread
 
 
 def words(model: Any, tokens: int, vocabulary: int) -> Tensor:

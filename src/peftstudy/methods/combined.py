@@ -149,4 +149,6 @@ def _are_twins(method, other):
 
 def _own(method, model):
     """Return the model that a part adapted: not the one that the last part wrapped around it."""
-    return model if method.turn == WRAPS else getattr(model, "model", model)
+    from peftstudy.writing import library_model
+
+    return model if method.turn == WRAPS else library_model(model)

@@ -92,11 +92,6 @@ class LoReFT(Added):
         kind = getattr(adapters, self.configuration)
         return kind(r=self.rank, prefix_positions=self.tokens, tied_weights=True)
 
-    def adapt(self, model, shape):
-        from peftstudy.changes.edits import keep_within
-
-        return keep_within(super().adapt(model, shape))
-
     def no_decay(self, name):
         # The rotation is kept as signs that decay would pull towards 0 and a cast to int then makes 0: the
         # method would do nothing after one step.

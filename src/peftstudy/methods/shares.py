@@ -104,13 +104,14 @@ class GradientShare(RandomShare):
 
         frozen = originals(model)
         information = [torch.zeros_like(parameter) for parameter in frozen]
+        trained = [parameter.requires_grad for parameter in frozen]  # by another part of a combination
         for parameter in frozen:
             parameter.requires_grad_(True)
         for loss in losses(self.examples, 1):
             for total, gradient in zip(information, torch.autograd.grad(loss, frozen, allow_unused=True), strict=True):
                 if gradient is not None:
                     total += gradient**2
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+        for parameter, is_trained in zip(frozen, trained, strict=True):
+            parameter.requires_grad_(is_trained)
         entries = of(model)
         entries.chosen.copy_(largest(information, len(entries.values)))

@@ -24,10 +24,10 @@ TRAINED = "trained.safetensors"
 RECIPE = "peftstudy.json"
 PEFT_TASKS = {
     "AutoModelForSequenceClassification": "SEQ_CLS", "AutoModelForTokenClassification": "TOKEN_CLS",
-    "AutoModelForQuestionAnswering": "QUESTION_ANS", "AutoModelForCausalLM": "CAUSAL_LM",
-    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
+    "AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
 }  # fmt: skip
-"""transformers' Auto class -> PEFT's task type."""
+"""transformers' Auto class -> PEFT's task type. With that of question answering its model keeps from the backbone which
+tokens are the question's (0.21.2, PeftModelForQuestionAnswering.forward); without one it does not."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ class Whole(Format):
     needs_backbone = False
 
     def fits(self, trained):
-        named = dict(trained.loaded().model.named_parameters())
-        return named.keys() == trained.weights.keys()
+        return _shapes(dict(trained.loaded().model.named_parameters())) == _shapes(trained.weights)
 
     def write(self, trained, folder):
         trained.adapted().model.save_pretrained(folder)
@@ -129,7 +128,7 @@ class Peft(Format):
         names = head_modules(loaded)
         backbones.seed_torch(trained.seed, "method")
         config = trained.method.config(loaded.model, trained.shape)
-        config.modules_to_save, config.task_type = names or None, PEFT_TASKS[trained.auto_class]
+        config.modules_to_save, config.task_type = names or None, PEFT_TASKS.get(trained.auto_class)
         model = peft.get_peft_model(loaded.model, config)
         config.base_model_name_or_path, config.revision = trained.repository or BACKBONE, trained.revision
         places = model.state_dict(keep_vars=True)
@@ -182,7 +181,7 @@ class Tensors(Format):
 
     def fits(self, trained):
         fresh, adapted = trained.loaded().model, trained.adapted().model
-        return type(fresh) is type(adapted) and fresh.state_dict().keys() == adapted.state_dict().keys()
+        return type(fresh) is type(adapted) and _shapes(fresh.state_dict()) == _shapes(adapted.state_dict())
 
     def write(self, trained, folder):
         save_file(dict(trained.weights), folder / TRAINED)
@@ -250,6 +249,11 @@ def run(lines: Iterable[str], folder: Path) -> Any:
     with chdir(folder), backbones.quiet():
         exec("\n".join(lines), made)
     return made["model"]
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return tensors' shapes by name: GPT-2's matrices may have been turned."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def head_modules(loaded: backbones.Loaded) -> list[str]:
