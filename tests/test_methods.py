@@ -9,7 +9,7 @@ import torch
 import transformers
 from batches import batch, logits
 
-from peftstudy import backbones, bodies, contract, listing, methods
+from peftstudy import backbones, bodies, contract, listing, methods, tasks
 from peftstudy.bodies import folder, load
 from peftstudy.errors import StudyError
 from peftstudy.methods import adapt, create, load_trained, registered, trained_state
