@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peftstudy.families import FAMILIES
-from peftstudy.methods import LEFT_OUT, Method, registered
+from peftstudy.methods import LEFT_OUT, ORIGINS, Method, registered
 from peftstudy.shapes import Shape, planned_shape
 
 
@@ -47,7 +47,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _options(method: type[Method]) -> str:
-    return " ".join(f"{name}={_value(value)}" for name, value in method.options().items()) or "-"
+    options = dict.fromkeys(ORIGINS if method.least_origins else (), "…") | method.options()
+    return " ".join(f"{name}={_value(value)}" for name, value in options.items()) or "-"
 
 
 def _value(value: Any) -> str:

@@ -83,6 +83,7 @@ def _opening(
         f"{metric.capitalize()} on test: **{score:.3f}**. {_expected(scores)}",
         f"Method: {spec.adaptation}{f' ({options})' if options else ''}, which trains {trained.method.trains}, "
         f"and a fresh head. Form: {form.library}.",
+        spec.origins and "It starts from " + ", ".join(f"`{origin.path}`" for origin in spec.origins) + ".",
     ]))  # fmt: skip
 
 
