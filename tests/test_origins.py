@@ -22,7 +22,11 @@ from peftstudy.study import Pack
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 LIBRARIES = DEFAULT["datasets"]["libraries"]
 CONFIG = DEFAULT | {
-    "datasets": {name: dict(LIBRARIES) for name in ("one", "two", "three")},
+    "sources": {
+        "docstrings": {"kind": "docstrings"},
+        **{name: {"kind": "files", "path": name, "files": {"all": "all.csv"}} for name in ("one", "two", "three")},
+    },
+    "datasets": {name: LIBRARIES | {"source": name} for name in ("one", "two", "three")},
     "methods": {"fusion": {"method": "adapterfusion", "of": "pfeiffer", "trained_on": ["one", "two"]},
                 "pfeiffer": {"size": 4}, "full": {}},
     "backbones": {"bert-tiny": copy.deepcopy(DEFAULT["backbones"]["bert-tiny"]) | {}}, "splits": ["90-10"],
@@ -101,10 +105,13 @@ def test_the_trials_of_a_cell_start_from_runs_of_one_seed():
          "not those of compacter, houlsby, pfeiffer."),
         ({"methods": fusion(trained_on=["one"])}, "methods.fusion: starts from runs on 2 datasets or more, and of "
          "pfeiffer on 90-10, bert-tiny there are 1 (one)."),
-        ({"datasets": CONFIG["datasets"] | {"two": LIBRARIES | {"methods": ["full", "fusion"]}}},
+        ({"datasets": CONFIG["datasets"] | {"two": LIBRARIES | {"source": "two", "methods": ["full"]}}},
          "methods.fusion.trained_on: pfeiffer is not run on two, 90-10, bert-tiny, and fusion on one, 90-10, bert-tiny "
          "starts from that; widen what datasets and backbones name for themselves (methods, splits, datasets), or "
          "narrow fusion by them."),
+        ({"datasets": CONFIG["datasets"] | {"two": LIBRARIES | {"source": "one", "data_seed": 1}}},
+         "methods.fusion.trained_on: two and one are drawn from one source, so that pfeiffer on two may be trained on "
+         "what one is tested on; leave one of them out."),
         ({"methods": CONFIG["methods"] | {"full": {"of": "pfeiffer"}}}, "methods.full: full starts from its backbone "
          "alone; leave 'of' and 'trained_on' out."),
         ({"methods": fusion(learning_rate=[1e-3, 1e-2]), "search": {"seed": 5}}, "search.seed: found 5, and the trials "

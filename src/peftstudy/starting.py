@@ -1,10 +1,11 @@
 """What is wrong with a study whose runs start from other runs, if anything."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from peftstudy import methods
 from peftstudy.errors import StudyError, unknown
-from peftstudy.specs import MethodSpec, several
+from peftstudy.specs import MethodSpec, Source, several
 from peftstudy.study import Study
 
 
@@ -71,12 +72,23 @@ def _check_cell(at: str, method: MethodSpec, dataset: str, split: str, backbone:
                 f"{dataset}, {split}, {backbone} starts from that; widen what datasets and backbones name for "
                 f"themselves (methods, splits, datasets), or narrow {method.name} by them."
             )
+    for name in run:
+        if name != dataset and _source(study, name) == _source(study, dataset):
+            raise StudyError(
+                f"{at}.trained_on: {name} and {dataset} are drawn from one source, so that {method.of} on {name} may "
+                f"be trained on what {dataset} is tested on; leave one of them out."
+            )
     least = methods.create(method.method, method.options).least_origins
     if len(run) < least:
         raise StudyError(
             f"{at}: starts from runs on {least} datasets or more, and of {method.of} on {split}, {backbone} there are "
             f"{len(run)} ({', '.join(run) or 'none'})."
         )
+
+
+def _source(study: Study, dataset: str) -> Source:
+    """Return what a dataset is drawn from, whatever it is called."""
+    return replace(study.sources[study.datasets[dataset].source], name="")
 
 
 def _check_trials(where: str, method: MethodSpec, dataset: str, study: Study) -> None:
