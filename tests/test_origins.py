@@ -111,7 +111,11 @@ def test_the_trials_of_a_cell_start_from_runs_of_one_seed():
          "narrow fusion by them."),
         ({"datasets": CONFIG["datasets"] | {"two": LIBRARIES | {"source": "one", "data_seed": 1}}},
          "methods.fusion.trained_on: two and one are drawn from one source, so that pfeiffer on two may be trained on "
-         "what one is tested on; leave one of them out."),
+         "what fusion on one is tested on; leave one of them out."),
+        ({"datasets": CONFIG["datasets"] | {"one": LIBRARIES | {"source": "one", "test_from": "three"},
+                                            "two": LIBRARIES | {"source": "three"}}},
+         "methods.fusion.trained_on: two and three are drawn from one source, so that pfeiffer on two may be trained "
+         "on what fusion on one is tested on; leave one of them out."),
         ({"methods": CONFIG["methods"] | {"full": {"of": "pfeiffer"}}}, "methods.full: full starts from its backbone "
          "alone; leave 'of' and 'trained_on' out."),
         ({"methods": fusion(learning_rate=[1e-3, 1e-2]), "search": {"seed": 5}}, "search.seed: found 5, and the trials "

@@ -72,11 +72,12 @@ def _check_cell(at: str, method: MethodSpec, dataset: str, split: str, backbone:
                 f"{dataset}, {split}, {backbone} starts from that; widen what datasets and backbones name for "
                 f"themselves (methods, splits, datasets), or narrow {method.name} by them."
             )
+    tested = study.datasets[dataset].test_from or dataset
     for name in run:
-        if name != dataset and _source(study, name) == _source(study, dataset):
+        if name not in (dataset, tested) and _source(study, name) == _source(study, tested):
             raise StudyError(
-                f"{at}.trained_on: {name} and {dataset} are drawn from one source, so that {method.of} on {name} may "
-                f"be trained on what {dataset} is tested on; leave one of them out."
+                f"{at}.trained_on: {name} and {tested} are drawn from one source, so that {method.of} on {name} may "
+                f"be trained on what {method.name} on {dataset} is tested on; leave one of them out."
             )
     least = methods.create(method.method, method.options).least_origins
     if len(run) < least:
