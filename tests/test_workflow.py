@@ -209,7 +209,10 @@ def test_a_run_that_starts_from_others_comes_after_them_and_brings_back_their_we
     assert re.findall("^(?:local)?rule (train_.*):", said, re.MULTILINE)[-1] == "train_made_90-10_small_2"
     assert weights.exists(), "evaluated, and kept"
     record = json.loads((project.folder / path.format("runs", "fusion", "record.json")).read_text())
-    assert record["status"] == "finished" and [run["dataset"] for run in record["asked"]["origins"]] == ["made", "other"]
+    assert record["status"] == "finished" and [run["dataset"] for run in record["asked"]["origins"]] == [
+        "made",
+        "other",
+    ]
     assert "Nothing to be done" in project.run("-n", *tested, config=config)
 
 
