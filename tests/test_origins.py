@@ -299,3 +299,17 @@ def test_weights_that_do_not_fit_are_refused():
     odd = dataclasses.replace(other, trained=of_another_kind.trained)
     with pytest.raises(StudyError, match=r"what set-b.0 trained does not fit: .* is on one side alone"):
         contract.Case(methods.create("adapterfusion").given([one, odd]), "bert").adapted()
+
+
+@pytest.mark.parametrize("backbone", ["bert", "t5"])
+def test_values_are_kept_near_the_identity_in_every_place(backbone):
+    """A term of the loss, as in Pfeiffer et al. (2021); its weight is the library's."""
+    method = methods.create("adapterfusion")
+    model = contract.Case(method, backbone).adapted().model
+    values = [value for key, value in model.named_parameters() if key.endswith(".value.weight") and "fusion" in key]
+    assert len(values) == len(contract.Case(method, backbone).shape.stacks) * 2
+    assert method.penalty(model) < 1e-6
+    with torch.no_grad():
+        for value in values:
+            value += 0.1
+    assert method.penalty(model).item() == pytest.approx(0.01 * 0.1**2 * sum(map(torch.numel, values)), rel=1e-3)
