@@ -70,6 +70,7 @@ def test_packs_wait_for_those_that_they_start_from():
     assert len(place) == len(study.runs()) == 3 * 3 * 2
     for pack in study.packs():
         assert tuple(Pack.runs_from_json(pack.json)) == pack.runs
+        assert len(json.loads(pack.json)) == len({run.method for run in pack.runs}), "each cell once, with its seeds"
         before = {origin for run in pack.runs for origin in run.origins}
         assert not before & set(pack.runs)
         assert sorted(pack.origins("runs", "record.json")) == sorted(f"runs/{run.path}/record.json" for run in before)

@@ -10,7 +10,8 @@ from peftstudy.methods.bottleneck import Compacter, Houlsby, Pfeiffer
 FUSED = (Compacter, Houlsby, Pfeiffer)
 """The methods whose modules it can attend to: with the library's parallel ones, two of the same are not as one."""
 STAND_INS = (Origin("one", Pfeiffer()), Origin("other", Pfeiffer()))
-"""What it attends to where no run is given: fresh modules."""
+"""What it attends to where no run is given: fresh modules, as far from zero as trained ones."""
+STAND_IN_SCALE = 10
 
 
 @register("adapterfusion")
@@ -48,8 +49,7 @@ class AdapterFusion(Method):
         with adapters.AdapterSetup(next(iter(self.modules))):
             model.train_adapter_fusion(adapters.Fuse(*self.modules))
         for name, origin in self.modules.items():
-            if origin.trained is not None:
-                fill(model, name, origin)
+            fill(model, name, origin)
         return model
 
     def penalty(self, model):
@@ -75,7 +75,11 @@ def fill(model, name, origin):
 
     own = {key: parameter for key, parameter in model.named_parameters() if f".{name}." in key}
     marked = f".{origin.method.name}."
-    trained = {key.replace(marked, f".{name}."): value for key, value in origin.trained.items() if marked in key}
+    trained = (
+        {key: STAND_IN_SCALE * value for key, value in own.items()}
+        if origin.trained is None
+        else {key.replace(marked, f".{name}."): value for key, value in origin.trained.items() if marked in key}
+    )
     if own.keys() != trained.keys():
         odd = min(own.keys() ^ trained.keys())
         raise StudyError(
