@@ -145,6 +145,7 @@ TINY_ROBERTA = {
         (TINY_BERT, "houlsby", {}, 8_736),
         (TINY_BERT, "pfeiffer", {}, 4_368),
         (TINY_BERT, "parallel", {}, 4_368),
+        (TINY_BERT, "adapterfusion", {}, 98_816),
         (TINY_BERT, "prefix", {"tokens": 10}, 5_120),
         (TINY_BERT, "prefix", {"tokens": 10, "inner": 64}, 42_816),
         (TINY_ROBERTA, "full", {}, 16_979_776),
@@ -160,6 +161,7 @@ TINY_ROBERTA = {
         (TINY_ROBERTA, "prefix", {"tokens": 10}, 20_480),
         (TINY_ROBERTA, "houlsby", {}, 67_712),
         (TINY_ROBERTA, "pfeiffer", {}, 33_856),
+        (TINY_ROBERTA, "adapterfusion", {}, 788_480),
     ],
 )
 def test_published_counts(config, name, options, expected):
@@ -412,7 +414,7 @@ def test_the_contract_finds_what_is_wrong():
 
 
 def test_what_is_left_out_says_why():
-    with pytest.raises(StudyError, match=r"adapterfusion is left out: .*other tasks"):
-        create("adapterfusion")
+    with pytest.raises(StudyError, match=r"multitask-prompt is left out: .*several tasks"):
+        create("multitask-prompt")
     assert not methods.LEFT_OUT.keys() & registered().keys()
     assert all(name in listing.limits_table() for name in methods.LEFT_OUT)

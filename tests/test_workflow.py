@@ -191,6 +191,31 @@ def test_an_added_method_trains_that_method_alone(copied):
     assert all("/bitfit/" in name for name in added)
 
 
+def test_a_run_that_starts_from_others_comes_after_them_and_brings_back_their_weights(tmp_path, bert):
+    """Added to a study of which one such run is there without its weights, and another is not."""
+    project, made = Project(tmp_path / "p"), CONFIG["datasets"]["made"]
+    config = changed(
+        datasets={"made": made, "other": made | {"source": "more", "methods": ["pfeiffer"]}}, splits=["90-10"],
+        seeds=[0], claims=[], backbones={"small": {"folder": str(bert)}}, reference="pfeiffer",
+        methods={"pfeiffer": {}},
+    )  # fmt: skip
+    path = "results/tiny/{}/made/90-10/small/{}/seed-0/{}"
+    weights = project.folder / path.format("state/runs", "pfeiffer", "trained.safetensors")
+    project.run(path.format("runs", "pfeiffer", "record.json"), config=config)
+    weights.unlink()  # as evaluation does
+    config["methods"] = {"fusion": {"method": "adapterfusion", "of": "pfeiffer"}, **config["methods"]}
+    tested = [path.format("runs", method, "test.json") for method in ("pfeiffer", "fusion")]
+    said = project.run(*tested, config=config)
+    assert re.findall("^(?:local)?rule (train_.*):", said, re.MULTILINE)[-1] == "train_made_90-10_small_2"
+    assert weights.exists(), "evaluated, and kept"
+    record = json.loads((project.folder / path.format("runs", "fusion", "record.json")).read_text())
+    assert record["status"] == "finished" and [run["dataset"] for run in record["asked"]["origins"]] == [
+        "made",
+        "other",
+    ]
+    assert "Nothing to be done" in project.run("-n", *tested, config=config)
+
+
 def test_jobs_that_are_cut_by_minutes_follow_the_finished_runs_and_repeat_none(copied):
     # By the guess two runs share a job, as they did.
     minutes = {**CONFIG["workflow"], "job_minutes": 2, "run_minutes": 1}

@@ -29,6 +29,13 @@ RUNS: Arguments = {
     "--backbone": PATH,
     "--state": PATH | {"help": "where weights and checkpoints are kept, outside the workflow's reach"},
     "--output": PATH,
+    "--keep-weights": {
+        "nargs": "+",
+        "action": "extend",
+        "default": [],
+        "metavar": "METHOD",
+        "help": "whose runs keep theirs",
+    },
 }
 
 OVERVIEW: Arguments = {
@@ -124,11 +131,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "evaluate": (
         stages.evaluate,
         "score trained runs on the test part",
-        RUNS
-        | {
-            "--test": PATH,
-            "--keep-weights": {"nargs": "+", "default": [], "metavar": "METHOD", "help": "whose runs keep theirs"},
-        },
+        RUNS | {"--test": PATH},
     ),
     "baseline": (
         stages.baseline,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from peftstudy import backbones, files, methods, seeds, tasks, tokens
+from peftstudy import backbones, files, methods, origins, seeds, tasks, tokens
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.families import DECODER
@@ -57,7 +57,7 @@ class Fit:
 def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.Adapted, methods.Method, tasks.Task]:
     """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
     gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
-    method, task = methods.create(spec.adaptation, dict(spec.options)), tasks.create(spec.task, metric=spec.metric)
+    method, task = origins.method_of(spec, inputs), tasks.create(spec.task, metric=spec.metric)
     shape = backbones.shape_for(inputs.backbone, task)
     # A decoder reads a target behind its source; an encoder-decoder has a stack for each.
     longest = data.about.get("longest_whole" if shape.about.kind == DECODER else "longest", data.about["longest"])

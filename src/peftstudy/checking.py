@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from peftstudy import methods, schema, tasks
+from peftstudy import methods, schema, starting, tasks
 from peftstudy.backbones import impossible
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError, unknown
@@ -102,6 +102,7 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _check_backbone(f"{where}: backbones.{backbone.name}", backbone, study)
     for method in study.methods.values():
         methods.create(method.method, method.options, f"{where}: methods.{method.name}")
+    starting.check(study, where)
     _check_possible(study, where)
     _check_run_somewhere(study, where)
     if study.reference is not None:

@@ -73,8 +73,11 @@ def _training(block: Mapping[str, Any], search: Search) -> Training:
 
 
 def _method(name: str, block: Mapping[str, Any], search: Search) -> MethodSpec:
-    options = {key: value for key, value in block.items() if key not in ("method", "learning_rate")}
-    return MethodSpec(name, block.get("method", name), freeze(options), _rates(block.get("learning_rate"), search))
+    options = {key: block[key] for key in block if key not in ("method", "learning_rate", "of", "trained_on")}
+    return MethodSpec(
+        name, block.get("method", name), freeze(options), _rates(block.get("learning_rate"), search),
+        block.get("of"), freeze(block.get("trained_on", ())),
+    )  # fmt: skip
 
 
 def _rates(value: Any, search: Search) -> Any:

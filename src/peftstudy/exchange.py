@@ -247,7 +247,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 def tables(study: Study, results: Path) -> dict[str, pd.DataFrame]:
     """Return the study's tables for other programs: its runs with their options, its epochs, the scores of cells."""
     runs = statistics.read(results / "metrics" / "runs.csv")
-    options = runs.method.map({name: json.dumps(dict(spec.options)) for name, spec in study.methods.items()})
+    options = runs.method.map({name: json.dumps(spec.settings) for name, spec in study.methods.items()})
     runs.insert(list(runs.columns).index("method") + 1, "options", options)
     if seeds.shared(study.seeds) != (0, 0):
         for place, (name, of) in enumerate({"initialization": seeds.initialization, "order": seeds.order}.items(), 1):

@@ -8,7 +8,7 @@ from typing import Any
 
 from peftstudy import tasks
 from peftstudy.families import FAMILIES
-from peftstudy.methods import LEFT_OUT, Method, registered
+from peftstudy.methods import LEFT_OUT, ORIGINS, Method, registered
 from peftstudy.shapes import Shape, planned_shape
 
 WIDTH, FEW = 120, 24
@@ -128,7 +128,8 @@ def _listed(words: Mapping[str, str]) -> str:
 
 
 def _options(method: type[Method]) -> str:
-    return " ".join(f"{name}={_value(value)}" for name, value in method.options().items()) or "-"
+    options = dict.fromkeys(ORIGINS if method.least_origins else (), "…") | method.options()
+    return " ".join(f"{name}={_value(value)}" for name, value in options.items()) or "-"
 
 
 def _rates(method: type[Method]) -> str:

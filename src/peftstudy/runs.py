@@ -8,7 +8,7 @@ import errno
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import devices, energy, files, methods, mishaps, splits, tokens, training, trials
+from peftstudy import devices, energy, files, methods, mishaps, origins, splits, tokens, training, trials
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -37,8 +37,13 @@ HISTORY = (
 )
 
 
-def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path) -> list[Mapping[str, Any]]:
-    """Train those of the runs that are not there yet; return the records of all, in order."""
+def train_pack(
+    runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation: Path, kept: Collection[str] = ()
+) -> list[Mapping[str, Any]]:
+    """Train those of the runs that are not there yet; return the records of all, in order.
+
+    kept: the methods whose weights other runs read: a run that is there without them is trained again.
+    """
     checksums = inputs.checksums | {"train": files.sha256(train), "validation": files.sha256(validation)}
     parts = splits.load_part(train), splits.load_part(validation)
     data = tokens.load(inputs.tokens)
@@ -46,9 +51,13 @@ def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation:
     records = []
     for number, spec in enumerate(runs, 1):
         place = Place(inputs.state / spec.path)
-        key = run_key(spec, checksums)
+        key = run_key(spec, checksums | origins.checksums(spec, inputs))
         with place.lock():
             record = place.holds("record.json", key)
+            if record is not None and spec.method in kept and _lacks_weights(record, place):
+                log.info("%s: other runs start from it, and its weights were not kept: trained again", spec.path)
+                (place.folder / "test.json").unlink(missing_ok=True)  # it was of the weights that are gone
+                record = None
             if record is None or (record["status"] == "failed" and not mishaps.noted(place)):
                 record = _train(spec, inputs, data, parts, place, key, checksums)
                 log.info("%d/%d %s: %s", number, len(runs), spec.path, summary(record))
@@ -57,6 +66,10 @@ def train_pack(runs: Sequence[RunSpec], inputs: Inputs, train: Path, validation:
         records.append(record)
     devices.tell()
     return records
+
+
+def _lacks_weights(record: Mapping[str, Any], place: Place) -> bool:
+    return record["status"] == "finished" and not place.weights.exists()
 
 
 def follow(inputs: Inputs, train: Path, validation: Path) -> None:
@@ -87,9 +100,10 @@ def _train(
 ) -> Any:
     """Train one run and write its record, whatever comes of it; a failure is recorded, not raised."""
     place.folder.mkdir(parents=True, exist_ok=True)
-    began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": dict(checksums)}}
+    made_from = {**checksums, **origins.checksums(spec, inputs)}
+    began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": made_from}}
     rows: list[dict[str, Any]] = []
-    reason = mishaps.noted(place)
+    reason = mishaps.noted(place) or origins.fault(spec, inputs)
     try:
         if reason is None:
             with mishaps.note(place):

@@ -188,12 +188,23 @@ class Source:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method of the study: its name here, the registered method, and its options."""
+    """A method of the study: its name here, the registered method, and its options.
+
+    of, trained_on: the method of the study, and the datasets, whose runs its own start from; without datasets, all.
+    """
 
     name: str
     method: str
     options: Options = ()
     learning_rate: float | Rates | None = None
+    of: str | None = None
+    trained_on: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the configuration says of it, but for learning rates."""
+        named = {"of": self.of, "trained_on": self.trained_on}
+        return dict(self.options) | {key: value for key, value in named.items() if value}
 
 
 @dataclass(frozen=True)
@@ -209,7 +220,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides the outcome of one run, but for the bytes of its inputs."""
+    """Everything that decides the outcome of one run, but for the bytes of its inputs.
+
+    metric: the main one, where it is not the task's own. origins: the runs whose trained weights it starts from, where
+    that is more than its backbone.
+    """
 
     dataset: str
     split: str
@@ -223,16 +238,35 @@ class RunSpec:
     search: Search
     protocol: int = PROTOCOL
     metric: str | None = None
-    """The main metric, where it is not the task's own."""
+    origins: tuple["RunSpec", ...] = ()
 
     @property
     def path(self) -> str:
         """The run's name: its folder under results/<study>/runs/."""
         return f"{self.dataset}/{self.split}/{self.backbone}/{self.method}/seed-{self.seed}"
 
+    @property
+    def depth(self) -> int:
+        """How many runs at most stand before it, each started from the one before."""
+        return max((1 + origin.depth for origin in self.origins), default=0)
+
+    @property
+    def reads(self) -> tuple["RunSpec", ...]:
+        """The runs whose weights it reads: those that it starts from, and that its cell's trials start from."""
+        has_trials = self.origins and (several(self.training.learning_rate) or self.training.seconds)
+        trials = self.with_seed(self.search.seed).origins if has_trials else ()
+        return tuple(dict.fromkeys(self.origins + trials))
+
+    def with_seed(self, seed: seeds.Seed) -> "RunSpec":
+        """Return the run of another seed of the same cell, which starts from runs of that seed."""
+        return replace(self, seed=seed, origins=tuple(origin.with_seed(seed) for origin in self.origins))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the specification in plain JSON values, as records keep it."""
-        value = json.loads(json.dumps(asdict(self) | {"options": dict(self.options)}))
+        own = asdict(replace(self, origins=())) | {"options": dict(self.options)}
+        value = json.loads(json.dumps(own | {"origins": [origin.as_dict() for origin in self.origins]}))
+        if not self.origins:  # as it was before there were any
+            del value["origins"]
         for block, names in LATER.items():
             own, told = (getattr(self, block), value[block]) if block else (self, value)
             for name in names:
@@ -248,7 +282,8 @@ class RunSpec:
         training |= {name: freeze(training[name]) for name in ("learning_rate", "engine") if name in training}
         return cls(
             **{**value, "options": freeze(value["options"]), "seed": seeds.seed(value["seed"]),
-               "training": Training(**training), "search": Search(**value["search"])}
+               "training": Training(**training), "search": Search(**value["search"]),
+               "origins": tuple(map(cls.from_dict, value.get("origins", ())))}
         )  # fmt: skip
 
 

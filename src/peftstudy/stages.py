@@ -65,7 +65,9 @@ def backbone(spec: str, output: Path, **inputs: Any) -> str:
     return f"{output}, {manifest['parameters']:,} parameters"
 
 
-def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, **folders: Path) -> str | None:
+def train(
+    runs: str, train: Path, validation: Path, checkpoint_seconds: float, keep_weights: list[str], **folders: Path
+) -> str | None:
     from peftstudy import runs as stage
 
     stopping.listen()
@@ -75,7 +77,7 @@ def train(runs: str, train: Path, validation: Path, checkpoint_seconds: float, *
             with suppress(stopping.Stopped):  # the first process says so
                 stage.follow(inputs, train, validation)
             return None
-        records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation)
+        records = stage.train_pack(Pack.runs_from_json(runs), inputs, train, validation, keep_weights)
     return _outcome(inputs.output, records)
 
 

@@ -1,7 +1,7 @@
 """The study as a grid: which runs it asks for, which jobs do them, which files they are made from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from peftstudy import seeds, tasks
@@ -32,13 +32,25 @@ class Pack:
         """The pack's runs for the command line, each cell once with its seeds."""
         cells: dict[RunSpec, list] = {}
         for run in self.runs:
-            cells.setdefault(replace(run, seed=0), []).append(seeds.plain(run.seed))
+            cells.setdefault(run.with_seed(0), []).append(seeds.plain(run.seed))
         plain = [{**cell.as_dict(), "seed": seeds} for cell, seeds in cells.items()]
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
     @staticmethod
     def runs_from_json(text: str) -> list[RunSpec]:
-        return [RunSpec.from_dict({**cell, "seed": seed}) for cell in json.loads(text) for seed in cell["seed"]]
+        return [
+            RunSpec.from_dict({**cell, "seed": 0}).with_seed(seeds.seed(seed))
+            for cell in json.loads(text)
+            for seed in cell["seed"]
+        ]
+
+    def origins(self, folder: str, name: str) -> list[str]:
+        """Return the paths of the files `name` of the runs whose weights its own read."""
+        return list(dict.fromkeys(f"{folder}/{read.path}/{name}" for run in self.runs for read in run.reads))
+
+    def methods_among(self, runs: Collection[RunSpec]) -> list[str]:
+        """Return the names of the methods of those of its runs that are among `runs`."""
+        return list(dict.fromkeys(run.method for run in self.runs if run in runs))
 
 
 @dataclass(frozen=True)
@@ -78,13 +90,28 @@ class Study:
                 for backbone in self.backbones.values():
                     if not self.has(dataset.name, split, backbone.name):
                         continue
-                    names = [
-                        name
-                        for name in self.methods
-                        if (not backbone.methods or name in backbone.methods)
-                        and (not dataset.methods or name in dataset.methods)
-                    ]
-                    yield dataset, split, backbone, [self.methods[name] for name in names]
+                    yield dataset, split, backbone, self.methods_of(dataset, backbone)
+
+    def methods_of(self, dataset: Dataset, backbone: Backbone) -> list[MethodSpec]:
+        """Return the methods that a backbone is adapted to a dataset with."""
+        return [
+            method
+            for name, method in self.methods.items()
+            if (not backbone.methods or name in backbone.methods) and (not dataset.methods or name in dataset.methods)
+        ]
+
+    def starting_points(self, method: MethodSpec, split: str, backbone: str) -> list[str]:
+        """Return the datasets whose runs those of a method start from; as far as it names none, all that are run."""
+        if method.of is None:
+            return []
+        return [name for name in method.trained_on or self.datasets if self.runs_on(name, split, backbone, method.of)]
+
+    def runs_on(self, dataset: str, split: str, backbone: str, method: str) -> bool:
+        """Return whether a method is run there."""
+        return (
+            self.has(dataset, split, backbone)
+            and self.methods[method] in self.methods_of(self.datasets[dataset], self.backbones[backbone])
+        )  # fmt: skip
 
     def has(self, dataset: str, split: str, backbone: str) -> bool:
         """Return whether a backbone is run on a dataset and split: they are the study's, and nothing narrows it."""
@@ -128,8 +155,10 @@ class Study:
         for group, runs in self.groups().items():
             dataset, split, backbone = group.split("/")
             size = self.sizes.get(group) or self.runs_per_job(backbone)
-            for number, start in enumerate(range(0, len(runs), size), 1):
-                packs.append(Pack(dataset, split, backbone, number, tuple(runs[start : start + size])))
+            # Runs that start from others wait for them, which may be of this group and of several more.
+            stages = [[run for run in runs if run.depth == depth] for depth in sorted({run.depth for run in runs})]
+            parts = [stage[start : start + size] for stage in stages for start in range(0, len(stage), size)]
+            packs += [Pack(dataset, split, backbone, number, tuple(part)) for number, part in enumerate(parts, 1)]
         return packs
 
     def groups(self) -> dict[str, list[RunSpec]]:
@@ -155,7 +184,11 @@ class Study:
 
     def runs(self) -> list[RunSpec]:
         """Return every run that the study asks for."""
-        return [run for pack in self.packs() for run in pack.runs]
+        return [run for runs in self.groups().values() for run in runs]
+
+    def read_by_others(self) -> frozenset[RunSpec]:
+        """Return the runs whose trained weights other runs read."""
+        return frozenset(read for run in self.runs() for read in run.reads)
 
     def corpus_tables(self, backbone: str) -> list[str]:
         """Return the tables that a backbone is pre-trained on; none when it is not."""
@@ -206,7 +239,11 @@ class Study:
     def run(self, dataset: Dataset, split: str, backbone: Backbone, method: MethodSpec, seed: seeds.Seed) -> RunSpec:
         rate = method.learning_rate or self.training.learning_rate
         training = replace(self.budget(dataset.name), learning_rate=rate)
+        origins = tuple(
+            self.run(self.datasets[name], split, backbone, self.methods[method.of], seed)
+            for name in self.starting_points(method, split, backbone.name)
+        )
         return RunSpec(
             dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method, method.options,
-            training, self.search if several(rate) else Search(), metric=self.metric(dataset.name),
+            training, self.search if several(rate) else Search(), metric=self.metric(dataset.name), origins=origins,
         )  # fmt: skip

@@ -117,7 +117,7 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
     for name, spec in study.methods.items():
         citation, description = methods.get(spec.method, ("", ""))
         used = sorted(tables.runs[tables.runs.method == name].learning_rate.dropna().unique())
-        options = "; ".join(f"{key} {value}" for key, value in spec.options)
+        options = "; ".join(f"{key} {value}" for key, value in spec.settings.items())
         rows.append([
             escape(name), escape(description.rstrip(".")) + (f" ({escape(options)})" if options else ""),
             rf"\citet{{{citation}}}" if citation else NONE,

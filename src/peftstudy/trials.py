@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from peftstudy import devices, sampling, tokens, training
+from peftstudy import devices, origins, sampling, tokens, training
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.records import Place, finite, run_key
@@ -37,7 +37,7 @@ def settled(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, chec
 def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> float:
     """Return the learning rate whose short trial scores best on validation."""
     place = Place((inputs.state / spec.path).parent)
-    key = run_key(replace(spec, seed=spec.search.seed), checksums)
+    key = _key(spec, inputs, checksums)
     with place.lock():
         found = place.holds("search.json", key)
         if found is None:
@@ -50,12 +50,18 @@ def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checks
     return found["learning_rate"]
 
 
+def _key(spec: RunSpec, inputs: Inputs, checksums: Mapping[str, str]) -> str:
+    """Return what the trials of a cell are known by: they are of the search's seed, whichever run comes first."""
+    asked = spec.with_seed(spec.search.seed)
+    return run_key(asked, {**checksums, **origins.checksums(asked, inputs)})
+
+
 def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, parts: Any) -> dict[str, Any]:
     search, place = spec.search, Place(inputs.state / spec.path)
     settings = replace(
         spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
     )
-    spec = replace(spec, seed=search.seed, training=settings)
+    spec = replace(spec.with_seed(search.seed), training=settings)
     train = parts[0][: search.examples]
     devices.tell(Fit(spec, len(train), len(parts[1]), place))
     adapted, method, task = build(spec, inputs, data)
@@ -74,7 +80,7 @@ def _steps_within(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any
     With a number of steps, and not a clock, a run has a schedule, and goes on as it would have where it was stopped.
     """
     place = Place((inputs.state / spec.path).parent)
-    key = run_key(replace(spec, seed=spec.search.seed), checksums)
+    key = _key(spec, inputs, checksums)
     with place.lock():
         found = place.holds("budget.json", key)
         if found is None:
@@ -87,7 +93,7 @@ def _steps_within(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any
 
 def _step_seconds(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, steps: int) -> float:
     settings = replace(spec.training, steps=steps, select="last")
-    asked = replace(spec, seed=spec.search.seed, training=settings)
+    asked = replace(spec.with_seed(spec.search.seed), training=settings)
     devices.tell(Fit(asked, len(parts[0]), 0, Place(inputs.state / spec.path)))
     adapted, method, task = build(asked, inputs, data)
     run = training.Run(adapted.model, method, task, settings, asked.seed)

@@ -104,6 +104,11 @@ def names(kind, blocks):
     return "|".join(re.escape(name) for name, block in blocks.items() if block.kind == kind) or "(?!)"
 
 
+def keeping(methods):
+    """What the command line says of the methods whose runs keep their weights."""
+    return f" --keep-weights {' '.join(map(shlex.quote, methods))}" if methods else ""
+
+
 def launcher(devices):
     """What starts a training: Python, or torchrun with a process for each device, which all end when one fails.
 

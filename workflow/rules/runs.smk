@@ -10,10 +10,14 @@ out: results/{study}/runs/{dataset}/{split}/{backbone}/{method}/seed-{seed}/
 """
 
 # No param: a method named later would run the evaluations again, and find no weights to keep.
-KEEP = f" --keep-weights {' '.join(map(shlex.quote, study.keep_weights))}" if study.keep_weights else ""
+KEEP = keeping(study.keep_weights)
+READ = study.read_by_others()
 
 for pack in study.packs():
     devices = study.backbones[pack.backbone].devices
+    folders = f"--state results/{study.name}/state/runs --output results/{study.name}/runs"
+    # A param: where runs that start from these are added later, those whose weights are gone are trained again.
+    folders += keeping(pack.methods_among(READ))
 
     rule:
         name:
@@ -23,11 +27,12 @@ for pack in study.packs():
             backbone=f"results/{study.name}/backbones/{pack.backbone}",
             train=f"results/{study.name}/splits/{pack.dataset}/{pack.split}/train.npy",
             validation=f"results/{study.name}/splits/{pack.dataset}/{pack.split}/validation.npy",
+            origins=pack.origins(f"results/{study.name}/runs", "record.json"),
         output:
             update(pack.files(f"results/{study.name}/runs", "record.json")),
         params:
             runs=pack.json,
-            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
+            folders=folders,
             seconds=study.checkpoint_seconds,
         log:
             f"results/{study.name}/logs/runs/train_{pack.name}.log",
@@ -58,7 +63,7 @@ for pack in study.packs():
             update(pack.files(f"results/{study.name}/runs", "test.json")),
         params:
             runs=pack.json,
-            folders=f"--state results/{study.name}/state/runs --output results/{study.name}/runs",
+            folders=folders,
         log:
             f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
         conda:

@@ -26,20 +26,27 @@ class Added(Method):
 def add(model: Any, name: str, config: Any) -> Any:
     """Let the library add what `config` describes, and train it."""
     import adapters
-    from torch import nn
 
     from peftstudy.changes.edits import keep_within
+
+    prepare(model)
+    model.add_adapter(name, config=config)
+    # Activating resets first, and that warns unless an adapter is active already.
+    with adapters.AdapterSetup(name):
+        model.train_adapter(name)
+    return keep_within(model)
+
+
+def prepare(model: Any) -> None:
+    """Let the library take a model on, and change nothing in it."""
+    import adapters
+    from torch import nn
 
     places = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.bias is None]
     adapters.init(model)
     _keep_signature(type(model))
     for place in places:
         model.get_submodule(place).bias = None  # the library gives one, drawn at random, to what had none
-    model.add_adapter(name, config=config)
-    # Activating resets first, and that warns unless an adapter is active already.
-    with adapters.AdapterSetup(name):
-        model.train_adapter(name)
-    return keep_within(model)
 
 
 def _keep_signature(kind: type) -> None:

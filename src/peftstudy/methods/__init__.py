@@ -7,11 +7,12 @@ needs inside `adapt`.
 
 from __future__ import annotations
 
+import copy
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from peftstudy import devices
 from peftstudy.backbones import Loaded, seed_torch
@@ -35,6 +36,19 @@ WRITING = ("generation", "label-generation")
 """The tasks whose models write."""
 NO_HEAD = dict.fromkeys(WRITING, "a model that writes has no fresh head, so that nothing would be trained")
 """Why a method that adds nothing of its own to train cannot do them alone."""
+
+
+ORIGINS = ("of", "trained_on")
+"""The keys that say which runs a method starts from; of the configuration, beside the method's options."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run that another starts from: its dataset, its method, and what it trained, by name (None: drawn afresh)."""
+
+    dataset: str
+    method: Method
+    trained: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,21 @@ class Method(ABC):
 
     alone: ClassVar[str] = ""
     """Why it cannot be combined with what adds, rewrites or replaces parts of the backbone, if it cannot."""
+
+    least_origins: ClassVar[int] = 0
+    """How many other runs it starts from at least; 0 is for a method that starts from its backbone alone."""
+    origins: ClassVar[Sequence[Origin]] = ()
+    """The runs that it starts from, once they are given."""
+
+    def given(self, origins: Iterable[Origin]) -> Self:
+        """Return the method with the runs that it starts from."""
+        method = copy.copy(self)
+        object.__setattr__(method, "origins", tuple(origins))  # no option of it, and so no field
+        return method
+
+    def cannot_start_from(self, method: Method) -> str | None:
+        """Return why it cannot start from what runs of a method trained, if it cannot."""
+        return None
 
     @abstractmethod
     def adapt(self, model: nn.Module, shape: Shape) -> nn.Module:
@@ -141,7 +170,6 @@ class Method(ABC):
 
 
 LEFT_OUT: Mapping[str, str] = {
-    "adapterfusion": "it mixes adapters that were trained on other tasks, and a study's runs start from a backbone",
     "adaption-prompt": "peft has it for a few kinds of decoders alone",
     "cartridge": "it is a prefix that is distilled from one long text; without one, it is `prefix`",
     "cpt": "it stands before examples within the text, for decoders that write alone",
@@ -179,7 +207,7 @@ def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
         if key not in cls.options():
-            raise unknown(where, "option", key, cls.options())
+            raise unknown(where, "option", key, [*cls.options(), *(ORIGINS if cls.least_origins else ())])
         if not _fits(value, hints[key]):
             raise StudyError(f"{where}.{key}: {value!r} is not of the type {_words(hints[key])}.")
     method = cls(**values)

@@ -40,6 +40,8 @@ class Combined(Method):
         if len(set(names)) < max(2, len(names)) or self.name in names:
             return f"parts {', '.join(names)}: want two or more, each once"
         for method in self.methods:
+            if method.least_origins:
+                return f"{method.name} cannot be combined: it starts from other runs"
             others = [other for other in self.methods if other is not method]
             changing = [other.name for other in others if other.turn not in (MARKS, WRAPS)]
             if method.alone and changing:

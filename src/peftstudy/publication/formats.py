@@ -16,7 +16,9 @@ from torch import Tensor
 
 from peftstudy import backbones, methods, tasks
 from peftstudy.files import read_json, write_json
+from peftstudy.methods.adapterfusion import AdapterFusion
 from peftstudy.shapes import Shape
+from peftstudy.specs import freeze
 
 BACKBONE = "backbone"
 """The folder within that holds a backbone which no hub has."""
@@ -154,24 +156,65 @@ class Adapters(Format):
         return trained.method.library == self.library and trained.shape.biased
 
     def write(self, trained, folder):
-        from adapters.loading import AdapterLoader
-
         found = trained.adapted()
-        weights, config = AdapterLoader(found.model).save_to_state_dict(trained.method.name)
-        write_json(folder / "adapter_config.json", config | {"model_name": trained.repository})
-        # What layers share is stored once: its own writer refuses to store it in this form.
-        once = {tensor.data_ptr(): name for name, tensor in reversed(weights.items())}
-        save_file({name: weights[name].contiguous() for name in once.values()}, folder / "adapter.safetensors")
+        self.write_parts(trained, found.model, folder)
         save_file({name: trained.weights[name] for name in sorted(found.head_names)}, folder / "head.safetensors")
+
+    def write_parts(self, trained: Trained, model: Any, folder: Path) -> None:
+        """Write what the library has added to the model."""
+        _write_adapter(trained, model, trained.method.name, folder)
 
     def lines(self, trained):
         return [
             "import adapters", "from safetensors.torch import load_file",
             f"from transformers import {trained.auto_class}", "", trained.base_line(), "adapters.init(model)",
+            *self.part_lines(trained), 'model.load_state_dict(load_file("head.safetensors"), strict=False)',
+            "model.eval()",
+        ]  # fmt: skip
+
+    def part_lines(self, trained: Trained) -> list[str]:
+        """Return the lines that read that back."""
+        return [
             "# It warns that no adapter is active, and then activates this one.",
             'model.load_adapter(".", set_active=True, with_head=False, use_safetensors=True)',
-            'model.load_state_dict(load_file("head.safetensors"), strict=False)', "model.eval()",
-        ]  # fmt: skip
+        ]
+
+
+class Fusion(Adapters):
+    """What load_adapter and load_adapter_fusion read: the modules of other runs, and the attention over them."""
+
+    def fits(self, trained):
+        return isinstance(trained.method, AdapterFusion) and super().fits(trained)
+
+    def write_parts(self, trained, model, folder):
+        from adapters.loading import AdapterFusionLoader
+
+        [fusion] = model.adapters_config.fusions
+        names = list(trained.method.modules)
+        for name in names:
+            (folder / name).mkdir()
+            _write_adapter(trained, model, name, folder / name)
+        weights, config = AdapterFusionLoader(model).save_to_state_dict(fusion)
+        config |= {"model_name": trained.repository, "adapter_names": names}
+        write_json(folder / "adapter_fusion_config.json", config)
+        save_file(weights, folder / "model_adapter_fusion.safetensors")
+
+    def part_lines(self, trained):
+        return [
+            f"for name in {list(trained.method.modules)}:",
+            '    model.load_adapter(f"./{name}", with_head=False, use_safetensors=True)',
+            'model.load_adapter_fusion(".", set_active=True, use_safetensors=True)',
+        ]
+
+
+def _write_adapter(trained: Trained, model: Any, name: str, folder: Path) -> None:
+    from adapters.loading import AdapterLoader
+
+    weights, config = AdapterLoader(model).save_to_state_dict(name)
+    write_json(folder / "adapter_config.json", config | {"model_name": trained.repository})
+    # What layers share is stored once: its own writer refuses to store it in this form.
+    once = {tensor.data_ptr(): key for key, tensor in reversed(weights.items())}
+    save_file({key: weights[key].contiguous() for key in once.values()}, folder / "adapter.safetensors")
 
 
 class Tensors(Format):
@@ -203,20 +246,29 @@ class Own(Format):
 
     def write(self, trained, folder):
         save_file(dict(trained.weights), folder / TRAINED)
-        names = type(trained.method).options()
         recipe = {
-            "method": trained.method.name, "options": {name: getattr(trained.method, name) for name in names},
-            "task": trained.task.name, "labels": trained.labels, "seed": trained.seed,
+            **_method(trained.method), "task": trained.task.name, "labels": trained.labels, "seed": trained.seed,
             "repository": trained.repository, "revision": trained.revision,
         }  # fmt: skip
+        for origin in trained.method.origins:
+            recipe.setdefault("origins", []).append({"dataset": origin.dataset, **_method(origin.method)})
+            save_file(dict(origin.trained), folder / f"{origin.dataset}.safetensors")
         write_json(folder / RECIPE, recipe)
 
     def lines(self, trained):
         return ["from peftstudy.publication import formats", "", 'model = formats.load(".")']
 
 
-FORMATS: tuple[Format, ...] = (Whole(), Peft(), Adapters(), Tensors(), Own())
+FORMATS: tuple[Format, ...] = (Whole(), Peft(), Fusion(), Adapters(), Tensors(), Own())
 """The first that fits is taken."""
+
+
+def _method(method: methods.Method) -> dict[str, Any]:
+    return {"method": method.name, "options": {name: getattr(method, name) for name in type(method).options()}}
+
+
+def _made(recipe: Mapping[str, Any]) -> methods.Method:
+    return methods.create(recipe["method"], {name: freeze(value) for name, value in recipe["options"].items()})
 
 
 def of(trained: Trained) -> Format:
@@ -227,8 +279,6 @@ def load(folder: Path | str) -> Any:
     """Return the model that Own has written."""
     from safetensors.torch import load_file
 
-    from peftstudy.specs import freeze
-
     folder, recipe = Path(folder), read_json(Path(folder) / RECIPE)
     backbone = folder / BACKBONE
     if recipe["repository"]:
@@ -236,7 +286,10 @@ def load(folder: Path | str) -> Any:
 
         backbone = Path(snapshot_download(recipe["repository"], revision=recipe["revision"]))
     task = tasks.create(recipe["task"])
-    method = methods.create(recipe["method"], {name: freeze(value) for name, value in recipe["options"].items()})
+    method = _made(recipe).given(
+        methods.Origin(asked["dataset"], _made(asked), load_file(folder / f"{asked['dataset']}.safetensors"))
+        for asked in recipe.get("origins", ())
+    )
     shape = backbones.shape_for(backbone, task)
     weights = load_file(folder / TRAINED)
     trained = Trained(method, task, backbone, shape, recipe["seed"], tuple(recipe["labels"]), weights)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pyarrow import parquet
 
-from peftstudy import backbones, files, methods, scoring, seeds, splits, tasks, tokens, writing
+from peftstudy import backbones, files, origins, scoring, seeds, splits, tasks, tokens, writing
 from peftstudy.building import Inputs
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
@@ -99,7 +99,7 @@ def _trained(study: Study, spec: RunSpec, inputs: Inputs, tensors: dict[str, tor
     task, backbone = tasks.create(spec.task), study.backbones[spec.backbone]
     labels = files.read_json(inputs.tokens / "tokens.json")["labels"]
     return Trained(
-        methods.create(spec.adaptation, dict(spec.options)), task, inputs.backbone,
+        origins.method_of(spec, inputs), task, inputs.backbone,
         backbones.shape_for(inputs.backbone, task), seeds.initialization(spec.seed), tuple(labels),
         tensors, backbone.hub, backbone.revision,
     )  # fmt: skip
