@@ -7,11 +7,12 @@ import json
 import pytest
 import torch
 import yaml
+from batches import batch, logits
 from conftest import ROOT
 from safetensors.torch import load_file
 from test_runs import PARTS, write_parts
 
-from peftstudy import bodies, building, checking, contract, evaluation, files, methods, origins, records, runs, tokens
+from peftstudy import building, checking, contract, evaluation, files, methods, origins, records, runs, tokens
 from peftstudy.configuration import from_config
 from peftstudy.errors import StudyError
 from peftstudy.methods.adapterfusion import FUSED
@@ -271,10 +272,10 @@ def difference_of_two_from_one(kind):
     methods.load_trained(single, found[0].trained)
     fused.load_state_dict({key: value for key, value in found[0].trained.items() if "classifier" in key
                            or "pooler" in key}, strict=False)  # fmt: skip
-    texts, _ = bodies.batch("bert")
+    texts, _ = batch("bert")
     shape = contract.Case(method, "bert").shape
     assert twice.count(shape) == shape.layers * method.modules * (3 * shape.hidden**2 + 2 * shape.hidden)
-    return float((contract.logits(fused, texts) - contract.logits(single, texts)).abs().max())
+    return float((logits(fused, texts) - logits(single, texts)).abs().max())
 
 
 @pytest.mark.parametrize("kind", [fused.name for fused in FUSED])
