@@ -31,6 +31,8 @@ for pack in study.packs():
         output:
             update(pack.files(f"results/{study.name}/runs", "record.json")),
         params:
+            # Not within the command, which Snakemake puts together again as a job starts, behind the last pack.
+            launcher=launcher(devices),
             runs=pack.json,
             folders=folders,
             seconds=study.checkpoint_seconds,
@@ -43,7 +45,7 @@ for pack in study.packs():
             mem_mb=memory_of(pack.backbone, devices),
             runtime=runtime_of(pack),
         shell:
-            f"{launcher(devices)} -m peftstudy train"
+            "{params.launcher} -m peftstudy train"
             " --runs {params.runs:q} --tokens {input.tokens:q}"
             " --backbone {input.backbone:q} --train {input.train:q} --validation {input.validation:q}"
             " --checkpoint-seconds {params.seconds} {params.folders}"
