@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from peftstudy import checking, methods, schema
-from peftstudy.checking import check, load
+from peftstudy.checking import check
 from peftstudy.errors import StudyError
+from peftstudy.strict_yaml import load
 
 ROOT = Path(__file__).resolve().parents[1]
 

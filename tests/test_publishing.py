@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_tasks import dataset
 
-from peftstudy import __main__, building, checking, evaluation, files, runs, tasks, tokens
+from peftstudy import __main__, building, checking, evaluation, files, runs, strict_yaml, tasks, tokens
 from peftstudy.configuration import from_config
 from peftstudy.publication import formats, publishing
 from peftstudy.records import Place
@@ -188,7 +188,7 @@ def test_every_task_s_models_can_be_published(task, bert, make_backbone, make_ta
 
 
 def test_a_method_that_is_to_keep_its_weights_must_be_known():
-    asked = checking.load("config.yaml") | {"workflow": {"keep_weights": ["lroa"]}}
+    asked = strict_yaml.load("config.yaml") | {"workflow": {"keep_weights": ["lroa"]}}
     with pytest.raises(Exception, match=r"workflow.keep_weights: unknown method 'lroa'.*Did you mean 'lora'"):
         checking.check(asked, "config.yaml")
 

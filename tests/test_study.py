@@ -5,7 +5,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from peftstudy import checking, specs, study
+from peftstudy import checking, specs, strict_yaml, study
 from peftstudy.configuration import from_config
 from peftstudy.report.views import backbones
 
@@ -137,7 +137,7 @@ def test_a_relative_path_starts_at_the_folder(tmp_path):
     "path", [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))], ids=lambda p: p.stem
 )
 def test_every_study_is_in_order(path):
-    config = checking.load(path)
+    config = strict_yaml.load(path)
     if "folder" in config:
         config["folder"] = "data"
     checked = checking.check(config, path.name)

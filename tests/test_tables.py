@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import checking, statistics, tables, tasks, text_scores
+from peftstudy import checking, statistics, strict_yaml, tables, tasks, text_scores
 from peftstudy.errors import StudyError
 from peftstudy.evidence import verdicts
 from peftstudy.report import (
@@ -258,7 +258,7 @@ def test_a_study_has_the_tables_that_its_publication_has_figures_for():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_published_findings_are_about_what_the_study_has(path):
-    config = checking.load(path)
+    config = strict_yaml.load(path)
     study = checking.check(config | ({"folder": "data"} if "folder" in config else {}), path.name)
     for _, claim in verdicts.published(study, REPORTED):
         measured = {(d.name, s, b.name, m.name) for d, s, b, chosen in study.cells() for m in chosen}

@@ -11,9 +11,9 @@ from peftstudy.study import Study
 
 
 def check(config: Path) -> str | None:
-    from peftstudy import checking
+    from peftstudy import checking, strict_yaml
 
-    checked = checking.check(checking.load(config), str(config))
+    checked = checking.check(strict_yaml.load(config), str(config))
     runs = checked.runs()
     print(f"{config}: {checked.name}: {len(runs)} runs in {len(checked.packs())} jobs")
 
@@ -40,9 +40,9 @@ def plan(config: Path, folder: str | None, separate: list[str] | None, results: 
 
 
 def _checked(config: Path, folder: str | None) -> Study:
-    from peftstudy import checking
+    from peftstudy import checking, strict_yaml
 
-    return checking.check(checking.load(config) | ({"folder": folder} if folder else {}), str(config))
+    return checking.check(strict_yaml.load(config) | ({"folder": folder} if folder else {}), str(config))
 
 
 def methods(method: str | None, backbone: Path | None) -> None:

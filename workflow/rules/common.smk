@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 from peftstudy import archive, cutting, estimates, needs
-from peftstudy.checking import check, load
+from peftstudy.checking import check
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS, drop_unasked
 from peftstudy.specs import to_json
+from peftstudy.strict_yaml import load
 
 # --config rebuild=STUDY makes a report from an archive alone, beside what was run here.
 REBUILDS = "rebuild" in config

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from peftstudy import checking
+from peftstudy import strict_yaml
 from peftstudy.configuration import claim_from_config
 from peftstudy.evidence import power
 from peftstudy.evidence.claims import Statement, Term, statements
@@ -99,7 +99,7 @@ def published(study: Study, reported: Path) -> Iterator[tuple[str, Claim]]:
     path = reported / str(study.replicates) / "claims.yaml"
     if study.replicates is None or not path.is_file():
         return
-    block = checking.load(path)
+    block = strict_yaml.load(path)
     common = {key: value for key, value in block.items() if key != "claims"}
     for claim in block["claims"]:
         yield study.replicates, claim_from_config(common | claim)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from peftstudy.changes.additions import Added
-from peftstudy.methods import register
+from peftstudy.methods import WRITING, register
 from peftstudy.methods.bottleneck import Parallel, Pfeiffer
 from peftstudy.methods.prefix import Prefix
+
+UNREAD = "its gates take a mean over a text, of which a decoder has not read the end"
 
 
 class Hybrid(Added):
@@ -79,6 +81,7 @@ class UniPELT(Hybrid):
     trains = "gated prefix, LoRA and bottlenecks"
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
     library = ""  # whose gates are others
+    not_for = dict.fromkeys(WRITING, UNREAD)
 
     def parts(self):
         return Prefix(self.tokens, self.inner), Pfeiffer(self.size, self.reduction)
@@ -90,7 +93,7 @@ class UniPELT(Hybrid):
 
     def skip(self, shape):
         if shape.about.writes:
-            return "its gates take a mean over a text, of which a decoder has not read the end"
+            return UNREAD
         if shape.relative:
             return "its matrices for queries are applied to relative positions, too, of which a gate can make no mean"
         return super().skip(shape)

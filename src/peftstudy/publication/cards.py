@@ -9,7 +9,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from peftstudy import files, seeds
 from peftstudy.evidence.intervals import over_seeds
-from peftstudy.publication.formats import BACKBONE, Format, Trained
+from peftstudy.publication.formats import Format
+from peftstudy.publication.trained import BACKBONE, Trained
 from peftstudy.report.views import METRICS
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study

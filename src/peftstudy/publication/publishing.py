@@ -17,7 +17,8 @@ from peftstudy.building import Inputs
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.publication import cards, formats, weights
-from peftstudy.publication.formats import BACKBONE, Format, Trained
+from peftstudy.publication.formats import Format
+from peftstudy.publication.trained import BACKBONE, Trained
 from peftstudy.records import read_whole
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
