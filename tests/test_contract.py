@@ -16,9 +16,9 @@ from peftstudy.families import ENCODERS, WRITERS
 ON_WRITERS = ("bitfit", "dsee", "embeddings", "encoder", "full", "houlsby", "ia3", "layernorm", "lora", "loreft",
               "prefix", "prompt")  # fmt: skip
 """A method of each kind: those that classify on families that write, too, in the default selection."""
-ALIKE = ("adamss", "adapter-plus", "beft", "compacter-plus-plus", "deft", "direft", "frod", "glora", "noreft", "osf",
-         "peanut", "psoft", "super-tuning", "tinylora", "unilora")  # fmt: skip
-"""Methods that reach a model as others do, which classify on two bodies there: with biases and without."""
+ALIKE = {name for name, method in methods.registered().items() if method.library == "peft"} - {"adalora", "ia3", "lora"}
+ALIKE |= {"adapter-plus", "compacter-plus-plus", "direft", "noreft"}
+"""Methods that reach a model as lora, houlsby and loreft do: they classify on two bodies, with biases and without."""
 OPTIONS = (
     ("lora", {"rank_stabilised": True}),
     ("p-tuning", {"network": "lstm", "inner": 5}),
