@@ -24,10 +24,6 @@ SECONDS = 120  # a compiler takes two of them
 DIGEST = hashlib.sha256().digest_size
 
 
-class CannotCompile(Exception):
-    """None of the machine's compilers makes the library, in its last words."""
-
-
 @functools.cache
 def library(name: str) -> ctypes.CDLL | None:
     """Return the library of `name`.c beside this file, compiled for this processor; None where that cannot be.
@@ -44,11 +40,8 @@ def library(name: str) -> ctypes.CDLL | None:
             if not _is_whole(folder / file):
                 _compile(source, folder / file)
             return ctypes.CDLL(str(folder / file))
-        except OSError as error:  # no right to write, no room, or no right to run what lies there
+        except OSError as error:  # no right to write, no room, no right to run what lies there, no compiler
             said = str(error)
-        except CannotCompile as error:
-            said = str(error)
-            break
     log.warning("%s is not compiled (%s); torch's operators do its work, slower", source.name, said)
     return None
 
@@ -74,7 +67,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _compile(source: Path, path: Path) -> None:
-    """Make a library, its checksum behind it, by the first compiler that can."""
+    """Make a library, its checksum behind it, by the first compiler that can; OSError where none can."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
@@ -104,7 +97,7 @@ def _try_compilers(source: Path, made: Path) -> None:
             said = f"{compiler}: {(error.stderr.decode(errors='replace').strip().splitlines() or ['failed'])[-1]}"
         except (OSError, subprocess.TimeoutExpired) as error:
             said = f"{compiler}: {error}"
-    raise CannotCompile(said)
+    raise OSError(said)
 
 
 def _processor() -> str:

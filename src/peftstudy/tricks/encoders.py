@@ -26,7 +26,7 @@ def _is_attention(module: nn.Module) -> bool:
     )
 
 
-def folds(model: nn.Module) -> bool:
+def can_fold(model: nn.Module) -> bool:
     """Whether keys and values of the last layer come from plain matrices; methods may put something in their place."""
     last = attentions(model)[-1].self
     return type(last.key) is type(last.value) is nn.Linear

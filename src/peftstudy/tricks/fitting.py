@@ -31,7 +31,7 @@ def fitting(
         # A padded batch goes through the library's modules as they are, which know nothing of what is read.
         "read": packs,
         # It pays for one question a text. Llama turns keys by their positions, GPT-2 has them from a common matrix.
-        "folded": packs and not decodes and reads_first and "read" in asked and encoders.folds(model),
+        "folded": packs and not decodes and reads_first and "read" in asked and encoders.can_fold(model),
         # An encoder's states of one token a text. A prompt may train, and shares of weights must be gathered first.
         "cached": packs and not decodes and reads_first and not extra_tokens and is_alone
         and frozen_body.repeats_itself(model),
