@@ -84,11 +84,11 @@ def test_command(arguments, first, last, capsys):
 
 def test_limits():
     """Of some of the first eight methods, and of all that is left out."""
-    methods = {method: registered()[method] for method in ("bitfit", "full", "prompt")}
+    methods = {method: registered()[method] for method in ("bitfit", "full", "layers")}
     assert [line.split()[:2] for line in limits_table(methods).splitlines()] == [
         ["method", "family"],
         *(["bitfit", family] for family in ("modernbert", "llama", "t5")),
-        *(["prompt", family] for family in ("distilbert", "deberta-v2", "modernbert")),
+        *(["layers", family] for family in ("t5", "bart")),
         *([name, "any"] for name in LEFT_OUT),
     ]
 

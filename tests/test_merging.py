@@ -16,14 +16,16 @@ WHOLE = ROOT / "results/archive/imdb-local"
 def part(seeds, output, change=lambda run, record, test: None, **config):
     """Archive some seeds of the archived study as a machine of its own would; `change` alters what it found."""
     found = archive.read(WHOLE)
+    of_others = {name for key, own in config.items() if isinstance(own, dict) for name in {*found.config[key]} - {*own}}
     found.config.update({"seeds": seeds, **config})
+    about = {name: value for name, value in found.about.items() if not of_others & set(name.split("/"))}
     study = configuration.from_config(archive.configuration(WHOLE) | found.config)
     for spec in study.runs():
         row = found.records[spec.path]
         record, test = json.loads(row["record"]), json.loads(row["test"])
         change(spec, record, test)
         row.update(record=json.dumps(record), test=json.dumps(test))
-    archive.store(found.config, found.about, merging.tables_of(study, found), output)
+    archive.store(found.config, about, merging.tables_of(study, found), output)
     return output
 
 
@@ -51,6 +53,33 @@ def test_the_parts_of_a_study_are_the_study_again(tmp_path, capsys):
     for name in ("history.csv", "predictions.parquet"):
         one, two = (tmp_path / place / "runs/imdb/30-70/tinybert/full/seed-1" / name for place in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
+
+
+def only(key, *names):
+    return {key: {name: entry for name, entry in archive.read(WHOLE).config[key].items() if name in names}}
+
+
+def test_backbones_and_methods_of_their_own_are_put_together(tmp_path):
+    by_backbone = [part([0], tmp_path / name, **only("backbones", name)) for name in ("tinyroberta", "tinybert")]
+    assert merging.merge(by_backbone, tmp_path / "backbones")["runs"] == 20
+    study, _ = unpacked(tmp_path / "backbones", tmp_path / "one")
+    assert list(study.backbones) == ["tinyroberta", "tinybert"]
+    by_method = [
+        part([0], tmp_path / "a", **only("methods", "full", "bitfit")),
+        part([0], tmp_path / "b", **only("methods", "full", "prompt")),
+    ]
+    assert merging.merge(by_method, tmp_path / "methods")["runs"] == 12
+    # Of what one archive has alone no seed may be missing.
+    short = [part([0, 1], tmp_path / "c", **only("backbones", "tinybert")), by_backbone[0]]
+    with pytest.raises(StudyError, match=r"hold no run imdb/90-10/tinyroberta/\w+/seed-1 \(10 are missing\); together"):
+        merging.merge(short, tmp_path / "refused")
+
+
+def test_one_backbone_under_two_descriptions_is_refused(tmp_path):
+    one, own = part([0], tmp_path / "a"), only("backbones", "tinybert")
+    own["backbones"]["tinybert"]["pretrain"] |= {"steps": 7}
+    with pytest.raises(StudyError, match=r"b/study\.json: backbones\.tinybert: not as in .*a/study\.json"):
+        merging.merge([one, part([1], tmp_path / "b", **own)], tmp_path / "refused")
 
 
 def test_a_run_that_stands_in_both_must_be_the_same(tmp_path):

@@ -16,9 +16,9 @@ from peftstudy import backbones, contract, methods, scoring, tasks, tokens, trai
 from peftstudy.changes import butterflies, edits, entries, gates, growing, projections, sparse_low_rank
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
-from peftstudy.families import BOTH, FAMILIES
 from peftstudy.methods import adapt, create, trained_state
 from peftstudy.specs import RunSpec, Search, Training, freeze
+from peftstudy.tricks import dropout
 
 TASK = tasks.create("classification")
 GENERATION = tasks.create("generation")
@@ -473,8 +473,8 @@ def test_parts_that_remember_do_so_on_every_family(family, make_backbone, make_t
     assert int((values != 0).sum()) == 8 * len(values)
 
 
-@pytest.mark.parametrize("family", [family for family in OTHERS if FAMILIES[family].kind != BOTH])
-def test_the_density_is_a_part_on_every_family_that_reads_one_text(family, make_backbone, make_tokens):
+@pytest.mark.parametrize("family", OTHERS)
+def test_the_density_is_a_part_on_every_family(family, make_backbone, make_tokens):
     run = a_run_on(family, ["density", "lora"], make_backbone, make_tokens)
     run.model.eval()
     run.engine.logits(tokens.load(make_tokens(family)), TRAIN[:8])
@@ -482,6 +482,24 @@ def test_the_density_is_a_part_on_every_family_that_reads_one_text(family, make_
     run.model.train()
     run.engine.logits(tokens.load(make_tokens(family)), TRAIN[:8])
     assert 0 < float(run.method.penalty(run.model).detach()) <= 1
+
+
+@pytest.mark.parametrize("backbone", ["bart", "t5"])
+@pytest.mark.parametrize("of", ["classification", "generation"])
+def test_the_density_of_a_pair_of_texts_is_the_mean_of_theirs(backbone, of):
+    """Padding counts in neither stack."""
+    case = contract.Case(create("combined", {"parts": {"density": {"epsilon": 0.1}, "lora": {}}}), backbone, of)
+    model = case.adapted().model.train()
+    dropout.stop([model])
+    engine = case.engine(model)
+
+    def density(examples):
+        case.task.logits(engine, case.data, examples)
+        return float(case.method.penalty(model).detach())
+
+    pair = case.batch[[0, -1]]
+    apart = [density(pair[:1]), density(pair[1:])]
+    assert density(pair) == pytest.approx(np.mean(apart), rel=1e-4) and apart[0] != pytest.approx(apart[1], rel=1e-3)
 
 
 def test_a_combination_survives_its_specification():

@@ -199,6 +199,22 @@ def test_prompt_reads_as_in_the_adapters_library(backbone):
     torch.testing.assert_close(logits(ours, inputs), logits(base, inputs), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["distilbert", "deberta-v2", "modernbert", "modernbert-with-head"])
+@pytest.mark.parametrize("of", ["classification", "token-classification"])
+def test_a_prompt_behind_the_text_reads_as_the_words_that_it_is_made_of(backbone, of):
+    """Behind each text's last token, and for a head that reads them all in the order of other families."""
+    ours = contract.Case(create("prompt", {"tokens": 4}), backbone, of).adapted().model
+    table = ours.model.base_model.get_input_embeddings().weight
+    words = torch.stack([(row == table).all(dim=1).nonzero()[0, 0] for row in ours.prompt])
+    inputs, _ = batch(backbone)
+    found = logits(ours, inputs)
+    for row, length in enumerate(inputs["attention_mask"].sum(1)):
+        alone = logits(ours.model, {"input_ids": torch.cat([inputs["input_ids"][row, :length], words])[None]})[0]
+        if of == "token-classification":
+            alone = torch.cat([alone[:1], alone[length:], alone[1:length]])
+        torch.testing.assert_close(found[row, : len(alone)], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_prompt_starts_as_words():
     result = adapted("prompt", "bert")
     words = result.model.model.base_model.embeddings.word_embeddings.weight

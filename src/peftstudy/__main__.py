@@ -151,7 +151,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     "archive": (stages.archive, "write a finished study's raw results", STUDY | {"--output": PATH}),
     "merge": (
         commands.merge,
-        "make one archive of those that several machines made of one study, with seeds of their own",
+        "make one archive of several machines' archives of one study, each with seeds, backbones or methods of its own",
         {"archives": {"type": Path, "nargs": "+", "metavar": "archive"}, "--output": PATH},
     ),
     "export": (

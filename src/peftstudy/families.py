@@ -50,7 +50,7 @@ class Family:
     plus one.
     sdpa: whether it may use torch's attention: transformers has none for some, and under DistilBERT's the prefixes of
     the adapters library let tokens attend to padding, under those of families that write they hide the text.
-    prompt: why words cannot be put behind the first token, if they cannot.
+    counts_itself: whether its positions cannot be given: it numbers tokens as they stand, or knows distances alone.
     embeddings: the paths of the modules that embed words and positions.
     decoder: the path of the decoder's layers, where `layers` are an encoder's.
     decoder_places: the paths of their matrices; a decoder attends twice.
@@ -67,7 +67,7 @@ class Family:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     position_offset: int = 0
     sdpa: bool = True
-    prompt: str = ""
+    counts_itself: bool = False
     kind: str = ENCODER
     objective: str = MASKED
     embeddings: tuple[str, ...] = ("embeddings",)
@@ -191,7 +191,7 @@ ENCODERS: Mapping[str, Family] = {
         },
         without=("type_vocab_size",),
         sdpa=False,
-        prompt="it numbers positions by itself, so that a prompt behind the first token would move the text's",
+        counts_itself=True,
     ),
     "deberta-v2": Family(
         "encoder.layer",
@@ -206,7 +206,7 @@ ENCODERS: Mapping[str, Family] = {
             "type_vocab_size": 0,
         },
         sdpa=False,
-        prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
+        counts_itself=True,
     ),
     "modernbert": Family(
         "layers",
@@ -214,7 +214,7 @@ ENCODERS: Mapping[str, Family] = {
         {"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
         fixed={"reference_compile": False},  # compiling takes longer than it saves on small models
         without=("type_vocab_size",),
-        prompt="its positions are relative, so that a prompt behind the first token would move it away from the text",
+        counts_itself=True,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Archives of one study, made on several machines with seeds of their own, as one archive."""
+"""Archives of one study, made on several machines with seeds, backbones or methods of their own, as one archive."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +15,8 @@ from peftstudy.study import Study
 
 FREE = ("seeds", "folder", "workflow")
 """What archives of one study may say each for itself; the first one's workflow stays."""
+UNITED = ("backbones", "methods")
+"""Of what each archive may have entries of its own; an entry of several is the same in all."""
 
 
 def merge(folders: Sequence[Path], output: Path) -> dict[str, Any]:
@@ -54,15 +56,21 @@ def _unpacked(folder: Path, study: Study, place: Path) -> pd.DataFrame:
 
 
 def _configuration(configs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the one configuration of all archives, with the seeds of each."""
+    """Return the one configuration of all archives, with the seeds, backbones and methods of each."""
     (first, merged), *others = configs.items()
+    merged = {**merged, **{key: dict(merged[key]) for key in UNITED}}
     for folder, config in others:
-        for key in sorted({*merged, *config} - set(FREE)):
-            if config.get(key) != merged.get(key):
-                raise StudyError(
-                    f"{folder / 'study.json'}: {key}: not as in {first / 'study.json'}; only archives of one study, "
-                    "whose seeds alone differ, are merged."
-                )
+        pairs = {key: (config.get(key), merged.get(key)) for key in {*merged, *config} - {*FREE, *UNITED}}
+        for key in UNITED:
+            pairs |= {
+                f"{key}.{name}": (entry, merged[key].setdefault(name, entry)) for name, entry in config[key].items()
+            }
+        differing = min((name for name, (own, known) in pairs.items() if own != known), default=None)
+        if differing:
+            raise StudyError(
+                f"{folder / 'study.json'}: {differing}: not as in {first / 'study.json'}; only archives of one study, "
+                "which differ in their seeds, or in which backbones or methods they have, are merged."
+            )
     asked = dict.fromkeys(seed for config in configs.values() for seed in seeds.of(config["seeds"]))
     return {**merged, "seeds": list(map(seeds.plain, asked))}
 
@@ -117,7 +125,7 @@ def _refuse_gaps(study: Study, found: Contents, output: Path) -> None:
     if missing:
         raise StudyError(
             f"{output}: the archives hold no run {missing[0]} ({len(missing)} are missing); "
-            "each must hold every cell of the study for its own seeds."
+            "together they must hold every cell of the study for every seed."
         )
 
 

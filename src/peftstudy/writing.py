@@ -44,8 +44,7 @@ def target_logits(model: nn.Module, tokens: Tokens, index: np.ndarray, extra_tok
         inputs = padded(sources, tokens.about["pad_id"])
         starts = [np.concatenate([[library.config.decoder_start_token_id], target[:-1]]) for target in targets]
         written = padded(starts, tokens.about["pad_id"])
-        inputs |= {"decoder_input_ids": written["input_ids"]}
-        # Padding stands behind the text, where no token of it attends to; T5 has no other mask for it.
+        inputs |= {f"decoder_{name}": tensor for name, tensor in written.items()}
         asked = written["attention_mask"].bool()
     else:
         texts = together(tokens, index)

@@ -13,16 +13,22 @@ from peftstudy.shapes import Shape
 class Densities:
     """The activations' density in the batch that went through the model last, smooth, a number a layer."""
 
-    def __init__(self, model: Any, epsilon: float) -> None:
-        self.mask, self.epsilon = Mask(model), epsilon
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = epsilon
+        self.masks: dict[nn.Module, Mask] = {}
         self.found: dict[nn.Module, Tensor] = {}
+
+    def watch(self, module: nn.Module, mask: Mask) -> None:
+        """Look at the second matrix of a feed-forward block, whose texts have the mask."""
+        self.masks[module] = mask
+        module.register_forward_pre_hook(self.see)
 
     def see(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Take what the second matrix of a feed-forward block reads in training, shape (texts, length, units)."""
         if torch.is_grad_enabled() and module.training:
             squared = inputs[0] ** 2
             # By module: a layer whose activations are computed again in the backward pass comes here again.
-            self.found[module] = self.mask.mean(squared / (squared + self.epsilon)).mean()
+            self.found[module] = self.masks[module].mean(squared / (squared + self.epsilon)).mean()
 
     def mean(self) -> Tensor | None:
         """Return the mean over layers, once; None when no layer was computed."""
@@ -32,7 +38,10 @@ class Densities:
 
 def watch(model: Any, shape: Shape, epsilon: float) -> Densities:
     """Let the model's feed-forward blocks tell their densities."""
-    densities = Densities(model, epsilon)
+    densities, source = Densities(epsilon), Mask(model)
+    # An encoder-decoder that classifies reads its text twice, and is given one mask.
+    target = Mask(model, ("decoder_attention_mask", "attention_mask"))
+    decoder = set(model.base_model.get_submodule(shape.about.decoder).modules()) if shape.about.decoder else set()
     for module in projections.modules(model, shape, ["output"]):
-        module.register_forward_pre_hook(densities.see)
+        densities.watch(module, target if module in decoder else source)
     return densities

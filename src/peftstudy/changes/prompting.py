@@ -10,20 +10,30 @@ from peftstudy.shapes import Shape
 from peftstudy.tricks.packing import first_position
 
 
-class Prompted(nn.Module):
-    """Put trained vectors behind the first token of every text.
+class WithVectors(nn.Module):
+    """A model, and the trained vectors that it reads: shape (tokens, width), or a module that makes them."""
 
-    prompt: the vectors, shape (tokens, width), or a module that makes them from nothing.
-
-    They join the word embeddings, so that the backbone adds positions and token types to them and
-    normalises them with the text. Attention knows order by position embeddings alone, hence only
-    the first place, which the head reads, matters to where they stand.
-    """
-
-    def __init__(self, model: nn.Module, prompt: Tensor | nn.Module, tokens: int, shape: Shape):
+    def __init__(self, model: Any, prompt: Tensor | nn.Module):
         super().__init__()
         self.model = model
         self.prompt = nn.Parameter(prompt) if isinstance(prompt, Tensor) else prompt
+
+    def vectors(self) -> Tensor:
+        """Return the prompt, shape (tokens, width)."""
+        return self.prompt() if isinstance(self.prompt, nn.Module) else self.prompt
+
+
+class Prompted(WithVectors):
+    """Put trained vectors behind the first token of every text.
+
+    They join the word embeddings, so that the backbone adds positions and token types to them and
+    normalises them with the text. Attention knows order by position embeddings alone, hence only
+    the first place, which the head reads, matters to where they stand. A family that numbers places by itself reads
+    them behind the text (see Followed); its head finds them behind the first token, too.
+    """
+
+    def __init__(self, model: nn.Module, prompt: Tensor | nn.Module, tokens: int, shape: Shape):
+        super().__init__(model, prompt)
         self.offset = first_position(model)
         last = self.offset + shape.positions
         self.register_buffer("positions", torch.arange(last - tokens, last), persistent=False)
@@ -67,18 +77,67 @@ class Prompted(nn.Module):
             position_ids=torch.cat([position_ids[0], self.positions])[place][None],
         )
 
-    def vectors(self) -> Tensor:
-        """Return the prompt, shape (tokens, width)."""
-        return self.prompt() if isinstance(self.prompt, nn.Module) else self.prompt
-
     def _embed(self, words: Tensor) -> Tensor:
         return embed(self.model, words)
 
 
-class Preceded(nn.Module):
-    """Put trained vectors before the first token of every text that a decoder, or an encoder-decoder's encoder, reads.
+class Followed(WithVectors):
+    """Put trained vectors behind the last token of every text, for encoders that number places by themselves.
 
-    prompt: the vectors, shape (tokens, width), or a module that makes them from nothing.
+    Between the text's tokens all distances stay as they are without a prompt. To the head the vectors stand behind the
+    first token, as Prompted's do. The model is given some word in their place, for ModernBERT's questions take words
+    alone.
+    """
+
+    def __init__(self, model: Any, prompt: Tensor | nn.Module, tokens: int):
+        super().__init__(model, prompt)
+        self.tokens = tokens
+        self._places: Tensor | None = None  # of the vectors, shape (examples, tokens), while the body reads them
+        model.base_model.get_input_embeddings().register_forward_hook(self._put)
+        model.base_model.register_forward_hook(self._for_head)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Any:
+        """Return the model's output; all inputs have the shape (examples, length), and no text begins with padding."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        inputs = {"input_ids": input_ids, "attention_mask": mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        own = torch.arange(self.tokens, device=mask.device)
+        self._places = mask.sum(1, keepdim=True) + own
+        # What is put behind the first token is not padding, and of the first text: it takes its turn behind the last.
+        order = self._of_head(mask.shape[1] + self.tokens).argsort(dim=1)
+        first = {name: tokens[:, :1].expand(-1, self.tokens) for name, tokens in inputs.items()}
+        return self.model(
+            **{name: _taken(_behind_first(tokens, first[name]), order) for name, tokens in inputs.items()}
+        )
+
+    def _of_head(self, length: int) -> Tensor:
+        """Return where the body reads what stands behind one another for the head, shape (examples, length)."""
+        place = torch.arange(length, device=self._places.device).expand(len(self._places), -1)
+        end = self._places[:, -1:]
+        moved = torch.where(place <= self.tokens, self._places[:, :1] + place - 1, place - self.tokens)
+        return torch.where((place == 0) | (place > end), place, moved)
+
+    def _put(self, module: nn.Module, args: tuple, embedded: Tensor) -> Tensor | None:
+        if self._places is None:
+            return None
+        rows = torch.arange(len(embedded), device=embedded.device)[:, None]
+        prompt = self.vectors().to(embedded.dtype).expand(len(embedded), -1, -1)
+        return embedded.index_put((rows, self._places), prompt)
+
+    def _for_head(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        if self._places is not None:
+            output.last_hidden_state = _taken(
+                output.last_hidden_state, self._of_head(output.last_hidden_state.shape[1])
+            )
+            self._places = None
+        return output
+
+
+class Preceded(WithVectors):
+    """Put trained vectors before the first token of every text that a decoder, or an encoder-decoder's encoder, reads.
 
     They take the first positions, for a decoder's tokens see what stands before them alone. The model is given some
     word instead, in whose embeddings' place the vectors are put, so that whatever it does by words goes on working:
@@ -86,9 +145,8 @@ class Preceded(nn.Module):
     """
 
     def __init__(self, model: Any, prompt: Tensor | nn.Module, tokens: int):
-        super().__init__()
-        self.model, self.config, self.tokens = model, model.config, tokens
-        self.prompt = nn.Parameter(prompt) if isinstance(prompt, Tensor) else prompt
+        super().__init__(model, prompt)
+        self.config, self.tokens = model.config, tokens
         self._is_awaited = False
         reading = model.base_model.get_encoder() if model.config.is_encoder_decoder else model
         reading.get_input_embeddings().register_forward_hook(self._put)
@@ -101,10 +159,6 @@ class Preceded(nn.Module):
         """Return what the model writes behind each text, as transformers' own method does."""
         written = self.model.generate(**self._with_room(input_ids, attention_mask), **settings)
         return written if self.config.is_encoder_decoder else written[:, self.tokens :]
-
-    def vectors(self) -> Tensor:
-        """Return the prompt, shape (tokens, width)."""
-        return self.prompt() if isinstance(self.prompt, nn.Module) else self.prompt
 
     def _with_room(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -173,6 +227,12 @@ def labels(model: Any, tokens: int, vocabulary: int) -> Tensor:
 def embed(model: Any, words: Tensor) -> Tensor:
     """Return the backbone's embeddings of words by number."""
     return model.base_model.get_input_embeddings()(words)
+
+
+def _taken(tokens: Tensor, places: Tensor) -> Tensor:
+    """Return the tokens of each row at its places, shape of places (and the tokens' width)."""
+    rows = torch.arange(len(tokens), device=tokens.device)[:, None]
+    return tokens[rows, places]
 
 
 def _behind_first(text: Tensor, prompt: Tensor) -> Tensor:

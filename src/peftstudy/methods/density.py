@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from peftstudy.families import BOTH
 from peftstudy.methods import NO_HEAD, REWRITES, Method, register
 
 
@@ -30,10 +29,6 @@ class Density(Method):
     def problem(self):
         if self.weight < 0 or self.epsilon <= 0:
             return f"weight {self.weight}, epsilon {self.epsilon}: want 0 or more, and above 0"
-
-    def skip(self, shape):
-        if shape.about.kind == BOTH:
-            return "it counts the tokens of one text, and an encoder-decoder has two at a time"
 
     def adapt(self, model, shape):
         from peftstudy.changes.densities import watch

@@ -17,8 +17,9 @@ class Words(Method):
     Token type: that of the first text.
     tokens: how many; the paper has 100, and tries 1 to 150. In an encoder they stand behind the first token ([CLS],
     <s>), which stays first, where the head looks for it; they have the last of the backbone's positions, and the text
-    keeps those it has without a prompt, which the frozen backbone was pre-trained on. In families that write they stand
-    before the text, and take the first positions.
+    keeps those it has without a prompt, which the frozen backbone was pre-trained on. Encoders that number places by
+    themselves read them behind the text. In families that write they stand before the text, and take the first
+    positions.
     """
 
     tokens: int = 20
@@ -34,8 +35,6 @@ class Words(Method):
         return f"tokens {self.tokens}: must be at least 1" if self.tokens < 1 else None
 
     def skip(self, shape):
-        if shape.about.prompt:
-            return shape.about.prompt
         # The text's first token, one word and the end marker.
         room = min(shape.positions - 3, shape.vocabulary)
         return f"{self.tokens} prompt tokens, and room for {room}" if self.tokens > room else None
@@ -45,6 +44,8 @@ class Words(Method):
 
         if shape.about.writes:
             return prompting.Preceded(model, self.vectors(model, shape), self.tokens)
+        if shape.about.counts_itself:
+            return prompting.Followed(model, self.vectors(model, shape), self.tokens)
         return prompting.Prompted(model, self.vectors(model, shape), self.tokens, shape)
 
     @abstractmethod
