@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 from peftstudy import __main__
@@ -40,3 +42,22 @@ def test_it_starts_without_the_heavy_libraries():
 def test_every_subcommand_says_what_it_is_for():
     for name, (_, text, _) in __main__.COMMANDS.items():
         assert text and text[0].islower() and not text.endswith("."), name
+
+
+def test_who_reads_no_further_ends_it_quietly():
+    """As `peftstudy methods | head` does, once it has its lines."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "peftstudy", "methods"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_broken_pipe_is_told(monkeypatch):
+    def lose(**options):
+        raise BrokenPipeError
+
+    monkeypatch.setitem(__main__.COMMANDS, "methods", (lose, "lose a pipe", {}))
+    with pytest.raises(BrokenPipeError):
+        __main__.main(["methods"])

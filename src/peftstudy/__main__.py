@@ -5,10 +5,12 @@ import errno
 import logging
 import os
 import platform
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from peftstudy import commands, devices, stages
 from peftstudy.errors import StudyError
@@ -219,9 +221,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"SLURM job {os.environ['SLURM_JOB_ID']} on {platform.node()}", file=sys.stderr)
     try:
         said = function(**options)
+        sys.stdout.flush()
     except StudyError as error:
         print(f"peftstudy {command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        if _is_read(sys.stdout):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere
+        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -235,6 +243,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if said:
         print(f"{command}: {said} ({time.monotonic() - begin:.1f} s)", file=sys.stderr)
     return 0
+
+
+def _is_read(stream: TextIO) -> bool:
+    """Whether somebody may read what is printed; `head` stops when it has seen enough."""
+    watched = select.poll()
+    watched.register(stream, 0)  # errors are told unasked
+    return not watched.poll(0)
 
 
 if __name__ == "__main__":
