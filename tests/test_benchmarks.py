@@ -56,6 +56,33 @@ def test_the_whole_study(made):
     assert float(row[2].strip("* ")) > 0
 
 
+def test_tasks(tmp_path):
+    """Bold above all baselines, in italics not even above the trivial one; of a cell that is missing, nothing."""
+    tables = {
+        "metrics/runs.csv": ["dataset,task", "news,classification", "pairs,regression"],
+        "metrics/baselines.csv": [
+            "dataset,split,baseline,test_score",
+            *("news,90-10,majority,0.25", "news,90-10,words,0.8", "pairs,90-10,mean,", "pairs,90-10,words,0.1"),
+        ],
+        "statistics/scores.csv": [
+            "dataset,split,backbone,method,metric,finished,test_score,low,high",
+            "news,90-10,small,full,accuracy,3,0.9,0.85,0.95",
+            "news,90-10,small,lora,accuracy,3,0.8,0.7,0.9",
+            "pairs,90-10,small,full,pearson,3,0.1,-0.1,0.3",
+        ],
+    }
+    for name, lines in tables.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("\n".join(lines))
+    done = subprocess.run([sys.executable, ROOT / "benchmarks/tasks.py", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]] == [
+        ["news, 90-10", "classification", "small", "accuracy", "3", "majority 0.25; words 0.80",
+         "**0.900 [0.850, 0.950]**", "0.800 [0.700, 0.900]"],
+        ["pairs, 90-10", "regression", "small", "pearson", "3", "mean 0.00; words 0.10", "*0.100 [-0.100, 0.300]*"],
+    ]  # fmt: skip
+
+
 def test_scale():
     done = subprocess.run([sys.executable, ROOT / "benchmarks" / "scale.py", "50"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
