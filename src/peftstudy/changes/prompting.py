@@ -92,7 +92,7 @@ class Followed(WithVectors):
     def __init__(self, model: Any, prompt: Tensor | nn.Module, tokens: int):
         super().__init__(model, prompt)
         self.tokens = tokens
-        self._places: Tensor | None = None  # of the vectors, shape (examples, tokens), while the body reads them
+        self._read_at: Tensor | None = None
         model.base_model.get_input_embeddings().register_forward_hook(self._put)
         model.base_model.register_forward_hook(self._for_head)
 
@@ -104,35 +104,28 @@ class Followed(WithVectors):
         inputs = {"input_ids": input_ids, "attention_mask": mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        own = torch.arange(self.tokens, device=mask.device)
-        self._places = mask.sum(1, keepdim=True) + own
-        # What is put behind the first token is not padding, and of the first text: it takes its turn behind the last.
-        order = self._of_head(mask.shape[1] + self.tokens).argsort(dim=1)
-        first = {name: tokens[:, :1].expand(-1, self.tokens) for name, tokens in inputs.items()}
-        return self.model(
-            **{name: _taken(_behind_first(tokens, first[name]), order) for name, tokens in inputs.items()}
-        )
-
-    def _of_head(self, length: int) -> Tensor:
-        """Return where the body reads what stands behind one another for the head, shape (examples, length)."""
-        place = torch.arange(length, device=self._places.device).expand(len(self._places), -1)
-        end = self._places[:, -1:]
-        moved = torch.where(place <= self.tokens, self._places[:, :1] + place - 1, place - self.tokens)
-        return torch.where((place == 0) | (place > end), place, moved)
+        # Where the body reads what stands at a place for the head: behind the text, or with it; padding stays.
+        place = torch.arange(mask.shape[1] + self.tokens, device=mask.device).expand(len(mask), -1)
+        length = mask.sum(1, keepdim=True)
+        moved = torch.where(place <= self.tokens, length + place - 1, place - self.tokens)
+        self._read_at = torch.where((place == 0) | (place >= length + self.tokens), place, moved)
+        order = self._read_at.argsort(dim=1)
+        # In the vectors' place stands the first token, which is no padding, and of the first text.
+        with_room = {
+            name: _behind_first(tokens, tokens[:, :1].expand(-1, self.tokens)) for name, tokens in inputs.items()
+        }
+        return self.model(**{name: _taken(tokens, order) for name, tokens in with_room.items()})
 
     def _put(self, module: nn.Module, args: tuple, embedded: Tensor) -> Tensor | None:
-        if self._places is None:
+        if self._read_at is None:
             return None
         rows = torch.arange(len(embedded), device=embedded.device)[:, None]
         prompt = self.vectors().to(embedded.dtype).expand(len(embedded), -1, -1)
-        return embedded.index_put((rows, self._places), prompt)
+        return embedded.index_put((rows, self._read_at[:, 1 : self.tokens + 1]), prompt)
 
     def _for_head(self, module: nn.Module, args: tuple, output: Any) -> Any:
-        if self._places is not None:
-            output.last_hidden_state = _taken(
-                output.last_hidden_state, self._of_head(output.last_hidden_state.shape[1])
-            )
-            self._places = None
+        if self._read_at is not None:
+            output.last_hidden_state, self._read_at = _taken(output.last_hidden_state, self._read_at), None
         return output
 
 
