@@ -353,6 +353,10 @@ class Shiny(Method):
 """
 
 
+def named(name):
+    return OWN.replace('"shiny"', f'"{name}"')
+
+
 def answers(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
@@ -395,7 +399,13 @@ def test_a_method_of_ones_own_is_a_file_that_the_configuration_names(tmp_path):
         (None, "no such file"),
         ("import nothing_like_this", "cannot be imported"),
         ("x = 1", "registers none"),
-        (OWN.replace('"shiny"', '"lora"'), "two methods are registered as 'lora'"),
+        (named("lora"), "two methods are registered as 'lora'"),
+        (named("one").replace("def count", "def counts"), r"the class Shiny lacks count\(\)"),
+        (
+            named("two").replace("    trains =", "    trained ="),
+            "the class Shiny lacks trains; a whole one is in README.md",
+        ),
+        (named("three").replace("(Method)", ""), r"Shiny is no method; want class Shiny\(Method\)"),
     ],
 )
 def test_files_that_are_no_methods(tmp_path, text, words):

@@ -1,18 +1,18 @@
 """What is done, failed, under way and left, from files alone."""
 
-import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
 from synthetic import default_study
 
-from peftstudy import files, locks, status
+from peftstudy import estimates, files, locks, status
 from peftstudy.study import Study
 
 MEASURED = {"setup_seconds": 2.0, "training_seconds": 50.0, "evaluation_seconds": 8.0, "device": "cpu"}
@@ -42,14 +42,30 @@ def test_before_the_start_it_goes_by_the_guess(study, tmp_path, monkeypatch):
         "default: 38 runs in 5 packs",
         "       0  done",
         "      38  left to do",
-        "still needed: 1.90 hours of one GPU or processor, 13 jobs in the queue, about 0.57 kWh (a guess: 300 W,"
-        " workflow.watts)",
+        "still needed: 2.01 hours of one GPU or processor, 13 jobs that train or score, and short ones, about 0.60 kWh"
+        " (a guess: 300 W, workflow.watts)",
         *(
-            f"  {name}: {runs} runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to {longest} min 0 s"
+            f"  {name}: {runs} runs of 3 min 0 s (a guess: workflow.run_minutes), jobs of up to {longest} min 15 s"
             " and 2.9 GB, with up to 228 MB of disk"
-            for name, runs, longest in (("bert-tiny", 16, 24), ("roberta-tiny", 16, 24), ("bert-tiny-random", 6, 18))
+            for name, runs, longest in (("bert-tiny", 16, 26), ("roberta-tiny", 16, 26), ("bert-tiny-random", 6, 20))
         ),
     ]
+
+
+def test_trials_are_counted_until_they_have_chosen(study, tmp_path, monkeypatch):
+    """Four short trials of a cell, a quarter of a run each; of two seeds' runs one cell."""
+    monkeypatch.chdir(tmp_path)
+    runs = [run for run in study.runs() if run.cell == "libraries/90-10/bert-tiny/lora"]
+    training = replace(runs[0].training, learning_rate=(1e-4, 1e-3, 3e-3, 1e-2))
+    search = replace(runs[0].search, epochs=1)
+    asked = [replace(run, training=training, search=search) for run in runs]
+    found = estimates.Estimates(study)
+    assert found.seconds(runs, tmp_path) == 180 * len(runs) and training.epochs == 4
+    assert found.seconds(asked, tmp_path) == 180 * (len(runs) + 1)
+    in_steps = [replace(run, training=replace(training, steps=9)) for run in asked]
+    assert found.seconds(in_steps, tmp_path) == 180 * (len(runs) + 4), "as long as a run at the most"
+    files.write_json(tmp_path / "runs" / asked[0].cell / "search.json", {})
+    assert found.seconds(asked, tmp_path) == 180 * len(runs)
 
 
 def test_each_run_is_counted_once_and_the_rest_goes_by_finished_runs(study, tmp_path):
@@ -78,7 +94,7 @@ def test_each_run_is_counted_once_and_the_rest_goes_by_finished_runs(study, tmp_
         f"  {diverged.path}: diverged: the training loss was not finite in epoch 1",
         f"  {collapsed.path}: collapsed: one answer to everything on test",
     ]
-    assert said[13].startswith("still needed: 1.27 CPU-hours, 13 jobs in the queue, ")
+    assert said[13].startswith("still needed: 1.35 CPU-hours, 13 jobs that train or score, and short ones, ")
     assert said[13].endswith(" MB of disk, about 0.02 kWh (a guess: 15 W, workflow.watts)")
     assert "10 runs of 1 min 0 s (by its finished runs)" in said[14]
 
@@ -86,9 +102,10 @@ def test_each_run_is_counted_once_and_the_rest_goes_by_finished_runs(study, tmp_
 def test_energy_goes_by_the_devices_of_finished_runs_or_by_the_watts_that_the_study_names(study, tmp_path):
     for run in study.runs()[:2]:
         record(tmp_path, run, device="a GPU")
-    assert "1.33 GPU-hours, 13 jobs in the queue, about 0.40 kWh (a guess: 300 W" in "".join(lines(study, tmp_path))
-    named = dataclasses.replace(study, watts=700.0)
-    assert "about 0.93 kWh (a guess: 700 W" in "".join(lines(named, tmp_path))
+    said = "".join(lines(study, tmp_path))
+    assert "1.42 GPU-hours, 13 jobs that train or score, and short ones, about 0.43 kWh (a guess: 300 W" in said
+    named = replace(study, watts=700.0)
+    assert "about 0.99 kWh (a guess: 700 W" in "".join(lines(named, tmp_path))
 
 
 def test_a_record_of_another_request_counts_as_left(study, tmp_path):

@@ -19,6 +19,23 @@ from project import CONFIG, LONG, METRICS, Project, changed
 
 from peftstudy import archive
 
+OWN = """
+from peftstudy.methods import Method, register
+
+@register("own")
+class Own(Method):
+    trains = "the layer norms' biases"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+
+    def adapt(self, model, shape):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.endswith("LayerNorm.bias") and not name.startswith("cls"))
+        return model
+
+    def count(self, shape):
+        return (2 * shape.layers + 1) * shape.hidden
+"""
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Project:
@@ -189,6 +206,17 @@ def test_an_added_method_trains_that_method_alone(copied):
     added = written(before, copied.records())
     assert len(added) == 4
     assert all("/bitfit/" in name for name in added)
+
+
+def test_a_method_of_ones_own_is_run_again_when_its_file_changes(copied):
+    own, config = copied.folder / "own.py", changed(methods={**CONFIG["methods"], "own": {"method": "own.py"}})
+    own.write_text(OWN)
+    copied.run(METRICS, config=config)
+    assert "train_" not in copied.run(METRICS, "-n", config=config)
+    own.write_text(f"{OWN}\n# One line more.\n")
+    said = copied.run(METRICS, "-n", "-p", config=config).splitlines()
+    jobs = [line for line in said if "-m peftstudy train" in line]
+    assert len(jobs) == 2 and all('"method":"own"' in job and '"method":"lora"' not in job for job in jobs)
 
 
 def test_a_run_that_starts_from_others_comes_after_them_and_brings_back_their_weights(tmp_path, bert):
@@ -362,3 +390,19 @@ def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):
         "study.yaml: methods.prompt: unknown option 'tokns' (known: initial, tokens). Did you mean 'tokens'?"
     ]
     assert not (project.folder / "results").exists()
+
+
+def test_what_is_not_here_is_one_sentence_and_no_job(tmp_path):
+    """At a start; a dry run lists the jobs all the same."""
+    project = Project(tmp_path / "p")
+    config = changed(datasets={"made": CONFIG["datasets"]["made"] | {"label": "lable"}})
+    assert "train_" in project.run(METRICS, "-n", config=config)
+    done = subprocess.run(project.command(config=config), cwd=project.folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = (done.stdout + done.stderr).strip().splitlines()
+    assert said[-1] == (
+        "study.yaml: datasets.made (source made): data/made.csv: unknown column 'lable' (known: id, label, text). "
+        "Did you mean 'label'?"
+    )
+    assert not (project.folder / "results/tiny/sources").exists()
+    assert not any((project.folder / ".snakemake/locks").glob("*"))

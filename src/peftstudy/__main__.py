@@ -46,7 +46,11 @@ OVERVIEW: Arguments = {
 }
 
 COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
-    "check": (commands.check, "check a configuration and count its runs", {"config": {"type": Path}}),
+    "check": (
+        commands.check,
+        "check a configuration, and what it takes from this machine, and count its runs",
+        OVERVIEW | {"config": {"type": Path}},
+    ),
     "plan": (
         commands.plan,
         "say what a study will take, before it starts, or how many seeds would tell two methods apart",

@@ -137,7 +137,7 @@ def randomise(folder: Path, output: Path, seed: int) -> None:
         pooling = {"add_pooling_layer": shape.pooler} if shape.family in ("bert", "roberta") else {}
         kind = shape.about.language_model if shape.about.writes else "AutoModel"
         getattr(transformers, kind).from_config(config, **pooling).save_pretrained(temporary)
-        _copy(_tokenizer_files(folder), temporary)
+        _copy(tokenizer_files(folder), temporary)
 
 
 def copy_folder(source: Path, output: Path, family: str | None = None) -> None:
@@ -154,7 +154,7 @@ def copy_folder(source: Path, output: Path, family: str | None = None) -> None:
         if name.endswith("embeddings.word_embeddings.weight") and found != (shape.vocabulary, shape.hidden):
             expected = (shape.vocabulary, shape.hidden)
             raise StudyError(f"{source}: {name} has the shape {found}; config.json says {expected}.")
-    files = [source / "config.json", *_tokenizer_files(source), *weight_files(source)]
+    files = [source / "config.json", *tokenizer_files(source), *weight_files(source)]
     if len(weight_files(source)) > 1:
         files.append(source / "model.safetensors.index.json")
     with whole_folder(output) as temporary:
@@ -172,7 +172,8 @@ def name_family(config: Path, family: str) -> None:
     write_json(config, found)
 
 
-def _tokenizer_files(folder: Path) -> list[Path]:
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Return the files that make a folder's tokenizer; StudyError when there is none."""
     folder = Path(folder)
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
         known = ", ".join(" with ".join(names) for names in TOKENIZERS)

@@ -11,7 +11,7 @@ from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import claims
 from peftstudy.families import FAMILIES, OBJECTIVES
 from peftstudy.labels import refuse_classes
-from peftstudy.shapes import planned_shape
+from peftstudy.shapes import Shape, planned_shape
 from peftstudy.specs import Backbone, Dataset, Pretraining, several
 from peftstudy.study import Study
 
@@ -56,7 +56,8 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     for backbone in study.backbones.values():
         _check_backbone(f"{where}: backbones.{backbone.name}", backbone, study)
     for method in study.methods.values():
-        methods.create(method.method, method.options, f"{where}: methods.{method.name}")
+        made = methods.create(method.method, method.options, f"{where}: methods.{method.name}")
+        _check_citation(f"{where}: methods.{method.name}", made)
     starting.check(study, where)
     _check_possible(study, where)
     _check_run_somewhere(study, where)
@@ -231,6 +232,17 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
 
 
+def _check_citation(at: str, method: methods.Method) -> None:
+    """Refuse what the report could not print; the methods here all have their entries."""
+    if method.citation and method.name not in methods.registered():
+        bibliography = ROOT / "paper" / "references.bib"
+        if f"{{{method.citation}," not in bibliography.read_text(encoding="utf-8"):
+            raise StudyError(
+                f"{at}: citation {method.citation!r} is no key of paper/references.bib; add its entry there, or leave "
+                "the citation empty."
+            )
+
+
 def _check_possible(study: Study, where: str) -> None:
     """Refuse methods that cannot do a task, or adapt a backbone whose shape is known before it is made."""
     for dataset, _, backbone, chosen in study.cells():
@@ -246,11 +258,21 @@ def _check_possible(study: Study, where: str) -> None:
                     "whole weights or gradients, of which each device has a share; want 1, or the other methods alone "
                     f"under backbones.{backbone.name}.methods."
                 )
-        pretrain = study.backbones[backbone.random or backbone.name].pretrain
-        if pretrain is None:
+    planned = {name: base.pretrain for name, base in study.backbones.items() if base.pretrain is not None}
+    refuse_impossible(study, {name: _planned(pretrain) for name, pretrain in planned.items()}, where)
+
+
+def _planned(pretrain: Pretraining) -> Shape:
+    vocabulary = dict(pretrain.tokenizer).get("vocabulary", 30522)
+    return planned_shape(pretrain.family, dict(pretrain.shape), vocabulary)
+
+
+def refuse_impossible(study: Study, shapes: Mapping[str, Shape], where: str) -> None:
+    """Refuse tasks and methods that backbones of known shapes, by their names, cannot have."""
+    for dataset, _, backbone, chosen in study.cells():
+        shape = shapes.get(backbone.random or backbone.name)
+        if shape is None:
             continue
-        vocabulary = dict(pretrain.tokenizer).get("vocabulary", 30522)
-        shape = planned_shape(pretrain.family, dict(pretrain.shape), vocabulary)
         if reason := impossible(tasks.create(dataset.task), shape):
             raise StudyError(f"{where}: datasets.{dataset.name}: impossible on {backbone.name}: {reason}.")
         for method in chosen:

@@ -10,10 +10,11 @@ from peftstudy import devices, files, stages
 from peftstudy.study import Study
 
 
-def check(config: Path) -> str | None:
-    from peftstudy import checking, strict_yaml
+def check(config: Path, folder: str | None) -> str | None:
+    from peftstudy import present
 
-    checked = checking.check(strict_yaml.load(config), str(config))
+    checked = _checked(config, folder)
+    present.refuse_absent(checked, str(config))
     runs = checked.runs()
     print(f"{config}: {checked.name}: {len(runs)} runs in {len(checked.packs())} jobs")
 

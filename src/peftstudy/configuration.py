@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from peftstudy import seeds
+from peftstudy.registry import code_of
 from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, Pretraining, Range, Search, Source, Training, freeze
 from peftstudy.study import Study
 
@@ -74,9 +75,10 @@ def _training(block: Mapping[str, Any], search: Search) -> Training:
 
 def _method(name: str, block: Mapping[str, Any], search: Search) -> MethodSpec:
     options = {key: block[key] for key in block if key not in ("method", "learning_rate", "of", "trained_on")}
+    method = block.get("method", name)
     return MethodSpec(
-        name, block.get("method", name), freeze(options), _rates(block.get("learning_rate"), search),
-        block.get("of"), freeze(block.get("trained_on", ())),
+        name, method, freeze(options), _rates(block.get("learning_rate"), search),
+        block.get("of"), freeze(block.get("trained_on", ())), code_of(method, options),
     )  # fmt: skip
 
 

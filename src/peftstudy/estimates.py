@@ -1,6 +1,6 @@
 """How long runs take: by finished ones of the same backbone, by the study's guess before there are any."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 from peftstudy import files
 from peftstudy.errors import StudyError
-from peftstudy.specs import RunSpec
+from peftstudy.specs import RunSpec, several
 from peftstudy.study import Pack, Study
 
 SAMPLE = 25
@@ -54,8 +54,28 @@ class Estimates:
     def is_measured(self, backbone: str) -> bool:
         return (backbone,) in self.sums
 
+    def seconds(self, runs: Iterable[RunSpec], results: Path) -> float:
+        """Return what runs take one after another, the trials of their cells with them, where none have chosen yet.
+
+        results: the study's folder.
+        """
+        runs = list(runs)
+        searching = {run.cell: run for run in runs if several(run.training.learning_rate)}
+        trials = sum(
+            self.trials_seconds(run)
+            for cell, run in searching.items()
+            if not (results / "runs" / cell / "search.json").exists()
+        )
+        return trials + sum(map(self.run_seconds, runs))
+
+    def trials_seconds(self, run: RunSpec) -> float:
+        """Return what the trials before a cell's first run take: at the most so long as a run each."""
+        epochs = run.training.epochs if run.training.steps is None and run.training.seconds is None else 0
+        share = min(1.0, run.search.epochs / epochs) if epochs else 1.0
+        return len(run.training.learning_rate) * share * self.run_seconds(run)
+
     def pack_seconds(self, pack: Pack) -> float:
-        return sum(self.run_seconds(run) for run in pack.runs)
+        return self.seconds(pack.runs, Path("results") / self.study.name)
 
 
 def _keys(backbone: str, dataset: str, split: str, method: str) -> list[tuple[str, ...]]:

@@ -40,6 +40,26 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
+def columns(path: Path) -> list[str]:
+    """Return the names of a file's columns: by its header, of JSON Lines by the first row."""
+    packs = {".gz": gzip.open, ".zst": lambda *_: io.BytesIO(_text(path).encode())}
+    suffix = Path(path.stem).suffix if path.suffix in packs else path.suffix
+    if suffix not in (*LINES, *DELIMITERS):
+        return read_table(path).column_names
+    try:
+        with packs.get(path.suffix, open)(path, "rb") as file:
+            first = next((line for line in file if line.strip()), b"")
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return read_table(path).column_names  # which says what is wrong
+    text = io.StringIO(first.decode("utf-8-sig", "replace"), newline="")
+    if suffix in DELIMITERS:
+        return next(csv.reader(text, delimiter=DELIMITERS[suffix]), [])
+    try:
+        return list(json.loads(text.read()))
+    except ValueError:
+        return read_table(path).column_names
+
+
 def _text(path: Path) -> str:
     packed = path.read_bytes()
     try:
@@ -108,6 +128,7 @@ def _delimited(path: Path, text: str, delimiter: str) -> pa.Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
+        _refuse_delimiter(path, header, delimiter)
         rows = []
         for row in reader:
             if row and len(row) != len(header):
@@ -119,6 +140,13 @@ def _delimited(path: Path, text: str, delimiter: str) -> pa.Table:
         raise StudyError(f"{path}: a column's name stands twice in the header ({', '.join(header)}).")
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     return pa.table({name: pa.array(values, pa.string()) for name, values in zip(header, columns, strict=True)})
+
+
+def _refuse_delimiter(path: Path, header: list[str], delimiter: str) -> None:
+    """Raise StudyError for a header that is one column by this delimiter, and several by another."""
+    other = next((mark for mark in ";\t,|" if len(header) == 1 and mark in header[0]), None)
+    if other:
+        raise StudyError(f"{path}: its columns are separated by {other!r}; {path.name} wants {delimiter!r}.")
 
 
 def _parquet(path: Path) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
 
-from peftstudy import files, methods
+from peftstudy import files, methods, registry
 from peftstudy.errors import StudyError
 from peftstudy.records import Place
 from peftstudy.specs import RunSpec
@@ -44,7 +44,10 @@ def method_of(spec: RunSpec, inputs: Inputs) -> methods.Method:
 
     Raises StudyError where their weights are gone, or are not those of their records.
     """
-    method = methods.create(spec.adaptation, dict(spec.options))
+    options = dict(spec.options)
+    if registry.code_of(spec.adaptation, options) != spec.code:
+        raise StudyError(f"{spec.adaptation}: not as it was when {spec.path} was planned; start the study again.")
+    method = methods.create(spec.adaptation, options)
     if len(spec.origins) < method.least_origins:
         raise StudyError(
             f"{spec.path}: {method.name} starts from {method.least_origins} other runs or more, and the specification "

@@ -4,11 +4,12 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from peftstudy import files
 from peftstudy.errors import StudyError, unknown
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class Registry(Generic[T]):
         """
         known = self.all()
         if name.endswith(".py"):
-            return self._of_file(Path(name).expanduser().resolve(), f"{where}: {name}")
+            return self._of_file(Path(name).expanduser().resolve(), where if where == name else f"{where}: {name}")
         if name not in known:
             raise unknown(where, self.kind, name, known)
         return known[name]
@@ -84,3 +85,13 @@ class Registry(Generic[T]):
                 raise StudyError(f"{where}: registers {found}; a file of your own holds one {self.kind}.")
             self._files[path] = self._classes[new[0]]
         return self._files[path]
+
+
+def code_of(name: str, options: Mapping[str, Any]) -> str:
+    """Return what is known of a method by its files, where they are one's own: their SHA-256; '' without any.
+
+    name: the method's, or its file's path. options: of the configuration; they may name parts in files as well.
+    """
+    parts = [part if isinstance(part, str) else part[0] for part in options.get("parts", ())]
+    paths = [Path(own).expanduser() for own in (name, *parts) if own.endswith(".py")]
+    return "+".join(files.sha256(path) for path in paths if path.exists())

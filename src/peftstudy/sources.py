@@ -67,6 +67,16 @@ def expand(where: str, path: str) -> Path:
     return expanded
 
 
+def local_folder(where: str, path: str, key: str = ".path") -> Path:
+    """Return a folder on this machine, or raise StudyError. where, key: name the setting that it stands under."""
+    folder = expand(f"{where}{key}", path)
+    if folder.is_file():
+        raise StudyError(f"{where}{key}: {folder} is a file; want its folder there, and its name under files.")
+    if not folder.is_dir():
+        raise StudyError(f"{where}{key}: there is no folder {folder}.")
+    return folder
+
+
 def read_parts(
     where: str, folder: Path, files: Mapping[str, str | Sequence[str]], wanted: Sequence[str] = ()
 ) -> tuple[pa.Table, list[dict]]:
@@ -79,7 +89,7 @@ def read_parts(
     entries = []
     columns: tuple[Path, set[str]] | None = None
     for part, named in files.items():
-        for path in _named(where, folder, [named] if isinstance(named, str) else named):
+        for path in named_files(where, folder, [named] if isinstance(named, str) else named):
             table = _only(path, read_table(path), wanted)
             if RESERVED in table.column_names:
                 raise StudyError(
@@ -101,9 +111,7 @@ def _only(path: Path, table: pa.Table, wanted: Sequence[str]) -> pa.Table:
 
 
 def _local(where: str, options: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
-    folder = expand(f"{where}.path", options["path"])
-    if not folder.is_dir():
-        raise StudyError(f"{where}.path: there is no folder {folder}.")
+    folder = local_folder(where, options["path"])
     if ("files" in options) == ("classes" in options):
         raise StudyError(f"{where}: give either files (by part) or classes (folders of text files by part).")
     if "classes" in options:
@@ -122,7 +130,7 @@ def _from_hub(where: str, options: Mapping[str, Any], folder: Path) -> tuple[pa.
     return table, {"repository": fetched["repository"], "revision": fetched["revision"], "files": entries}
 
 
-def _named(where: str, folder: Path, names: Sequence[str]) -> list[Path]:
+def named_files(where: str, folder: Path, names: Sequence[str]) -> list[Path]:
     """Return the paths of named files, in order; names with * or ? stand for all that match, sorted."""
     present = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     paths = []

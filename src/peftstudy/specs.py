@@ -58,7 +58,7 @@ class Training:
     seconds: float | None = None
 
 
-LATER = {"": ("metric",), "training": ("seconds",), "search": ("sampler",)}
+LATER = {"": ("code", "metric"), "training": ("seconds",), "search": ("sampler",)}
 """Settings that came after the first records, by their block: requests that go without them do not name them, and so
 are those that they were."""
 
@@ -191,6 +191,7 @@ class MethodSpec:
     """A method of the study: its name here, the registered method, and its options.
 
     of, trained_on: the method of the study, and the datasets, whose runs its own start from; without datasets, all.
+    code: what its file is known by, where that is one of the user's own (see methods.code_of).
     """
 
     name: str
@@ -199,6 +200,7 @@ class MethodSpec:
     learning_rate: float | Rates | None = None
     of: str | None = None
     trained_on: tuple[str, ...] = ()
+    code: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -223,7 +225,7 @@ class RunSpec:
     """Everything that decides the outcome of one run, but for the bytes of its inputs.
 
     metric: the main one, where it is not the task's own. origins: the runs whose trained weights it starts from, where
-    that is more than its backbone.
+    that is more than its backbone. code: what a method's file of the user's own is known by.
     """
 
     dataset: str
@@ -239,11 +241,17 @@ class RunSpec:
     protocol: int = PROTOCOL
     metric: str | None = None
     origins: tuple["RunSpec", ...] = ()
+    code: str = ""
 
     @property
     def path(self) -> str:
         """The run's name: its folder under results/<study>/runs/."""
-        return f"{self.dataset}/{self.split}/{self.backbone}/{self.method}/seed-{self.seed}"
+        return f"{self.cell}/seed-{self.seed}"
+
+    @property
+    def cell(self) -> str:
+        """What its seeds have in common: the folder of the run's own."""
+        return f"{self.dataset}/{self.split}/{self.backbone}/{self.method}"
 
     @property
     def depth(self) -> int:

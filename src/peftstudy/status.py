@@ -121,12 +121,12 @@ def _still(found: Overview, results: Path) -> list[str]:
     to_test = sum(found.waits_for_test(pack) for pack in packs)
     if not to_test:
         return ["All runs are there."]
-    seconds = {name: sum(map(found.estimates.run_seconds, runs)) for name, runs in left.items()}
+    seconds = {name: found.estimates.seconds(runs, results) for name, runs in left.items()}
     unit, watts = _device(found)
     jobs = sum(bool(runs) for runs in left.values()) + to_test + len(list(_missing_backbones(found.study, results)))
     hours = sum(seconds[pack.name] * found.study.backbones[pack.backbone].devices for pack in packs) / 3600
     rest = _disk(found, left, results) + _energy(found, left, hours, watts)
-    lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs in the queue{rest}"]
+    lines = [f"still needed: {hours:,.2f} {unit}, {jobs:,} jobs that train or score, and short ones{rest}"]
     for name in found.study.backbones:
         own = [pack for pack in packs if pack.backbone == name and left[pack.name]]
         lines += _of_backbone(found, name, own, seconds)
@@ -147,13 +147,14 @@ def _device(found: Overview) -> tuple[str, float]:
 def _of_backbone(found: Overview, name: str, packs: list[Pack], seconds: Mapping[str, float]) -> Iterator[str]:
     if not packs:
         return
-    runs = sum(len(found.left(pack)) for pack in packs)
-    total, longest = sum(seconds[pack.name] for pack in packs), max(seconds[pack.name] for pack in packs)
+    runs = [run for pack in packs for run in found.left(pack)]
+    mean = sum(map(found.estimates.run_seconds, runs)) / len(runs)
+    longest = max(seconds[pack.name] for pack in packs)
     by = "by its finished runs" if found.estimates.is_measured(name) else "a guess: workflow.run_minutes"
     parameters = needs.parameters(found.study, name)
     memory, disk = needs.memory_mb(parameters, 1), needs.DISK_BYTES_A_PARAMETER * parameters
     yield (
-        f"  {name}: {runs:,} runs of {duration(total / runs)} ({by}), jobs of up to {duration(longest)}"
+        f"  {name}: {len(runs):,} runs of {duration(mean)} ({by}), jobs of up to {duration(longest)}"
         f" and {memory / 1000:.1f} GB, with up to {disk / 1e6:,.0f} MB of disk"
     )
 

@@ -246,4 +246,5 @@ class Study:
         return RunSpec(
             dataset.name, split, backbone.name, method.name, seed, dataset.task, method.method, method.options,
             training, self.search if several(rate) else Search(), metric=self.metric(dataset.name), origins=origins,
+            code=method.code,
         )  # fmt: skip

@@ -33,10 +33,10 @@ rule make_backbone:
         " --checkpoint {params.checkpoint:q} --output {output:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
 
 
-# Downloads are made where a network is: on a cluster, on the login node.
+# Downloads are made where a network is: on a cluster, on the login node. A copy of a folder wants no GPU either.
 use rule make_backbone as fetch_backbone with:
     wildcard_constraints:
-        backbone=names("hub", study.backbones),
+        backbone=names(study.backbones, "hub", "folder"),
 
 
 ruleorder: fetch_backbone > make_backbone

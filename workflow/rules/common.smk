@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from peftstudy import archive, cutting, estimates, needs
+from peftstudy import archive, cutting, estimates, needs, present
 from peftstudy.checking import check
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS, drop_unasked
@@ -41,7 +41,13 @@ if is_first and UNFINISHED.exists():
     drop_unasked(study, Path(FOLDER))
 
 
+# What is not on this machine is told before the first job; a dry run lists the jobs all the same.
 onstart:
+    try:
+        if not REBUILDS:
+            present.refuse_absent(study, CONFIG, Path(FOLDER))
+    except StudyError as error:
+        sys.exit(str(error))
     UNFINISHED.parent.mkdir(parents=True, exist_ok=True)
     UNFINISHED.touch()
 
@@ -100,9 +106,9 @@ def runtime_of(pack):
     return lambda wildcards, attempt: min(needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt), LONGEST)
 
 
-def names(kind, blocks):
-    """A pattern of those names whose block is of this kind; of none, one that nothing matches."""
-    return "|".join(re.escape(name) for name, block in blocks.items() if block.kind == kind) or "(?!)"
+def names(blocks, *kinds):
+    """A pattern of those names whose block is of these kinds; of none, one that nothing matches."""
+    return "|".join(re.escape(name) for name, block in blocks.items() if block.kind in kinds) or "(?!)"
 
 
 def keeping(methods):

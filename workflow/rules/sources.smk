@@ -25,7 +25,7 @@ rule read_source:
 # Downloads are made where a network is: on a cluster, on the login node.
 use rule read_source as fetch_source with:
     wildcard_constraints:
-        source=names("hub", study.sources),
+        source=names(study.sources, "hub"),
 
 
 ruleorder: fetch_source > read_source

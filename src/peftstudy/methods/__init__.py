@@ -56,8 +56,8 @@ class Method(ABC):
     """A way of adapting a backbone. The dataclass fields of a subclass are its options."""
 
     name: ClassVar[str]
-    citation: ClassVar[str]
-    """The key of its source in the bibliography."""
+    citation: ClassVar[str] = ""
+    """The key of its source in paper/references.bib; of a method of one's own nothing, if need be."""
     trains: ClassVar[str]
     """What it trains, in a few words."""
     learning_rates: ClassVar[tuple[float, ...]]
@@ -203,6 +203,7 @@ def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (
     if name in LEFT_OUT:
         raise StudyError(f"{where}: {name} is left out: {LEFT_OUT[name]}.")
     cls = _registry.find(name, where)
+    _refuse_incomplete(cls, f"{where}: {name}" if name.endswith(".py") and where != name else where)
     values = {key: freeze(value) for key, value in dict(options).items()}
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
@@ -214,6 +215,17 @@ def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (
     if problem := method.problem():
         raise StudyError(f"{where}: {problem}.")
     return method
+
+
+def _refuse_incomplete(cls: type, where: str) -> None:
+    """Raise StudyError when a class lacks what every method says of itself."""
+    if not issubclass(cls, Method):
+        raise StudyError(f"{where}: {cls.__name__} is no method; want class {cls.__name__}(Method).")
+    said = [name for name in ("learning_rates", "trains") if not hasattr(cls, name)]
+    if lacking := [f"{name}()" for name in sorted(cls.__abstractmethods__)] + said:
+        raise StudyError(
+            f"{where}: the class {cls.__name__} lacks {', '.join(lacking)}; a whole one is in README.md, Add a method."
+        )
 
 
 def _fits(value: Any, hint: Any) -> bool:

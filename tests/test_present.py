@@ -1,0 +1,159 @@
+"""What is not on this machine is told before the first job, each in its sentence."""
+
+import gzip
+import json
+import re
+
+import pytest
+import yaml
+import zstandard
+from conftest import ROOT
+
+from peftstudy import bodies, configuration, files, formats, origins, present
+from peftstudy.checking import check
+from peftstudy.errors import StudyError
+
+ROWS = [{"a": "one", "b": "two", "label": "x"}, {"a": "three", "b": "four", "label": "y", "source": "z"}]
+OWN = """
+from peftstudy.methods import Method, register
+
+@register("{name}")
+class Mine(Method):
+    trains = "the biases of queries"
+    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+
+    def adapt(self, model, shape):
+        return model
+
+    def count(self, shape):
+        return {count}
+"""
+
+
+def config(folder, **changes):
+    return {
+        "study": "mine", "title": "Pairs", "question": "Which?",
+        "sources": {"pairs": {"kind": "files", "path": str(folder), "files": {"all": "pairs.jsonl"}}},
+        "datasets": {"pairs": {"source": "pairs", "task": "classification", "text": ["a", "b"], "label": "label"}},
+        "splits": ["90-10"], "backbones": {"small": {"folder": str(bodies.folder("bert"))}},
+        "methods": {"full": {}, "bitfit": {}}, "seeds": [0],
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    (tmp_path / "semicolons.csv").write_text("a;b;label\none;two;x\n")
+    return tmp_path
+
+
+def refuse(block, results=None):
+    present.refuse_absent(check(block, "mine.yaml"), "mine.yaml", results)
+
+
+def test_what_is_here_is_taken(here):
+    refuse(config(here))
+    # A column that the first row leaves out.
+    refuse(
+        config(here, datasets={"pairs": {"source": "pairs", "task": "classification", "text": "a", "label": "source"}})
+    )
+
+
+def test_the_readme_s_study_can_be_run(tmp_path):
+    text = re.search(r"```yaml\n(study: mine\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "pairs.csv").write_text("first,second,same\nA.,B.,no\n")
+    (tmp_path / "mine.py").write_text(OWN.format(name="readme", count=1))
+    for place, own in (
+        ("~/data/pairs", tmp_path), ("path/to/mine.py", tmp_path / "mine.py"), ("~/models/small", bodies.folder("bert"))
+    ):  # fmt: skip
+        assert place in text
+        text = text.replace(place, str(own))
+    refuse(yaml.safe_load(text))
+
+
+def of_files(here, **changes):
+    return {"sources": {"pairs": {"kind": "files", "path": str(here), "files": {"all": "pairs.jsonl"}} | changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (lambda here: of_files(here / "nowhere"), "mine.yaml: sources.pairs.path: there is no folder .*nowhere"),
+        (lambda here: of_files(here / "pairs.jsonl"), "pairs.jsonl is a file; want its folder there"),
+        (lambda here: of_files(here, files={"all": "pair.jsonl"}), "unknown file 'pair.jsonl'.*mean 'pairs.jsonl'"),
+        (lambda here: of_files(here, files={"all": "semicolons.csv"}), "separated by ';'; semicolons.csv wants ','"),
+        (lambda here: of_files(here, columns=["a", "b"]), r"\(source pairs\): .*pairs.jsonl: unknown column 'label'"),
+        (
+            lambda here: {"datasets": {"pairs": config(here)["datasets"]["pairs"] | {"text": ["a", "c"]}}},
+            r"datasets.pairs \(source pairs\): .*pairs.jsonl: unknown column 'c' \(known: a, b, label, source\)",
+        ),
+        (
+            lambda here: {"backbones": {"small": {"folder": str(here / "model")}}},
+            "mine.yaml: backbones.small.folder: there is no folder .*model",
+        ),
+        (lambda here: {"backbones": {"small": {"folder": str(here)}}}, "backbones.small.folder: .*: no tokenizer"),
+        (
+            lambda here: {"backbones": {"small": {"folder": str(bodies.folder("modernbert"))}}},
+            "mine.yaml: methods.bitfit: impossible on small: it has no biases",
+        ),
+        (
+            lambda here: {"backbones": {"a": {"folder": str(bodies.folder("bert"))}, "small": {"random": "a"}},
+                          "methods": {"prompt": {"tokens": 500}}},
+            "methods.prompt: impossible on a: 500 prompt tokens, and room for 63",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_here_is_told(here, changes, said):
+    with pytest.raises(StudyError, match=said):
+        refuse(config(here, **changes(here)))
+
+
+def test_what_was_read_may_be_gone(here):
+    results = here / "results"
+    files.write_json(results / "sources/pairs/manifest.json", {})
+    (results / "backbones/small").mkdir(parents=True)
+    refuse(config(here / "gone", backbones={"small": {"folder": str(here / "gone")}}), results)
+
+
+def test_columns_are_read_from_the_beginning_alone(tmp_path):
+    lines, table = "\n".join(map(json.dumps, ROWS)), "a\tb\n1\t2\n"
+    packs = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+    for suffix, pack in packs.items():
+        for name, text, expected in (("x.jsonl", lines, ["a", "b", "label"]), ("x.tsv", table, ["a", "b"])):
+            path = tmp_path / f"{name}{suffix}"
+            path.write_bytes(pack(text.encode()))
+            assert formats.columns(path) == expected
+    long = gzip.compress(("\n".join([lines, *["no JSON"] * 10**6])).encode())
+    (tmp_path / "cut.jsonl.gz").write_bytes(long[:-100])
+    assert formats.columns(tmp_path / "cut.jsonl.gz") == ["a", "b", "label"]
+
+
+def test_a_method_s_file_is_a_part_of_what_is_asked(here):
+    own = here / "mine.py"
+    own.write_text(OWN.format(name="present-one", count=1))
+    methods = {"mine": {"method": str(own)}, "both": {"method": "combined", "parts": [str(own), "bitfit"]}, "full": {}}
+
+    def specs():
+        return {run.method: run for run in configuration.from_config(config(here, methods=methods)).runs()}
+
+    before = specs()
+    assert len(before["mine"].code) == 64 == len(before["both"].code) and before["full"].code == ""
+    assert (
+        "code" not in before["full"].as_dict() and before["mine"].from_dict(before["mine"].as_dict()) == before["mine"]
+    )
+    assert origins.method_of(before["mine"], None).name == "present-one"
+    own.write_text(OWN.format(name="present-one", count=2))
+    assert specs()["mine"] != before["mine"] and specs()["both"] != before["both"] and specs()["full"] == before["full"]
+    with pytest.raises(
+        StudyError, match=r"mine.py: not as it was when pairs/90-10/small/mine/seed-0 was planned; start"
+    ):
+        origins.method_of(before["mine"], None)
+
+
+def test_a_method_of_ones_own_cites_what_the_report_can_print(here):
+    own = here / "mine.py"
+    own.write_text(OWN.format(name="present-two", count=1).replace("trains =", "citation = 'me2026'\n    trains =", 1))
+    with pytest.raises(
+        StudyError, match=re.escape("methods.mine: citation 'me2026' is no key of paper/references.bib")
+    ):
+        check(config(here, methods={"mine": {"method": str(own)}}), "mine.yaml")
