@@ -31,7 +31,10 @@ AMISS = "mend or leave out the rows."
 @pytest.mark.parametrize(
     ("task", "column", "value", "says"),
     [
-        ("regression", "share", "much", f"row r3 (part all) has a label that is no number (column 'share'); {AMISS}"),
+        (
+            "regression", "share", "much",
+            f"row r3 (part all) has the label 'much', which is no number (column 'share'); {AMISS}",
+        ),
         ("regression", "share", None, f"row r3 (part all) has no label (column 'share'); {AMISS}"),
         ("regression", "other", " ", f"row r3 (part all) has an empty text (column 'other'); {AMISS}"),
         ("tagging", "tags", ["own"], f"and 1 labels (columns 'words', 'tags'); {AMISS}"),
@@ -73,7 +76,7 @@ def test_a_row_that_does_not_fit_is_named(task, column, value, says, tmp_path):
         ("classification", {"label": "words"}, "the column 'words' holds list<.*>, not text or labels"),
         ("extractive-qa", {"label": "words"}, r"has no answers with text and answer_start \(column 'words'\)"),
         ("extractive-qa", {"group": "titel"}, "unknown column 'titel'"),
-        ("regression", {"label": "text"}, r"has a label that is no number \(column 'text'\), and 59 more"),
+        ("regression", {"label": "text"}, r"has the label '.+', which is no number \(column 'text'\), and 59 more"),
     ],
 )
 def test_a_column_that_does_not_fit_is_named(task, changes, says, tmp_path):

@@ -64,8 +64,8 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     if longest + method.extra_tokens > shape.positions:
         raise StudyError(
             f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
-            f"the {shape.positions} positions of {spec.backbone}; lower datasets.{spec.dataset}.max_length, "
-            "or set one for this backbone."
+            f"the {shape.positions} positions of {spec.backbone}; {'add fewer, ' if method.extra_tokens else ''}"
+            f"lower datasets.{spec.dataset}.max_length, or set one for this backbone."
         )
     labels = data.about["labels"]
     first = seeds.initialization(spec.seed)

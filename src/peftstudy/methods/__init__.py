@@ -210,7 +210,8 @@ def create(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = (
         if key not in cls.options():
             raise unknown(where, "option", key, [*cls.options(), *(ORIGINS if cls.least_origins else ())])
         if not _fits(value, hints[key]):
-            raise StudyError(f"{where}.{key}: {value!r} is not of the type {_words(hints[key])}.")
+            said = list(value) if isinstance(value, tuple) else value
+            raise StudyError(f"{where}.{key}: {said!r} is not of the type {_words(hints[key])}.")
     method = cls(**values)
     if problem := method.problem():
         raise StudyError(f"{where}: {problem}.")
@@ -280,7 +281,10 @@ def adapt(method: Method, loaded: Loaded, shape: Shape, seed: int) -> Adapted:
         named[name].requires_grad_(True)
     sizes = [sum(named[name].numel() for name in names) for names in (method_names, head_names)]
     if sizes[0] != method.count(shape):
-        raise StudyError(f"method {method.name}: trains {sizes[0]} parameters; its formula says {method.count(shape)}.")
+        raise StudyError(
+            f"method {method.name}: trains {sizes[0]} parameters of a {shape.family} of {shape.layers} layers, "
+            f"{shape.hidden} wide; its formula says {method.count(shape)}."
+        )
     return Adapted(model, method_names, head_names, *sizes)
 
 

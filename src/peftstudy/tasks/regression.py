@@ -38,7 +38,9 @@ class Regression(Reading):
 
         refuse_unlabelled(where, dataset, rows)
         numbers = pd.to_numeric(rows["label"], errors="coerce").astype(np.float32)
-        refuse(where, rows[~np.isfinite(numbers)], f"has a label that is no number (column {dataset.label!r})")
+        amiss = rows[~np.isfinite(numbers)]
+        said = next(iter(amiss["label"]), "")
+        refuse(where, amiss, f"has the label {said!r}, which is no number (column {dataset.label!r})")
         stratum = (numbers.rank(method="first") - 1) * STRATA // len(rows)
         return rows.assign(label=numbers, stratum=stratum.astype(np.int32)), []
 
