@@ -109,6 +109,13 @@ AWKWARD = {
     "one-seed": default_study(seeds=[5], splits=["size-300"], reference=None, training={"epochs": 1, "select": "last"}),
     "no-validation": course_study(validation=0.0, replicates=None, training={"steps": 50, "select": "last"}),
     "written-texts": default_study(datasets={"summaries": WRITTEN}, splits=["90-10"]),
+    # More figures and tables than LaTeX lets wait by itself.
+    "twelve-datasets": default_study(
+        datasets={f"of-{number}": BLOCK for number in range(12)},
+        splits=["90-10"],
+        methods={name: {"learning_rate": [1e-4, 1e-3, 3e-3]} for name in ("full", "lora")},
+        backbones={"bert-tiny": {"folder": "bert"}},
+    ),
     "sizes-alone": default_study(splits=["size-300", "size-900", "size-2700"]),
 }
 
