@@ -45,7 +45,7 @@ def method_of(spec: RunSpec, inputs: Inputs) -> methods.Method:
     Raises StudyError where their weights are gone, or are not those of their records.
     """
     options = dict(spec.options)
-    if registry.code_of(spec.adaptation, options) != spec.code:
+    if spec.code and registry.code_of(spec.adaptation, options) != spec.code:
         raise StudyError(f"{spec.adaptation}: not as it was when {spec.path} was planned; start the study again.")
     method = methods.create(spec.adaptation, options)
     if len(spec.origins) < method.least_origins:
