@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 
+import own_method
 import pytest
 import yaml
 import zstandard
@@ -14,20 +15,6 @@ from peftstudy.checking import check
 from peftstudy.errors import StudyError
 
 ROWS = [{"a": "one", "b": "two", "label": "x"}, {"a": "three", "b": "four", "label": "y", "source": "z"}]
-OWN = """
-from peftstudy.methods import Method, register
-
-@register("{name}")
-class Mine(Method):
-    trains = "the biases of queries"
-    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
-
-    def adapt(self, model, shape):
-        return model
-
-    def count(self, shape):
-        return {count}
-"""
 
 
 def config(folder, **changes):
@@ -62,7 +49,7 @@ def test_what_is_here_is_taken(here):
 def test_the_readme_s_study_can_be_run(tmp_path):
     text = re.search(r"```yaml\n(study: mine\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     (tmp_path / "pairs.csv").write_text("first,second,same\nA.,B.,no\n")
-    (tmp_path / "mine.py").write_text(OWN.format(name="readme", count=1))
+    (tmp_path / "mine.py").write_text(own_method.text("readme"))
     for place, own in (
         ("~/data/pairs", tmp_path), ("path/to/mine.py", tmp_path / "mine.py"), ("~/models/small", bodies.folder("bert"))
     ):  # fmt: skip
@@ -130,7 +117,7 @@ def test_columns_are_read_from_the_beginning_alone(tmp_path):
 
 def test_a_method_s_file_is_a_part_of_what_is_asked(here):
     own = here / "mine.py"
-    own.write_text(OWN.format(name="present-one", count=1))
+    own.write_text(own_method.text("present-one"))
     methods = {"mine": {"method": str(own)}, "both": {"method": "combined", "parts": [str(own), "bitfit"]}, "full": {}}
 
     def specs():
@@ -142,7 +129,7 @@ def test_a_method_s_file_is_a_part_of_what_is_asked(here):
         "code" not in before["full"].as_dict() and before["mine"].from_dict(before["mine"].as_dict()) == before["mine"]
     )
     assert origins.method_of(before["mine"], None).name == "present-one"
-    own.write_text(OWN.format(name="present-one", count=2))
+    own.write_text(own_method.text("present-one", "# Another line."))
     assert specs()["mine"] != before["mine"] and specs()["both"] != before["both"] and specs()["full"] == before["full"]
     with pytest.raises(
         StudyError, match=r"mine.py: not as it was when pairs/90-10/small/mine/seed-0 was planned; start"
@@ -152,7 +139,7 @@ def test_a_method_s_file_is_a_part_of_what_is_asked(here):
 
 def test_a_method_of_ones_own_cites_what_the_report_can_print(here):
     own = here / "mine.py"
-    own.write_text(OWN.format(name="present-two", count=1).replace("trains =", "citation = 'me2026'\n    trains =", 1))
+    own.write_text(own_method.text("present-two", "citation = 'me2026'"))
     with pytest.raises(
         StudyError, match=re.escape("methods.mine: citation 'me2026' is no key of paper/references.bib")
     ):

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import own_method
 import pandas as pd
 import psutil
 import pytest
@@ -18,23 +19,6 @@ from conftest import ROOT
 from project import CONFIG, LONG, METRICS, Project, changed
 
 from peftstudy import archive
-
-OWN = """
-from peftstudy.methods import Method, register
-
-@register("own")
-class Own(Method):
-    trains = "the layer norms' biases"
-    learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
-
-    def adapt(self, model, shape):
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.endswith("LayerNorm.bias") and not name.startswith("cls"))
-        return model
-
-    def count(self, shape):
-        return (2 * shape.layers + 1) * shape.hidden
-"""
 
 
 @pytest.fixture(scope="module")
@@ -210,10 +194,10 @@ def test_an_added_method_trains_that_method_alone(copied):
 
 def test_a_method_of_ones_own_is_run_again_when_its_file_changes(copied):
     own, config = copied.folder / "own.py", changed(methods={**CONFIG["methods"], "own": {"method": "own.py"}})
-    own.write_text(OWN)
+    own.write_text(own_method.TEXT)
     copied.run(METRICS, config=config)
     assert "train_" not in copied.run(METRICS, "-n", config=config)
-    own.write_text(f"{OWN}\n# One line more.\n")
+    own.write_text(f"{own_method.TEXT}\n# One line more.\n")
     said = copied.run(METRICS, "-n", "-p", config=config).splitlines()
     jobs = [line for line in said if "-m peftstudy train" in line]
     assert len(jobs) == 2 and all('"method":"own"' in job and '"method":"lora"' not in job for job in jobs)
