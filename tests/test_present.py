@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 
 import own_method
 import pytest
@@ -56,6 +57,17 @@ def test_the_readme_s_study_can_be_run(tmp_path):
         assert place in text
         text = text.replace(place, str(own))
     refuse(yaml.safe_load(text))
+
+
+def test_a_checkpoint_of_old_may_be_named_by_its_family(here):
+    """Whose config.json does not say what it is."""
+    shutil.copytree(bodies.folder("bert"), here / "old")
+    about = json.loads((here / "old/config.json").read_text())
+    del about["model_type"]
+    (here / "old/config.json").write_text(json.dumps(about))
+    refuse(config(here, backbones={"small": {"folder": str(here / "old"), "family": "bert"}}))
+    with pytest.raises(StudyError, match=r"backbones.small.folder: .*config.json: .*model_type"):
+        refuse(config(here, backbones={"small": {"folder": str(here / "old")}}))
 
 
 def of_files(here, **changes):

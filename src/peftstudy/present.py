@@ -56,6 +56,6 @@ def _shape(at: str, backbone: Backbone) -> Shape:
     folder = sources.local_folder(at, backbone.folder, ".folder")
     try:
         backbones.tokenizer_files(folder)
-        return read_shape(folder)
+        return read_shape(folder, backbone.family)
     except StudyError as error:
         raise StudyError(f"{at}.folder: {error}") from None
