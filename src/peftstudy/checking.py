@@ -198,6 +198,8 @@ def _check_origin(at: str, block: Mapping[str, Any]) -> None:
         )
     if "revision" in block and "hub" not in block:
         raise StudyError(f"{at}.revision: only a backbone from the hub has one.")
+    if "end" in block and not block.keys() & {"hub", "folder"}:
+        raise StudyError(f"{at}.end: only a backbone from the hub or a folder has one.")
     if "tokenizer" in block.get("pretrain", {}):
         _one_of(f"{at}.pretrain.tokenizer", block["pretrain"]["tokenizer"], ("vocabulary", "folder"))
 

@@ -46,7 +46,7 @@ def _make(
     base: list[Path],
     checkpoint: Path | None,
 ) -> dict[str, Any]:
-    from peftstudy import backbones
+    from peftstudy import backbones, ends
 
     with files.whole_folder(output) as folder:
         if backbone.pretrain:
@@ -64,6 +64,9 @@ def _make(
         else:
             backbones.copy_folder(expand(f"backbones.{backbone.name}.folder", backbone.folder), folder, backbone.family)
             extra = {"origin": "a local folder"}
+        if backbone.end is not None:
+            ends.name_end(folder, backbone.end, f"backbones.{backbone.name}.end")
+            extra["end"] = backbone.end
         shape = backbones.read_shape(folder)
         backbones.check_tokenizer(folder, shape)
         return backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)

@@ -250,7 +250,7 @@ def read_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
 
     Raises StudyError when there are none, or when a file is not as long as its header says.
     """
-    return {name: shape for path in weight_files(folder) for name, shape in _header(path).items()}
+    return {name: shape for path in weight_files(folder) for name, shape in tensors_of(path).items()}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -270,7 +270,8 @@ def weight_files(folder: Path) -> list[Path]:
     raise StudyError(f"{folder}: weights must be in model.safetensors; found {found}.")
 
 
-def _header(path: Path) -> dict[str, tuple[int, ...]]:
+def tensors_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in one safetensors file, as read_tensors does of a folder's."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)

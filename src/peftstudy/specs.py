@@ -149,6 +149,7 @@ class Backbone:
     random: str | None = None
     pretrain: Pretraining | None = None
     family: str | None = None
+    end: str | None = None
     max_length: int | None = None
     devices: int = 1
     methods: tuple[str, ...] = ()

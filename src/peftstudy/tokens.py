@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from peftstudy import files, tasks
+from peftstudy import ends, files, tasks
 from peftstudy.errors import StudyError
 from peftstudy.shapes import read_shape
 
@@ -203,6 +203,8 @@ def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None
         raise StudyError(f"{backbone}: the tokenizer has no padding token; add one to its tokenizer_config.json.")
     description = files.read_json(examples.with_suffix(".json"))
     task, options = tasks.create(description["task"]), description.get("options", {})
+    if task.writes:
+        ends.refuse_unlearned(backbone, tokenizer)
     tokens = task.encode(pd.read_parquet(examples), tokenizer, max_length, **options)
     arrays = dict(zip(FILES, (tokens.input_ids, tokens.offsets, tokens.second, tokens.labels), strict=True))
     arrays |= {f"{name}.npy": array for name, array in tokens.arrays.items()}

@@ -8,13 +8,13 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from peftstudy import files, seeds
+from peftstudy.ends import end_mark
 from peftstudy.evidence.intervals import over_seeds
 from peftstudy.publication.formats import Format
 from peftstudy.publication.trained import BACKBONE, Trained
 from peftstudy.report.views import METRICS
 from peftstudy.specs import RunSpec
 from peftstudy.study import Study
-from peftstudy.tasks.generation import end_mark
 
 PIPELINES = {
     "classification": "text-classification", "regression": "text-classification",

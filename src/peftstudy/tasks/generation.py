@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from peftstudy.ends import end_mark
 from peftstudy.errors import StudyError
 from peftstudy.tasks import Task, one_answer, register
 from peftstudy.text_scores import COMPARABLE, NO_WORDNET
@@ -226,12 +227,6 @@ class LabelGeneration(Writing):
         from peftstudy.tasks.classification import right
 
         return right(predictions)
-
-
-def end_mark(tokenizer: Any) -> tuple[int, list[int]]:
-    """Return the id of a tokenizer's end mark, and what must be put behind its texts for them to end with it."""
-    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    return end, [] if tokenizer("a")["input_ids"][-1] == end else [end]
 
 
 def _gathered(rows: pd.DataFrame) -> pd.DataFrame:
