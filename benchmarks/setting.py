@@ -84,8 +84,11 @@ def machine() -> str:
     import torch
     import transformers
 
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor())  # fmt: skip
+    lines = (line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    about = {name.strip(): value.strip() for name, value in lines}
+    model = about.get("model name", platform.processor())
+    if "cpu family" in about:  # a name may be that of several generations
+        model += f" (family {about['cpu family']}, model {about['model']})"
     cores = len(os.sched_getaffinity(0))
     return (
         f"{cores} cores of {model}; Python {platform.python_version()}, "

@@ -43,7 +43,7 @@ def write_study(given: argparse.Namespace, folder: Path) -> Path:
         "sources": {"texts": {"kind": "files", "path": str(folder), "files": {"all": "texts.jsonl.gz"}}},
         "datasets": {"texts": {"source": "texts", "task": "classification", "text": "text", "label": "label",
                                "labels": [0, 1], "max_length": given.length}},
-        "splits": list(SPLITS),
+        "splits": given.splits,
         "backbones": {name: {"folder": str(folder / "backbones" / name)} for name in given.backbones},
         "methods": {name: {"learning_rate": METHODS[name]} for name in given.methods},
         "seeds": list(range(given.seeds)),
@@ -68,7 +68,8 @@ def loop(given: argparse.Namespace, folder: Path) -> float:
     """Return the seconds of the loop over the same parts, which the workflow has cut."""
     parts = folder / "parts"
     parts.mkdir(exist_ok=True)
-    _write_parts(folder / "workflow/results/benchmark/splits/texts", parts)
+    for split in given.splits:
+        _write_parts(folder / "workflow/results/benchmark/splits/texts", split, parts)
 
     def run(job: tuple[str, str, str, int]) -> None:
         backbone, method, split, seed = job
@@ -84,20 +85,19 @@ def loop(given: argparse.Namespace, folder: Path) -> float:
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, product(given.backbones, given.methods, SPLITS, range(given.seeds))))
+        list(pool.map(run, product(given.backbones, given.methods, given.splits, range(given.seeds))))
     return time.perf_counter() - begin
 
 
-def _write_parts(splits: Path, output: Path) -> None:
+def _write_parts(splits: Path, split: str, output: Path) -> None:
     import numpy as np
     import pandas as pd
 
     examples = pd.read_parquet(splits / "examples.parquet")
-    for split in SPLITS:
-        for part in PARTS:
-            chosen = examples.iloc[np.load(splits / split / f"{part}.npy")]
-            rows = [json.dumps({"text": row.text, "label": int(row.label)}) for row in chosen.itertuples()]
-            (output / f"{split}-{part}.jsonl").write_text("\n".join(rows))
+    for part in PARTS:
+        chosen = examples.iloc[np.load(splits / split / f"{part}.npy")]
+        rows = [json.dumps({"text": row.text, "label": int(row.label)}) for row in chosen.itertuples()]
+        (output / f"{split}-{part}.jsonl").write_text("\n".join(rows))
 
 
 def main() -> None:
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/study"))
     parser.add_argument("--backbones", nargs="+", choices=setting.SHAPES, default=setting.MEASURED)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--length", type=int, default=256)
@@ -117,7 +118,7 @@ def main() -> None:
         setting.backbone(name, given.texts, folder / "backbones")
     ours = workflow(write_study(given, folder), folder)
     theirs = loop(given, folder)
-    runs = len(given.backbones) * len(given.methods) * len(SPLITS) * given.seeds
+    runs = len(given.backbones) * len(given.methods) * len(given.splits) * given.seeds
     print(f"{setting.machine()}. {runs} runs: {given.examples} texts of up to {given.length} tokens, "
           f"{given.epochs} epochs, float32.\n")  # fmt: skip
     print("| shell loop over the Trainer | workflow | ratio |\n| --- | --- | --- |")

@@ -45,7 +45,7 @@ CONFIG = {
     "claims": [{"sentence": "LoRA trains less.", "means": "method_parameters(lora) < method_parameters(full)"}],
     "seeds": [0, 1],
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
-    "workflow": {"methods_per_job": 1, "checkpoint_seconds": 0.2},
+    "workflow": {"methods_per_job": 2, "checkpoint_seconds": 0.2},
 }  # fmt: skip
 # Two runs of one job, each some seconds long.
 LONG = CONFIG | {

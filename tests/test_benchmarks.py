@@ -52,7 +52,7 @@ def test_memory(made):
 
 def test_the_whole_study(made):
     words = ("--output", made / "study", "--backbones", "tiny", "--methods", "full", "--seeds", 1, "--epochs", 1)
-    [row] = table(made, "study.py", *words, "--length", 16, "--examples", 100)
+    [row] = table(made, "study.py", *words, "--splits", "90-10", "--length", 16, "--examples", 100)
     assert float(row[2].strip("* ")) > 0
 
 

@@ -147,6 +147,9 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
     _known(f"{at}.splits", "split", dataset.splits, study.splits)
     if dataset.test_from is not None:
         _check_borrowing(f"{at}.test_from", dataset, study)
+    for number, column in enumerate(dataset.text):
+        if column in dataset.text[:number]:
+            raise StudyError(f"{at}.text: {column!r} stands there twice.")
     if dataset.label in dataset.text:
         raise StudyError(f"{at}.label: {dataset.label!r} is a column of the text, too; the text would give it away.")
     for number, label in enumerate(dataset.labels):

@@ -194,8 +194,10 @@ def _types(types: Any) -> str:
 
 
 def _hint(value: Any, types: Any) -> str:
-    """Return what to do about the words and numbers that YAML takes for something else."""
+    """Return what to do about the words and numbers that YAML takes for something else, or that are no list yet."""
     wanted = set(_flat(types))
+    if wanted & {"array", "string"} == {"array"} and isinstance(value, int | float) and not isinstance(value, bool):
+        return f" A list of this one is [{value}]."
     if "string" in wanted and value is not None and not isinstance(value, list | tuple | Mapping):
         return " Put it in quotes."
     if isinstance(value, str) and wanted & {"number", "integer"}:
