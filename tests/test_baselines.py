@@ -110,3 +110,10 @@ def test_the_solver_runs_to_its_end():
     expected = strict.score(features[10_800:], classes[10_800:])
     found = fitted(features[:10_800], classes[:10_800], 4.0).score(features[10_800:], classes[10_800:])
     assert expected > 0.88 and found == pytest.approx(expected, abs=0.01)
+
+
+def test_a_validation_part_of_one_number_chooses_no_penalty():
+    examples = made(60).assign(label=np.linspace(0, 1, 60))
+    parts = {"train": np.arange(40), "validation": np.array([40]), "test": np.arange(41, 60)}
+    rows = score_baselines(examples, parts, tasks.create("regression"), [], ["tfidf-ridge"])
+    assert np.isfinite(rows[0]["test_rmse"])

@@ -310,3 +310,23 @@ def test_a_claim_that_names_no_datasets_is_about_those_that_its_methods_are_run_
         for claim in [Claim("sentence", (means,))]
     }
     assert asked == {"lora > full": {"a", "b"}, "bitfit > full": {"a"}}
+
+
+def test_a_curve_that_nobody_logged_converges_nowhere():
+    """Without a validation part, and without test scores of every epoch."""
+    keys = {"dataset": "d", "split": "90-10", "backbone": "b", "method": "m", "seed": 0}
+    runs = pd.DataFrame([keys | {"status": "finished", "test_score": 0.5}])
+    epochs = pd.DataFrame([keys | {"epoch": e, "test_score": np.nan, "validation_score": np.nan} for e in (1, 2)])
+    term = read("epochs_to_converge(m) > 0", "c").terms[0][1]
+    assert not len(measures.Results(runs, epochs).of(term, "d", "90-10", "b"))
+    there = measures.Results(runs, epochs.assign(validation_score=[0.4, 0.5])).of(term, "d", "90-10", "b")
+    assert there.tolist() == [2]
+
+
+def test_a_claim_without_splits_is_about_the_first_of_each_dataset():
+    block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
+    study = default_study(datasets={"one": block, "other": block | {"splits": ["30-70"]}})
+    claim = Claim("Which?", ("full > head",))
+    [statement] = claims.statements(claim, "c")
+    found = {(dataset, split) for dataset, split, _ in verdicts.places(claim, statement, study)}
+    assert study.splits[0] == "90-10" and found == {("one", "90-10"), ("other", "30-70")}

@@ -157,3 +157,10 @@ def test_a_study_without_runs_exports_nothing(results, tmp_path):
     with pytest.raises(StudyError, match="no run of the study has a record to export"):
         exchange.export(study, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_two_ways_of_full_fine_tuning_are_two_experiments():
+    config = archive.configuration(ROOT / "results/archive/imdb-local")
+    config["methods"]["full-low"] = {"method": "full", "learning_rate": 1e-5}
+    found = [exchange.name_of(spec) for spec in configuration.from_config(config).runs()]
+    assert len(set(found)) == len(found) and any(name.startswith("full-low/") for name in found)

@@ -157,6 +157,15 @@ def test_words_and_labels_may_be_written_in_one_string_each(tmp_path):
         assert all(np.array_equal(a, b) for a, b in zip(lists[column], strings[column], strict=True))
 
 
+def test_the_labels_of_words_may_be_numbers_as_on_the_hub(tmp_path):
+    named, _ = read(tmp_path, "tagging")
+    rows = table(60)
+    rows["tags"] = rows["tags"].map(lambda tags: [("common", "own").index(tag) for tag in tags])
+    numbered, report = read(tmp_path, "tagging", rows)
+    assert report["labels"] == ["0", "1"]
+    assert all(np.array_equal(a, b) for a, b in zip(named["label"], numbered["label"], strict=True))
+
+
 def test_answers_may_be_columns_as_on_the_hub(tmp_path):
     rows = table(60)
     expected, _ = read(tmp_path, "extractive-qa", rows)

@@ -234,12 +234,13 @@ def test_a_sampler_takes_the_rates_and_takes_the_same_again(inputs, tmp_path):
 
 
 def test_a_budget_in_seconds_is_as_many_steps_for_all_seeds(inputs, monkeypatch):
-    monkeypatch.setattr(trials, "_step_seconds", lambda spec, *rest: 0.05 if spec.adaptation == "head" else 0.1)
+    seconds = {"head": 0.05, "full": 0.1}
+    monkeypatch.setattr(trials.Trials, "step_seconds", lambda self, spec, steps: seconds[spec.adaptation])
     asked = [spec(method, seed, seconds=1.0) for method in ("head", "full") for seed in (0, 1)]
     assert [record["measured"]["steps"] for record in train(asked, inputs)] == [20, 20, 10, 10]
     kept = inputs.state / "made/90-10/bert/full/budget.json"
     assert files.read_json(kept)["steps"] == 10
-    monkeypatch.setattr(trials, "_step_seconds", lambda *rest: pytest.fail("timed again"))
+    monkeypatch.setattr(trials.Trials, "step_seconds", lambda *rest: pytest.fail("timed again"))
     assert train([spec("full", 2, seconds=1.0)], inputs)[0]["measured"]["steps"] == 10
 
 
@@ -356,6 +357,27 @@ def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inp
     assert [line.rpartition("; ")[2] for line in caplog.messages if "out of device memory" in line] == [
         "again with micro-batches of 8", "again with micro-batches of 4",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{"learning_rate": (1e-3, 3e-3)}, {"seconds": 0.5}], ids=str)
+def test_trials_take_smaller_parts_too(settings, inputs, monkeypatch):
+    targets = training.targets
+
+    def scarce(task, data, index, device):
+        if len(index) > 4 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("no memory left")
+        return targets(task, data, index, device)
+
+    monkeypatch.setattr(training, "targets", scarce)
+    records = train([spec("full", seed, **settings) for seed in (0, 1)], inputs)
+    assert [(record["status"], record["measured"]["micro_batch_size"]) for record in records] == [("finished", 4)] * 2
+
+
+def test_a_trial_that_diverged_has_no_score_and_is_not_chosen(inputs):
+    [record] = train([spec("full", learning_rate=(1e30, 3e-3))], inputs)
+    assert record["status"] == "finished" and record["measured"]["learning_rate"] == 3e-3
+    found = files.read_json(inputs.state / "made/90-10/bert/full/search.json")["trials"]
+    assert [trial["validation_score"] is None for trial in found] == [True, False]
 
 
 def test_memory_that_is_really_full_is_tried_again(inputs):

@@ -61,7 +61,7 @@ def test_the_interval_of_the_spread_holds_it_as_often_as_it_says():
         scores = rng.normal(0.8, 0.02, 3)
         runs = pd.DataFrame({"dataset": "first", "split": "90-10", "backbone": "bert-tiny", "method": "full",
                              "seed": [0, 1, 2], "status": "finished", "metric": "accuracy", "test_score": scores,
-                             "test_examples": 100})  # fmt: skip
+                             "test_examples": 100, "task": "classification"})  # fmt: skip
         row = spread.spread(runs, study).iloc[0]
         held += row.low <= 0.02 <= row.high
     assert 0.9 <= held / 150 <= 0.99
@@ -102,6 +102,20 @@ def test_a_single_draw_has_the_spread_over_seeds_alone(runs):
     alike = spread.spread(runs.assign(test_score=0.5), drawn("first"))
     assert (alike.sd == 0).all() and alike.low.isna().all()
     assert spread.spread(runs.assign(metric="f1"), drawn("first")).test_part.isna().all()
+    by_words = spread.spread(runs.assign(task="tagging"), drawn("first"))
+    assert by_words.test_part.isna().all(), "a text has many words, and they are not drawn one by one"
+
+
+def test_a_lost_run_is_one_less(runs):
+    study = drawn("first", "second", "third")
+    lost = (runs.dataset == "second") & (runs.seed == 1)
+    found = spread.spread(runs[~lost], study)
+    cells = dict(iter(runs[~lost].groupby(["split", "backbone", "method"])))
+    assert len(found) == 8 * 2
+    for row in found.itertuples():
+        group = cells[row.split, row.backbone, row.method]
+        within = group.test_score - group.groupby("dataset").test_score.transform("mean")
+        assert len(group) == 8 and row.sd == pytest.approx(((within**2).sum() / (8 - 3)) ** 0.5)
 
 
 def test_datasets_that_differ_in_more_are_no_draws_of_one():
@@ -145,6 +159,7 @@ def scored(scores, labels=LABELS, dataset="first"):
     return pd.DataFrame({
         "dataset": dataset, "split": "90-10", "backbone": "bert-tiny", "method": "full", "seed": labels,
         "status": "finished", "metric": "accuracy", "test_score": scores, "test_examples": 100,
+        "task": "classification",
     })  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from peftstudy import checking, specs, strict_yaml, study
+from peftstudy import checking, sources, specs, strict_yaml, study
 from peftstudy.configuration import from_config
 from peftstudy.report.views import backbones
 
@@ -131,6 +131,17 @@ def test_a_relative_path_starts_at_the_folder(tmp_path):
     config = yaml.safe_load((ROOT / "studies" / "imdb-local.yaml").read_text()) | {"folder": str(tmp_path)}
     source = checking.check(config, "imdb-local.yaml").sources["imdb"]
     assert source.inputs() == [str(tmp_path / "imdb" / "train.jsonl.gz")], "those that are there"
+
+
+def test_the_files_that_are_read_are_those_that_are_watched(tmp_path):
+    for name in ("one.csv", "deep/two.csv", "odd[1].csv", "other.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text\n")
+    names = ["*.csv", "odd[1].csv"]
+    source = specs.Source("s", "files", specs.freeze({"path": str(tmp_path), "files": {"all": names}}))
+    read = sources.named_files("s", tmp_path, names)
+    assert sorted(set(source.inputs())) == sorted(set(map(str, read)))
+    assert {path.name for path in read} == {"one.csv", "two.csv", "odd[1].csv"}
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _by_words(parts: Parts, judge: Judge, fit: Fit) -> list:
     for penalty in PENALTIES if validation is not None else PENALTIES[:1]:
         model = fit(train, labels["train"], penalty)
         score = 0.0 if validation is None else judge(model, validation, labels["validation"])
-        if score > best_score:
+        if best is None or score > best_score:  # of a single number there is no score
             best, best_score = model, score
     return best.predict(vectorizer.transform(texts["test"])).tolist()
 

@@ -42,14 +42,14 @@ class Inputs:
 class Fit:
     """What the processes of several devices do together, as the first one tells the others.
 
-    train, validation: how many examples of each part. place, key: of the run that it is for; no key, no checkpoint.
+    train, validation: how many examples of each part. place, key: of the run that it is for, or whose trial it is.
     """
 
     spec: RunSpec
     train: int
     validation: int
     place: Place
-    key: str | None = None
+    key: str
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     gathers: bool = False
 

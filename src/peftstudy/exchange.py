@@ -58,7 +58,7 @@ def export(study: Study, results: Path, output: Path) -> int:
 
 def name_of(spec: RunSpec) -> str:
     """Return the experiment's name, the method before the slash, as PEFT's comparison has it."""
-    method = FULL if spec.adaptation == "full" else spec.method
+    method = FULL if spec.method == spec.adaptation == "full" else spec.method
     return f"{method}/{spec.dataset}-{spec.split}-{spec.backbone}-seed{spec.seed}"
 
 

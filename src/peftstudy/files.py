@@ -7,6 +7,7 @@ import platform
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,20 @@ def check_entries(folder: Path, entries: Iterable[Mapping[str, Any]]) -> None:
 def file_entry(path: Path) -> dict[str, Any]:
     """Return what a manifest says of one file: its name, its bytes and its SHA-256."""
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def names_under(folder: Path) -> list[str]:
+    """Return the names of the files in a folder and those below it, sorted, with / between their parts."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def matching(folder: Path, name: str) -> list[Path]:
+    """Return the files that a name under a folder stands for, sorted: its own, or all that fit its *, ? and [...].
+
+    As a pattern's * stands for anything, it goes into folders as well.
+    """
+    if (folder / name).is_file():
+        return [folder / name]
+    if not set(name) & set("*?["):
+        return []
+    return [folder / found for found in names_under(folder) if fnmatch(found, name)]

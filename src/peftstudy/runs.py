@@ -77,7 +77,7 @@ def follow(inputs: Inputs, train: Path, validation: Path) -> None:
     parts = splits.load_part(train), splits.load_part(validation)
     data = tokens.load(inputs.tokens)
     while told := devices.tell():
-        size = told.spec.training.micro_batch_size if told.key else 1
+        size = told.spec.training.micro_batch_size
         with mishaps.note(told.place), mishaps.halving(told.place, told.key, size):
             adapted, method, task = build(told.spec, inputs, data)
             run = training.Run(adapted.model, method, task, told.spec.training, told.spec.seed)
@@ -107,7 +107,7 @@ def _train(
     try:
         if reason is None:
             with mishaps.note(place):
-                measured, rows = _attempt(spec, inputs, data, parts, place, key, checksums)
+                measured, rows = _fit_in_memory(spec, inputs, data, parts, place, key, checksums)
     except mishaps.FAILURES as error:
         reason = mishaps.reason(error)
     if reason is not None:
@@ -126,27 +126,21 @@ def _train(
     return record
 
 
-def _attempt(
-    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str, checksums: Any
-) -> tuple[dict, list]:
-    spec = trials.settled(spec, inputs, data, parts, checksums)
-    return _fit_in_memory(spec, inputs, data, parts, place, key)
-
-
 def _fit_in_memory(
-    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str
+    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str, checksums: Mapping[str, str]
 ) -> tuple[dict, list]:
     """Train a run; when the device's memory is too small, from the start with micro-batches of half the size.
 
     The gradients of a batch's parts add up to the same update, but for rounding. The size that fits is
-    kept, so that a run that is interrupted after all does not try the others again.
+    kept, so that a run that is interrupted after all does not try the others again. So it is for its trials.
     """
     while True:
         kept = place.holds("memory.json", key)
         size = kept["micro_batch_size"] if kept else min(spec.training.micro_batch_size, spec.training.batch_size)
-        asked = replace(spec, training=replace(spec.training, micro_batch_size=size))
         try:
             with mishaps.halving(place, key, size):
+                asked = trials.Trials(inputs, data, parts, checksums, key, size).settle(spec)
+                asked = replace(asked, training=replace(asked.training, micro_batch_size=size))
                 measured, rows = _fit(asked, inputs, data, parts, place, key)
                 return measured | {"micro_batch_size": size}, rows
         except torch.OutOfMemoryError:

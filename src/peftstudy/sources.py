@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from peftstudy import docstrings, hub
 from peftstudy.docstring_views import VIEWS
 from peftstudy.errors import StudyError, unknown
-from peftstudy.files import file_entry, sha256, sha256_json, whole, write_json
+from peftstudy.files import file_entry, matching, names_under, sha256, sha256_json, whole, write_json
 from peftstudy.formats import read_table
 from peftstudy.specs import Source
 
@@ -132,13 +131,12 @@ def _from_hub(where: str, options: Mapping[str, Any], folder: Path) -> tuple[pa.
 
 def named_files(where: str, folder: Path, names: Sequence[str]) -> list[Path]:
     """Return the paths of named files, in order; names with * or ? stand for all that match, sorted."""
-    present = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     paths = []
     for name in names:
-        matching = [name] if name in present else [found for found in present if fnmatch(found, name)]
-        if not matching:
-            raise unknown(f"{where}: {folder}", "file", name, present if len(present) < 100 else present[:100])
-        paths += [folder / found for found in matching]
+        found = matching(folder, name)
+        if not found:
+            raise unknown(f"{where}: {folder}", "file", name, names_under(folder)[:100])
+        paths += found
     return paths
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from peftstudy import seeds
+from peftstudy.files import matching
 
 PROTOCOL = 1
 """Raised when records made before stop being comparable with those made after."""
@@ -183,8 +184,10 @@ class Source:
         options = dict(self.options)
         folder = Path(os.path.expandvars(options["path"])).expanduser()
         names = [name for _, part in options.get("files", ()) for name in ([part] if isinstance(part, str) else part)]
-        names += [f"{part}/{label}/*.txt" for part, labels in options.get("classes", ()) for label in labels]
-        return sorted(str(path) for name in names for path in folder.glob(name))
+        found = [path for name in names for path in matching(folder, name)]
+        for part, labels in options.get("classes", ()):
+            found += [path for label in labels for path in (folder / part / label).glob("*.txt")]
+        return sorted(map(str, found))
 
 
 @dataclass(frozen=True)

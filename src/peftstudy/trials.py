@@ -3,16 +3,17 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from peftstudy import devices, origins, sampling, tokens, training
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.records import Place, finite, run_key
-from peftstudy.specs import RunSpec, several
+from peftstudy.specs import RunSpec, Training, several
 
 log = logging.getLogger(__name__)
 
@@ -20,85 +21,100 @@ STEPS = (3, 20)
 """Steps of the trials that time a step: the first warms up."""
 
 
-def settled(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> RunSpec:
-    """Return the run with one learning rate, and with a number of steps instead of seconds; a cell's seeds share both.
+@dataclass(frozen=True)
+class Trials:
+    """What the trials of a run are made with; the seeds of a cell share what comes of them.
 
     parts: the numbers of the training and of the validation examples. checksums: of what the run is made from.
+    key: of the run. micro_batch_size: that fits the device's memory, as far as is known; it changes no answer.
     """
-    asked = spec.training
-    if several(asked.learning_rate):
-        asked = replace(asked, learning_rate=_rate(spec, inputs, data, parts, checksums))
-    spec = replace(spec, training=asked)
-    if asked.seconds:
-        asked = replace(asked, steps=_steps_within(spec, inputs, data, parts, checksums))
-    return replace(spec, training=asked)
 
+    inputs: Inputs
+    data: tokens.Tokens
+    parts: tuple[np.ndarray, np.ndarray]
+    checksums: Mapping[str, str]
+    key: str
+    micro_batch_size: int
 
-def _rate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> float:
-    """Return the learning rate whose short trial scores best on validation."""
-    place = Place((inputs.state / spec.path).parent)
-    key = _key(spec, inputs, checksums)
-    with place.lock():
-        found = place.holds("search.json", key)
-        if found is None:
-            attempt = lambda rate: _trial(spec, rate, inputs, data, parts)  # noqa: E731
-            trials = sampling.tried(spec.training.learning_rate, spec.search, attempt)
-            rate = sampling.best(trials)["learning_rate"]
-            found = place.seal("search.json", {"key": key, "trials": trials, "learning_rate": rate})
-            names = [f"{trial['learning_rate']:g}" for trial in trials]
-            log.info("%s: learning rate %g of %s", place.folder.name, rate, names)
-    return found["learning_rate"]
+    def settle(self, spec: RunSpec) -> RunSpec:
+        """Return the run with one learning rate, and with a number of steps instead of seconds."""
+        asked = spec.training
+        if several(asked.learning_rate):
+            asked = replace(asked, learning_rate=self._rate(spec))
+        spec = replace(spec, training=asked)
+        if asked.seconds:
+            asked = replace(asked, steps=self._steps_within(spec))
+        return replace(spec, training=asked)
 
+    def _rate(self, spec: RunSpec) -> float:
+        """Return the learning rate whose short trial scores best on validation."""
+        place, key = self._cell(spec)
+        with place.lock():
+            found = place.holds("search.json", key)
+            if found is None:
+                attempt = lambda rate: self.trial(spec, rate)  # noqa: E731
+                trials = sampling.tried(spec.training.learning_rate, spec.search, attempt)
+                rate = sampling.best(trials)["learning_rate"]
+                found = place.seal("search.json", {"key": key, "trials": trials, "learning_rate": rate})
+                names = [f"{trial['learning_rate']:g}" for trial in trials]
+                log.info("%s: learning rate %g of %s", place.folder.name, rate, names)
+        return found["learning_rate"]
 
-def _key(spec: RunSpec, inputs: Inputs, checksums: Mapping[str, str]) -> str:
-    """Return what the trials of a cell are known by: they are of the search's seed, whichever run comes first."""
-    asked = spec.with_seed(spec.search.seed)
-    return run_key(asked, {**checksums, **origins.checksums(asked, inputs)})
+    def trial(self, spec: RunSpec, rate: float) -> dict[str, Any]:
+        """Return what comes of a short training with a rate; one that diverged has no score, whatever it answers."""
+        search = spec.search
+        settings = replace(
+            spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
+        )
+        train, validation = self.parts[0][: search.examples], self.parts[1]
+        run = self._run(spec, settings, train, validation)
+        last = run.fit(self.data, train, validation, Checkpoints()).history[-1]
+        diverged = None in (finite(last.training_loss), finite(last.validation_loss))
+        return {
+            "learning_rate": rate,
+            "validation_score": None if diverged else finite(last.validation_score),
+            "validation_loss": finite(last.validation_loss),
+        }
 
+    def _steps_within(self, spec: RunSpec) -> int:
+        """Return how many steps fit the run's seconds, by a short trial on this machine.
 
-def _trial(spec: RunSpec, rate: float, inputs: Inputs, data: tokens.Tokens, parts: Any) -> dict[str, Any]:
-    search, place = spec.search, Place(inputs.state / spec.path)
-    settings = replace(
-        spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
-    )
-    spec = replace(spec.with_seed(search.seed), training=settings)
-    train = parts[0][: search.examples]
-    devices.tell(Fit(spec, len(train), len(parts[1]), place))
-    adapted, method, task = build(spec, inputs, data)
-    run = training.Run(adapted.model, method, task, settings, spec.seed)
-    last = run.fit(data, train, parts[1], Checkpoints()).history[-1]
-    return {
-        "learning_rate": rate,
-        "validation_score": finite(last.validation_score),
-        "validation_loss": finite(last.validation_loss),
-    }
+        With a number of steps, and not a clock, a run has a schedule, and goes on as it would have where it was
+        stopped.
+        """
+        place, key = self._cell(spec)
+        with place.lock():
+            found = place.holds("budget.json", key)
+            if found is None:
+                seconds = [self.step_seconds(spec, steps) for steps in STEPS][-1]
+                steps = max(1, round(spec.training.seconds / seconds))
+                found = place.seal("budget.json", {"key": key, "step_seconds": seconds, "steps": steps})
+                log.info("%s: %d steps in %g seconds", place.folder.name, steps, spec.training.seconds)
+        return found["steps"]
 
+    def step_seconds(self, spec: RunSpec, steps: int) -> float:
+        """Return the seconds of a step, in a training of so many."""
+        train, validation = self.parts[0], self.parts[1][:0]
+        run = self._run(spec, replace(spec.training, steps=steps, select="last"), train, validation)
+        begin = time.perf_counter()
+        run.fit(self.data, train, validation, Checkpoints())
+        if self.inputs.device.type == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - begin) / steps
 
-def _steps_within(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, checksums: Mapping[str, str]) -> int:
-    """Return how many steps fit the run's seconds, by a short trial on this machine.
+    def _cell(self, spec: RunSpec) -> tuple[Place, str]:
+        """Return where the trials of a cell are kept, and what they are known by.
 
-    With a number of steps, and not a clock, a run has a schedule, and goes on as it would have where it was stopped.
-    """
-    place = Place((inputs.state / spec.path).parent)
-    key = _key(spec, inputs, checksums)
-    with place.lock():
-        found = place.holds("budget.json", key)
-        if found is None:
-            seconds = [_step_seconds(spec, inputs, data, parts, steps) for steps in STEPS][-1]
-            steps = max(1, round(spec.training.seconds / seconds))
-            found = place.seal("budget.json", {"key": key, "step_seconds": seconds, "steps": steps})
-            log.info("%s: %d steps in %g seconds", place.folder.name, steps, spec.training.seconds)
-    return found["steps"]
+        They are of the search's seed, whichever run comes first.
+        """
+        asked = spec.with_seed(spec.search.seed)
+        key = run_key(asked, {**self.checksums, **origins.checksums(asked, self.inputs)})
+        return Place((self.inputs.state / spec.path).parent), key
 
-
-def _step_seconds(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, steps: int) -> float:
-    settings = replace(spec.training, steps=steps, select="last")
-    asked = replace(spec.with_seed(spec.search.seed), training=settings)
-    devices.tell(Fit(asked, len(parts[0]), 0, Place(inputs.state / spec.path)))
-    adapted, method, task = build(asked, inputs, data)
-    run = training.Run(adapted.model, method, task, settings, asked.seed)
-    begin = time.perf_counter()
-    run.fit(data, parts[0], parts[1][:0], Checkpoints())
-    if inputs.device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - begin) / steps
+    def _run(self, spec: RunSpec, settings: Training, train: np.ndarray, validation: np.ndarray) -> training.Run:
+        settings = replace(settings, micro_batch_size=self.micro_batch_size)
+        asked = replace(spec.with_seed(spec.search.seed), training=settings)
+        place = Place(self.inputs.state / spec.path)
+        devices.tell(Fit(asked, len(train), len(validation), place, self.key))
+        adapted, method, task = build(asked, self.inputs, self.data)
+        return training.Run(adapted.model, method, task, settings, asked.seed)

@@ -96,8 +96,8 @@ def loss_fall(results: Results, cell: tuple[str, ...]) -> pd.Series:
 
 def epochs_to_converge(results: Results, cell: tuple[str, ...]) -> pd.Series:
     """The first epoch whose held-out score comes within NEAR of the best one."""
-    curve = results.held_out(cell)
-    return (curve >= curve.max() - NEAR).idxmax().astype(float) if len(curve) else pd.Series(dtype=float)
+    curve = results.held_out(cell).dropna(axis="columns", how="all")
+    return (curve >= curve.max() - NEAR).idxmax().astype(float) if curve.size else pd.Series(dtype=float)
 
 
 def deviation(results: Results, cell: tuple[str, ...]) -> pd.Series:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from peftstudy import tasks
 from peftstudy.evidence import apart
 from peftstudy.evidence.components import components, is_crossed
 from peftstudy.evidence.components import spread as of_seeds
@@ -21,7 +22,7 @@ from peftstudy.study import Study
 COLUMNS = ["dataset", "split", "backbone", "method", "draws", "seeds", "sd", "low", "high", "draw", "over_seeds",
            "rest", "test_part", "common"]  # fmt: skip
 COUNTED = ("accuracy", "exact_match")
-"""Metrics that are the mean of right and wrong answers, so that the spread of the test part's draw is a binomial's."""
+"""Metrics that are the mean of right and wrong answers to examples, but for tasks that label each of their words."""
 
 
 class Components(NamedTuple):
@@ -88,7 +89,7 @@ def _of_methods(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
             yield {"method": method, "draws": len(table), "seeds": table.shape[1], "sd": _crossed_sd(table),
                    "test_part": test_part(found)} | apart.parts(found)  # fmt: skip
             continue
-        within = table.sub(table.mean(axis=1), axis=0).stack()
+        within = table.sub(table.mean(axis=1), axis=0).stack().dropna()
         freedom = len(within) - len(table)
         if not freedom:
             continue
@@ -121,9 +122,14 @@ def common(runs: pd.DataFrame) -> float | None:
     return float(shared / (shared + rest)) if shared + rest > 0 else None
 
 
+def is_counted(metric: str, task: str) -> bool:
+    """Return whether a score is a share of the examples, so that the spread of their draw is a binomial's."""
+    return metric in COUNTED and not tasks.create(task).words
+
+
 def test_part(runs: pd.DataFrame) -> float | None:
     """Return the standard deviation of a run's score over draws of its test examples."""
-    if runs.metric.iloc[0] not in COUNTED:
+    if not is_counted(runs.metric.iloc[0], runs.task.iloc[0]):
         return None
     return float(np.sqrt((runs.test_score * (1 - runs.test_score) / runs.test_examples).mean()))
 

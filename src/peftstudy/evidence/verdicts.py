@@ -1,6 +1,6 @@
 """What becomes of claims: each statement has an interval over seeds, and that decides."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,20 +118,25 @@ def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, 
 
     A claim that names no datasets is about those that all its methods are run on.
     """
-    splits = claim.splits or study.splits[:1]
     terms = [term for _, term in statement.terms]
     methods = {term.method for term in terms}
     datasets = [name for name in study.datasets if methods <= set(methods_on(study, name))]
     return [
         (dataset, split, backbone)
         for dataset in claim.datasets or datasets
-        for split in (splits if any(term.split is None for term in terms) else splits[:1])
+        for split in _splits(claim, statement, study, dataset)
         for backbone in (
             (claim.backbones or backbones(study, split, dataset))
             if any(term.backbone is None for term in terms)
             else [""]
         )
     ]
+
+
+def _splits(claim: Claim, statement: Statement, study: Study, dataset: str) -> Sequence[str]:
+    """Return the splits of a dataset that a statement is made for; those that all its terms name make it one."""
+    splits = claim.splits or [study.first_split(dataset)]
+    return splits if any(term.split is None for _, term in statement.terms) else splits[:1]
 
 
 def cells(claim: Claim, study: Study) -> Iterator[tuple[str, str, str, str]]:

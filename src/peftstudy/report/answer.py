@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy import seeds, statistics
+from peftstudy.evidence.spread import is_counted
 from peftstudy.report import latex
 from peftstudy.report.views import backbones, measure, of
 from peftstudy.study import Study
@@ -200,7 +201,8 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
 def sampling_error(tables: SimpleNamespace, study: Study) -> str:
     """Return how far the draw of the test part may move an accuracy: a binomial 95 % half-width."""
     found = choices(tables, study)
-    if not found or measure(tables, found[0].dataset) != "accuracy":
+    metric = measure(tables, found[0].dataset) if found else None
+    if metric != "accuracy" or not is_counted(metric, study.datasets[found[0].dataset].task):
         return "The intervals over seeds do not hold the draw of the test part."
     best = found[0].best
     half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5

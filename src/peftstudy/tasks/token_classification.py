@@ -41,7 +41,7 @@ class WordLabels(Reading):
         from peftstudy.errors import StudyError
         from peftstudy.labels import in_order, refuse
 
-        named = rows["label"].map(lambda label: label.split() if isinstance(label, str) else label)
+        named = rows["label"].map(_names)
         refuse(where, rows[named.isna()], f"has no labels (column {dataset.label!r})")
         sizes = rows["text"].map(lambda words: len(words or ()))
         wrong = sizes != named.map(len)
@@ -192,6 +192,13 @@ class TokenClassification(WordLabels):
             "f1": float(metrics.f1_score(asked, given, zero_division=0)),
             "accuracy": float(metrics.accuracy_score(asked, given)),
         }
+
+
+def _names(label: Any) -> Any:
+    """Return the labels of a text's words, which may be one text or numbers, as names."""
+    if isinstance(label, str):
+        return label.split()
+    return label if label is None else [one if one is None else str(one) for one in label]
 
 
 @register("tagging")
