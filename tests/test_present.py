@@ -110,8 +110,19 @@ def test_what_is_not_here_is_told(here, changes, said):
 def test_what_was_read_may_be_gone(here):
     results = here / "results"
     files.write_json(results / "sources/pairs/manifest.json", {})
-    (results / "backbones/small").mkdir(parents=True)
+    shutil.copytree(bodies.folder("bert"), results / "backbones/small")
     refuse(config(here / "gone", backbones={"small": {"folder": str(here / "gone")}}), results)
+
+
+def test_what_was_fetched_tells_which_methods_it_can_have(here):
+    results, fetched = here / "results", {"hub": "org/small", "revision": "1" * 40}
+    shutil.copytree(bodies.folder("llama"), results / "backbones/small")
+    block = config(here, backbones={"small": fetched})
+    files.write_json(results / "backbones/small/manifest.json", {"origin": "org/small", "revision": "2" * 40})
+    refuse(block, results)  # another revision, which will be fetched anew
+    files.write_json(results / "backbones/small/manifest.json", {"origin": "org/small", "revision": "1" * 40})
+    with pytest.raises(StudyError, match=r"methods\.bitfit: impossible on small: "):
+        refuse(block, results)
 
 
 def test_columns_are_read_from_the_beginning_alone(tmp_path):

@@ -255,6 +255,13 @@ def test_a_request_that_goes_without_seconds_is_the_one_it_was():
     assert RunSpec.from_dict(spec(seconds=2.0).as_dict()) == spec(seconds=2.0)
 
 
+def test_a_method_that_a_backbone_cannot_have_does_not_stop_its_neighbours(inputs):
+    """Of a backbone from the hub it is known no sooner than here."""
+    records = train([spec("layers", options=(("last", 9),)), spec("bitfit")], inputs)
+    assert [record["status"] for record in records] == ["failed", "finished"]
+    assert records[0]["reason"].startswith("impossible on this backbone: ")
+
+
 def test_a_prompt_longer_than_the_positions_left_is_refused(inputs):
     with pytest.raises(StudyError, match=r"methods\.prompt: 60 added tokens and texts of up to \d+ tokens do not fit"):
         train([spec("prompt", options=(("tokens", 60),))], inputs)

@@ -1,12 +1,13 @@
 import copy
 import json
 
+import own_method
 import pytest
 import yaml
 from conftest import ROOT
 
 from peftstudy import checking, sources, specs, strict_yaml, study
-from peftstudy.configuration import from_config
+from peftstudy.configuration import from_config, resolved
 from peftstudy.report.views import backbones
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -131,6 +132,27 @@ def test_a_relative_path_starts_at_the_folder(tmp_path):
     config = yaml.safe_load((ROOT / "studies" / "imdb-local.yaml").read_text()) | {"folder": str(tmp_path)}
     source = checking.check(config, "imdb-local.yaml").sources["imdb"]
     assert source.inputs() == [str(tmp_path / "imdb" / "train.jsonl.gz")], "those that are there"
+
+
+def test_a_model_s_folder_is_watched(tmp_path, monkeypatch):
+    for name in ("config.json", "model.safetensors", "vocab.txt", "pytorch_model.bin"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("MODELS", str(tmp_path.parent))
+    backbone = specs.Backbone("b", folder=f"$MODELS/{tmp_path.name}")
+    assert [path.rpartition("/")[2] for path in backbone.inputs()] == ["config.json", "model.safetensors", "vocab.txt"]
+    assert specs.Backbone("b", folder=str(tmp_path / "gone")).inputs() == []
+    assert not any(backbone.inputs() for backbone in from_config(CONFIG).backbones.values())
+
+
+def test_a_resolved_configuration_keeps_what_a_method_s_file_was_known_by(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(own_method.TEXT)
+    config = CONFIG | {"methods": CONFIG["methods"] | {"full": None, "own": {"method": str(own)}}}
+    kept, before = resolved(config), from_config(config).methods["own"].code
+    own.write_text(f"{own_method.TEXT}\n# One line more.\n")
+    assert from_config(kept).methods["own"].code == before != from_config(config).methods["own"].code
+    checking.check(kept, "study.json")
+    assert resolved(CONFIG) == CONFIG
 
 
 def test_the_files_that_are_read_are_those_that_are_watched(tmp_path):

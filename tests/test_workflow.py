@@ -196,6 +196,8 @@ def test_a_method_of_ones_own_is_run_again_when_its_file_changes(copied):
     own, config = copied.folder / "own.py", changed(methods={**CONFIG["methods"], "own": {"method": "own.py"}})
     own.write_text(own_method.TEXT)
     copied.run(METRICS, config=config)
+    resolved = json.loads((copied.folder / "results/tiny/study.json").read_text())
+    assert resolved["methods"]["own"]["code"], "an archive is read as it was made, though the file may change"
     assert "train_" not in copied.run(METRICS, "-n", config=config)
     own.write_text(f"{own_method.TEXT}\n# One line more.\n")
     said = copied.run(METRICS, "-n", "-p", config=config).splitlines()

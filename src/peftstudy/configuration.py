@@ -74,12 +74,28 @@ def _training(block: Mapping[str, Any], search: Search) -> Training:
 
 
 def _method(name: str, block: Mapping[str, Any], search: Search) -> MethodSpec:
-    options = {key: block[key] for key in block if key not in ("method", "learning_rate", "of", "trained_on")}
+    options = _options(block)
     method = block.get("method", name)
     return MethodSpec(
         name, method, freeze(options), _rates(block.get("learning_rate"), search),
-        block.get("of"), freeze(block.get("trained_on", ())), code_of(method, options),
+        block.get("of"), freeze(block.get("trained_on", ())), block.get("code") or code_of(method, options),
     )  # fmt: skip
+
+
+def _options(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: block[key] for key in block if key not in ("method", "learning_rate", "of", "trained_on", "code")}
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that also says what methods in files of one's own are known by.
+
+    An archive is read as it was made, though such a file has changed since.
+    """
+    named = {}
+    for name, block in config["methods"].items():
+        code = code_of((block or {}).get("method", name), _options(block or {}))
+        named[name] = {**(block or {}), "code": code} if code else block
+    return {**config, "methods": named}
 
 
 def _rates(value: Any, search: Search) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
 
-from peftstudy import files, methods, registry
+from peftstudy import backbones, files, methods, registry, tasks
 from peftstudy.errors import StudyError
 from peftstudy.records import Place
 from peftstudy.specs import RunSpec
@@ -31,12 +31,17 @@ def checksums(spec: RunSpec, inputs: Inputs) -> dict[str, str]:
 
 
 def fault(spec: RunSpec, inputs: Inputs) -> str | None:
-    """Return why a run cannot be, where one that it starts from, or a trial of its cell, came to nothing."""
+    """Return why a run cannot be: one that it, or a trial of its cell, starts from came to nothing, or its backbone.
+
+    What a backbone from the hub is, is known when it is there; its neighbours in the pack go on.
+    """
     for origin in spec.reads:
         record = _record(origin, inputs)
         if record["status"] != "finished":
             return f"it starts from {origin.path}, which {record['status']}: {record['reason']}"
-    return None
+    shape = backbones.shape_for(inputs.backbone, tasks.create(spec.task))
+    reason = methods.create(spec.adaptation, dict(spec.options)).skip(shape)
+    return reason and f"impossible on this backbone: {reason}"
 
 
 def method_of(spec: RunSpec, inputs: Inputs) -> methods.Method:

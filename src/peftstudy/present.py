@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from peftstudy import backbones, checking, formats, sources
+from peftstudy import backbones, checking, files, formats, sources
 from peftstudy.errors import StudyError, unknown
 from peftstudy.shapes import Shape, read_shape
 from peftstudy.specs import Backbone, Dataset, Source
@@ -14,7 +14,7 @@ def refuse_absent(study: Study, where: str, results: Path | None = None) -> None
     """Raise StudyError for the first file, column or model that is not here, or that the study cannot use.
 
     where: opens each sentence; the configuration's name. results: the study's folder; what was read into it before may
-    be gone. Nothing is read but the beginnings of files.
+    be gone, and backbones that are there tell what methods they can have. Nothing is read but the beginnings of files.
     """
     for name, source in study.sources.items():
         if source.kind == "files" and not (results and (results / "sources" / name / "manifest.json").exists()):
@@ -22,11 +22,11 @@ def refuse_absent(study: Study, where: str, results: Path | None = None) -> None
             for dataset in study.datasets.values():
                 if dataset.source == name:
                     _refuse_columns(f"{where}: datasets.{dataset.name} (source {name})", dataset, source, first)
-    shapes = {
-        name: _shape(f"{where}: backbones.{name}", backbone)
-        for name, backbone in study.backbones.items()
-        if backbone.folder is not None and not (results and (results / "backbones" / name).exists())
-    }
+    shapes = {}
+    for name, backbone in study.backbones.items():
+        made = results / "backbones" / name if results else None
+        shape = _shape(f"{where}: backbones.{name}", backbone, made if made and made.exists() else None)
+        shapes |= {name: shape} if shape else {}
     checking.refuse_impossible(study, shapes, where)
 
 
@@ -52,8 +52,21 @@ def _refuse_columns(at: str, dataset: Dataset, source: Source, paths: Iterable[P
                 raise unknown(f"{at}: {path}", "column", name, known)
 
 
-def _shape(at: str, backbone: Backbone) -> Shape:
-    folder = sources.local_folder(at, backbone.folder, ".folder")
+def _shape(at: str, backbone: Backbone, made: Path | None) -> Shape | None:
+    """Return the shape of a local folder, or of what was fetched from the hub; None where that is not known yet.
+
+    made: the backbone's folder in the results, if it is there: the one that it was copied from may be gone.
+    """
+    if backbone.folder is None:
+        fetched = made and files.read_json(made / "manifest.json")
+        is_the_one = fetched and (fetched["origin"], fetched.get("revision")) == (backbone.hub, backbone.revision)
+        return read_shape(made) if is_the_one else None
+    try:
+        folder = sources.local_folder(at, backbone.folder, ".folder")
+    except StudyError:
+        if made:
+            return read_shape(made)
+        raise
     try:
         backbones.tokenizer_files(folder)
         return read_shape(folder, backbone.family)

@@ -162,9 +162,21 @@ class Backbone:
         """Where it comes from: hub, folder, random or pretrain."""
         return next(kind for kind in ("hub", "folder", "random", "pretrain") if getattr(self, kind))
 
+    def inputs(self) -> list[str]:
+        """Return the local files that decide the backbone, as far as they exist."""
+        given = self.folder or (self.pretrain and dict(self.pretrain.tokenizer).get("folder"))
+        if not given:
+            return []
+        kinds = ("*.json", "*.safetensors", "*.txt")
+        return sorted(str(path) for kind in kinds for path in _expanded(given).glob(kind))
+
     def without_grid(self) -> "Backbone":
         """The backbone as far as it decides its weights: not what it is run with."""
         return replace(self, max_length=None, devices=1, methods=(), splits=(), datasets=())
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expandvars(path)).expanduser()
 
 
 @dataclass(frozen=True)
@@ -182,7 +194,7 @@ class Source:
         if self.kind == "hub":
             return []
         options = dict(self.options)
-        folder = Path(os.path.expandvars(options["path"])).expanduser()
+        folder = _expanded(options["path"])
         names = [name for _, part in options.get("files", ()) for name in ([part] if isinstance(part, str) else part)]
         found = [path for name in names for path in matching(folder, name)]
         for part, labels in options.get("classes", ()):

@@ -1,7 +1,7 @@
 """sources, splits -> backbones: each an ordinary Hugging Face folder.
 
 in:  for a pre-trained one the tables of its corpus and the examples that stay out of it;
-     for a random one the backbone whose shape it takes; for the others nothing
+     for a random one the backbone whose shape it takes; the files of a local folder; from the hub nothing
 out: results/{study}/backbones/{backbone}/
 """
 
@@ -11,6 +11,7 @@ rule make_backbone:
         tables=lambda wildcards: study.corpus_tables(wildcards.backbone),
         excluded=lambda wildcards: [path for path, _, _ in study.exclusions(wildcards.backbone)],
         base=lambda wildcards: study.base_folder(wildcards.backbone),
+        folder=lambda wildcards: study.backbones[wildcards.backbone].inputs(),
     output:
         directory("results/{study}/backbones/{backbone}"),
     params:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from peftstudy import archive, cutting, estimates, needs, present
 from peftstudy.checking import check
+from peftstudy.configuration import resolved
 from peftstudy.errors import StudyError
 from peftstudy.metrics import COLUMNS, drop_unasked
 from peftstudy.specs import to_json

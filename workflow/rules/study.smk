@@ -9,7 +9,7 @@ rule resolve_study:
     output:
         "results/{study}/study.json",
     params:
-        config=json.dumps(config),
+        config=json.dumps(resolved(config)),
     log:
         "results/{study}/logs/metrics/study.log",
     conda:

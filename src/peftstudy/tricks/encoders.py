@@ -1,4 +1,4 @@
-"""Packed batches in BERT and RoBERTa: what their attention blocks and their last layer do with one."""
+"""Packed batches in BERT, RoBERTa and ELECTRA: what their attention blocks and their last layer do with one."""
 
 from collections.abc import Callable
 from typing import Any
