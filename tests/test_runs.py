@@ -344,18 +344,23 @@ def test_a_flipped_bit_in_trained_weights_is_told(inputs):
         evaluate([spec()], inputs)
 
 
-def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inputs, monkeypatch, caplog):
-    asked = spec("full", epochs=2)
-    other = dataclasses.replace(inputs, state=inputs.state.with_name("other"))
-    [small] = train([spec("full", epochs=2, micro_batch_size=4)], other)
+def memory_for(size, monkeypatch):
+    """Let the device's memory be too small for a step with more examples at once."""
     targets = training.targets
 
     def scarce(task, data, index, device):
-        if len(index) > 4 and torch.is_grad_enabled():
+        if len(index) > size and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return targets(task, data, index, device)
 
     monkeypatch.setattr(training, "targets", scarce)
+
+
+def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inputs, monkeypatch, caplog):
+    asked = spec("full", epochs=2)
+    other = dataclasses.replace(inputs, state=inputs.state.with_name("other"))
+    [small] = train([spec("full", epochs=2, micro_batch_size=4)], other)
+    memory_for(4, monkeypatch)
     record = train([asked], inputs)[0]
     assert record["status"] == "finished"
     assert record["measured"]["micro_batch_size"] == 4
@@ -368,14 +373,7 @@ def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inp
 
 @pytest.mark.parametrize("settings", [{"learning_rate": (1e-3, 3e-3)}, {"seconds": 0.5}], ids=str)
 def test_trials_take_smaller_parts_too(settings, inputs, monkeypatch):
-    targets = training.targets
-
-    def scarce(task, data, index, device):
-        if len(index) > 4 and torch.is_grad_enabled():
-            raise torch.OutOfMemoryError("no memory left")
-        return targets(task, data, index, device)
-
-    monkeypatch.setattr(training, "targets", scarce)
+    memory_for(4, monkeypatch)
     records = train([spec("full", seed, **settings) for seed in (0, 1)], inputs)
     assert [(record["status"], record["measured"]["micro_batch_size"]) for record in records] == [("finished", 4)] * 2
 
