@@ -14,7 +14,7 @@ from peftstudy.shapes import tensors_of, weight_files
 
 # What the layer that chooses the next token is called, the more telling name first: most share the words' embeddings.
 VOCABULARIES = ("lm_head.weight", "shared.weight", "embed_tokens.weight", "wte.weight")
-ALIKE = 0.05  # as a share of the row's own length: rows of trained tokens are at least ten times as far apart
+ALIKE = 0.05  # how far another row may lie to count as equal, as a share of the row's own length
 ROWS = 8192
 
 
@@ -62,7 +62,7 @@ def refuse_unlearned(folder: Path, tokenizer: Any) -> None:
 
 
 def _alike(folder: Path, token: int) -> int:
-    """Return how many other rows of the vocabulary are as good as a token's own."""
+    """Return how many other rows of the vocabulary are as good as equal to a token's own."""
     from safetensors import safe_open
 
     place = _vocabulary(folder)

@@ -58,8 +58,10 @@ def _shape(at: str, backbone: Backbone, made: Path | None) -> Shape | None:
     made: the backbone's folder in the results, if it is there: the one that it was copied from may be gone.
     """
     if backbone.folder is None:
-        fetched = made and files.read_json(made / "manifest.json")
-        is_the_one = fetched and (fetched["origin"], fetched.get("revision")) == (backbone.hub, backbone.revision)
+        if not (backbone.hub and made):
+            return None
+        fetched = files.read_json(made / "manifest.json")
+        is_the_one = (fetched["origin"], fetched["revision"]) == (backbone.hub, backbone.revision)
         return read_shape(made) if is_the_one else None
     try:
         folder = sources.local_folder(at, backbone.folder, ".folder")
