@@ -12,6 +12,7 @@ from peftstudy import statistics
 from peftstudy.evidence import efficiency
 from peftstudy.evidence.efficiency import crossing
 from peftstudy.evidence.intervals import interval
+from peftstudy.report import efficiency_tables, latex
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0])
 
@@ -83,7 +84,7 @@ def test_a_better_method_at_small_sizes_is_overtaken(runs):
     runs.loc[small, "test_score"] += 0.1
     row = efficiency.efficiency(runs, default_study()).query("kind == 'overtakes' and method == 'lora'").iloc[0]
     assert row.state == "falls" and 810 < row.examples < 2430
-    assert efficiency.cell(pd.DataFrame([row]))[0] == f"below from {round(row.examples):,}".replace(",", "{,}")
+    assert efficiency_tables.cell(pd.DataFrame([row]))[0] == f"below from {round(row.examples):,}".replace(",", "{,}")
 
 
 def test_without_a_sweep_there_are_no_rows_and_without_a_reference_pairs_alone(runs):
@@ -100,10 +101,10 @@ def test_the_table_lists_the_pairs_that_change_places_and_counts_the_others(runs
     small = (runs.method == "houlsby") & runs.split.isin(["size-300", "size-900"])
     runs.loc[small, "test_score"] -= 0.2  # below prompt and bitfit there, and at its place after
     found = efficiency.efficiency(runs, study)
-    text = efficiency.crossings(SimpleNamespace(efficiency=found, runs=runs), study, {})
+    text = efficiency_tables.crossings(SimpleNamespace(efficiency=found, runs=runs), study, {})
     turned = found[(found.kind == "overtakes") & found.examples.notna()]
     assert f"{len(turned)} of 28 pairs change places" in text
     lines = [line for line in text.splitlines() if line.startswith("houlsby &")]
     assert {line.split(" & ")[1] for line in lines} >= {"prompt", "bitfit"}
     row = turned[(turned.method == "prompt") & (turned.reference == "houlsby")].iloc[0]
-    assert row.state == "falls" and f"houlsby & prompt & {efficiency.count(row.examples)} & [" in text
+    assert row.state == "falls" and f"houlsby & prompt & {latex.count(row.examples)} & [" in text

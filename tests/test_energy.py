@@ -14,7 +14,8 @@ from test_training import SETTINGS, TRAIN, VALIDATION, a_run
 
 from peftstudy import devices, energy, estimates, statistics, status, tables, training
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.report import bargains, checklists
+from peftstudy.evidence import bargains
+from peftstudy.report import checklists, cost_tables
 
 CPU = torch.device("cpu")
 
@@ -261,8 +262,8 @@ def test_on_a_device_it_is_the_device_s_joules_and_never_the_processors():
         "processor_joules": [1.0, 2.0, 3.0], "energy_absent": [None, energy.SHARED, None],
     })  # fmt: skip
     assert bargains.joules(runs).fillna(-1).tolist() == [5.0, -1, 3.0]
-    assert "of 2 of 3 runs; the others have no count" in bargains.energy(runs)
-    assert bargains.energy(runs.iloc[[1]]) == "Energy is not known (the device was shared)."
+    assert "of 2 of 3 runs; the others have no count" in cost_tables.energy(runs)
+    assert cost_tables.energy(runs.iloc[[1]]) == "Energy is not known (the device was shared)."
 
 
 def test_what_is_left_takes_the_energy_of_runs_like_it(tmp_path):

@@ -12,7 +12,8 @@ from synthetic import course_study, default_study, write_metrics, write_statisti
 
 from peftstudy import figures, statistics
 from peftstudy.errors import StudyError
-from peftstudy.report import plotting, views
+from peftstudy.evidence.places import finished_epochs
+from peftstudy.report import plotting
 from peftstudy.report.plotting import spread, style
 
 
@@ -94,7 +95,7 @@ def test_curves_end_in_the_mean_of_the_last_epoch(data):
         (data.epochs.backbone == "bert-tiny") & (data.epochs.split == "90-10") & (data.epochs.epoch == 4)
     ]
     assert data.epochs.training_loss.max() == 99
-    assert views.finished_epochs(data.runs, data.epochs).training_loss.max() < 3
+    assert finished_epochs(data.runs, data.epochs).training_loss.max() < 3
     ends = [line.get_ydata()[-1] for line in figure.axes[0].get_lines()]
     assert sorted(ends) == pytest.approx(sorted(last.groupby("method").validation_score.mean()))
 

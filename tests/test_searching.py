@@ -12,7 +12,8 @@ from conftest import ROOT
 from synthetic import default_study
 
 from peftstudy import sampling, searching
-from peftstudy.searching import at_edge, expected_best, fairness
+from peftstudy.report.searches import SAID, fairness
+from peftstudy.searching import at_edge, expected_best
 from peftstudy.specs import Range, RunSpec
 
 RATES = [1e-3, 3e-3, 1e-2]
@@ -87,8 +88,8 @@ def sampled(sampler, seed=0, **block):
 
 def test_every_sampler_of_the_schema_takes_rates_of_the_range_and_the_same_again():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    assert schema["properties"]["search"]["properties"]["sampler"]["enum"] == list(searching.SAID)
-    for sampler in searching.SAID:
+    assert schema["properties"]["search"]["properties"]["sampler"]["enum"] == list(SAID)
+    for sampler in SAID:
         study, found = sampled(sampler)
         rates = [trial["learning_rate"] for trial in found]
         assert len(rates) == searching.trials(study, "full") == 9 and len(set(rates)) > 6

@@ -28,9 +28,9 @@ from peftstudy import (
     training,
 )
 from peftstudy.checkpoints import Checkpoints
+from peftstudy.evidence.places import finished_epochs
 from peftstudy.paper import what_seeds_fix
 from peftstudy.report import page, why
-from peftstudy.report.views import finished_epochs
 from peftstudy.seeds import Apart
 
 GRID = {"initialization": [0, 1], "order": [0, 1]}

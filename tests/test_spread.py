@@ -13,6 +13,7 @@ from synthetic import PRETRAIN, default_study, write_metrics
 from peftstudy import seeds, statistics
 from peftstudy.evidence import apart, components, intervals, overall, spread
 from peftstudy.evidence.spread import two_way
+from peftstudy.report import spread_tables
 from peftstudy.specs import to_json
 
 BLOCK = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
@@ -222,7 +223,7 @@ def test_a_negative_estimate_is_zero_and_said_so():
     grid = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.5], [0.5, 0.5, 0.4], [0.4, 0.5, 0.7]])
     row = spread.spread(scored(0.5 + grid.ravel() / 10), crossed()).iloc[0]
     assert row.initialization == row.order == 0 and row.below_zero == "initialization, order"
-    table = spread.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed(), {})
+    table = spread_tables.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed(), {})
     assert table.count("& (0.000) &") == 2 and "(0.000): a negative estimate, taken for 0" in table
 
 
@@ -232,11 +233,12 @@ def test_crossed_seeds_say_which_moves_the_scores():
     row = found.iloc[0]
     assert row.initialization_low < 0.1 < row.initialization_high and row.order < 1e-4
     assert apart.largest(row) == ("initialization", True)
-    assert "the initialisation in 1. Its interval lies above those of the other two for full" in apart.sentence(
-        found, crossed()
+    assert (
+        "the initialisation in 1. Its interval lies above those of the other two for full"
+        in spread_tables.largest_parts(found, crossed())
     )
     mixed = spread.spread(scored(0.7 + of_a_grid(rng, 0.1, 0.09, 0.08).ravel()), crossed())
-    assert "other two in none, so that" in apart.sentence(mixed, crossed())
+    assert "other two in none, so that" in spread_tables.largest_parts(mixed, crossed())
 
 
 def test_a_missing_run_leaves_the_components_and_takes_the_intervals():
@@ -248,7 +250,7 @@ def test_a_missing_run_leaves_the_components_and_takes_the_intervals():
 def test_scores_that_are_all_alike_have_no_largest_component():
     found = spread.spread(scored(np.full(12, 0.3)), crossed())
     assert found.sd.tolist() == pytest.approx([0]) and found.initialization.isna().all()
-    assert "No cell has scores that differ" in apart.sentence(found, crossed())
+    assert "No cell has scores that differ" in spread_tables.largest_parts(found, crossed())
 
 
 def test_too_few_levels_are_a_sentence_and_no_number():
@@ -256,7 +258,7 @@ def test_too_few_levels_are_a_sentence_and_no_number():
                 reference=None)  # fmt: skip
     found = spread.spread(scored(0.5 + np.arange(6) / 100, [str(seed) for seed in few.seeds]), few)
     assert found[["initialization", "order", "rest"]].isna().all(axis=None) and found.sd.notna().all()
-    table = spread.table(SimpleNamespace(spread=found), few, {})
+    table = spread_tables.table(SimpleNamespace(spread=found), few, {})
     assert "that takes 3 or more of each, and the study crosses 2 with 3." in table
     assert "initialisation & interval" not in table
 
@@ -276,5 +278,5 @@ def test_draws_of_the_data_are_told_from_initialisation_and_order():
         variances.append([row[name] ** 2 for name in ("draw", "initialization", "order", "rest")])
     found = np.mean(variances, axis=0)
     assert found == pytest.approx([0.05**2, 0.03**2 + 0.01**2, 0.02**2, 0.01**2], rel=0.15)
-    table = spread.table(SimpleNamespace(spread=spread.spread(pd.concat(frames), study)), study, {})
+    table = spread_tables.table(SimpleNamespace(spread=spread.spread(pd.concat(frames), study)), study, {})
     assert "initialisation & order & rest & draw & test part" in table and r"\multicolumn{7}" in table

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from peftstudy import checking, sources, specs, strict_yaml, study
 from peftstudy.configuration import from_config, resolved
-from peftstudy.report.views import backbones
+from peftstudy.evidence.places import backbones
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 

@@ -1,8 +1,10 @@
 """The code reads as one hand's: linters, formatters, and the workflow's own lint, in one command with the tests."""
 
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 RULES = sorted(ROOT.glob("workflow/rules/*.smk"))
+FOLDERS = {
+    "evidence": {"report", "tables", "figures", "paper", "methods"},
+    "tricks": {"report", "evidence", "methods", "tasks", "runs", "training"},
+    "tasks": {"report", "evidence", "methods", "runs", "training"},
+    "methods": {"report", "evidence", "runs", "training"},
+}
+"""A folder of the package -> what it must not know of: numbers come before words, and a step before what runs it."""
 LARGEST = 3_000_000
 """Bytes of a file in the repository: results and data belong elsewhere."""
 
@@ -25,6 +34,23 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
 def test_ruff(command):
     done = run("ruff", *command, "--no-cache", ".")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_comes_first_does_not_know_what_comes_after(folder):
+    files = sorted((ROOT / "src" / "peftstudy" / folder).glob("*.py"))
+    known = {(path.name, name) for path in files for name in _imported(ast.parse(path.read_text()))}
+    assert len(known) > len(files) / 2, "no imports were found: are these still the package's folders?"
+    assert [(file, name) for file, name in sorted(known) if name in FOLDERS[folder]] == []
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the modules and folders of the package that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "peftstudy":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("peftstudy."):
+            yield node.module.split(".")[1]
 
 
 def test_the_workflow_is_there():

@@ -14,10 +14,10 @@ from synthetic import METHODS, course_study, default_study, write_metrics, write
 
 from peftstudy import checking, statistics, strict_yaml, tables, tasks, text_scores
 from peftstudy.errors import StudyError
-from peftstudy.evidence import verdicts
+from peftstudy.evidence import bargains, verdicts
+from peftstudy.evidence.places import of
 from peftstudy.report import (
     answer,
-    bargains,
     cost_tables,
     floats,
     grids,
@@ -353,7 +353,7 @@ def test_where_the_seconds_go_is_said_or_that_it_was_not_measured(made):
 def test_the_best_under_a_limit_is_sound_and_within_it(made):
     study = default_study()
     found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
-    cells = bargains.costed(views.of(found.scores, split="90-10", backbone="bert-tiny"))
+    cells = bargains.costed(of(found.scores, split="90-10", backbone="bert-tiny"))
     assert bargains.best_under(cells, "trained", 1.0).method == "full"
     assert bargains.best_under(cells, "trained", 0.1).method == "lora"
     # bitfit, which trains less, lost a run; head did not.

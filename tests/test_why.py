@@ -9,7 +9,8 @@ from synthetic import course_study, default_study, write_metrics
 
 from peftstudy import figures, statistics, tables
 from peftstudy.errors import StudyError
-from peftstudy.report import views, why
+from peftstudy.evidence.places import sized
+from peftstudy.report import why
 
 REPORTED = Path(__file__).parents[1] / "paper" / "reported"
 GOLDEN = (Path(__file__).parent / "golden" / "numbers.tex").read_text()
@@ -45,7 +46,7 @@ def test_a_cell_is_narrowed_down(runs):
 def test_what_a_figure_draws_is_what_stands_behind_it(runs):
     study, frame = default_study(), runs["default"]
     _, found = ask("score-by-training-examples", runs)
-    assert set(found.split) == set(views.sized(study)) and set(found.backbone) == {"bert-tiny"} | {"roberta-tiny"}
+    assert set(found.split) == set(sized(study)) and set(found.backbone) == {"bert-tiny"} | {"roberta-tiny"}
     _, found = ask("pretraining", runs)
     assert set(found.split) == {"90-10"} and set(found.method) == {"full", "head", "bitfit"}
     assert set(found.backbone) == {"bert-tiny", "bert-tiny-random"}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from peftstudy import statistics
 from peftstudy.errors import StudyError
 from peftstudy.evidence.overall import rankable
+from peftstudy.evidence.places import backbones
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report import plotting
 from peftstudy.report.evidence_figures import expected_score_by_trials, performance_profile, rank_diagram
@@ -21,7 +22,7 @@ from peftstudy.report.score_figures import (
     score_by_method,
     score_by_training_examples,
 )
-from peftstudy.report.views import NothingToDraw, backbones
+from peftstudy.report.views import NothingToDraw
 from peftstudy.searching import trials
 from peftstudy.specs import Training
 from peftstudy.study import Study

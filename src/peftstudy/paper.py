@@ -9,10 +9,12 @@ from types import SimpleNamespace
 
 from peftstudy import figures, searching, seeds, tables
 from peftstudy.errors import StudyError
+from peftstudy.evidence import places
 from peftstudy.evidence.intervals import MANY
 from peftstudy.files import whole, write_text
-from peftstudy.report import answer, evidence_tables, latex, views
+from peftstudy.report import answer, evidence_tables, latex, searches
 from peftstudy.study import Study
+from peftstudy.wording import listed
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-fonts-recommended lmodern"
 INSTALL = f"install it with: apt-get install --no-install-recommends {PACKAGES}"
@@ -37,24 +39,24 @@ def study_macros(study: Study) -> dict[str, str]:
     """Return what the configuration says, as macros."""
     names = {
         "TheDatasets": study.datasets, "TheSplits": study.splits, "TheMethods": study.methods,
-        "TheBackbones": views.backbones(study), "TheSeeds": map(str, study.seeds),
+        "TheBackbones": places.backbones(study), "TheSeeds": map(str, study.seeds),
     }  # fmt: skip
     number, word = seeds.counted(study.seeds)
     return {
         "StudyName": latex.escape(study.name),
         "StudyTitle": latex.escape(study.title),
         "StudyQuestion": latex.escape(study.question),
-        "MainSplit": latex.escape(views.first_splits(study)),
+        "MainSplit": latex.escape(places.first_splits(study)),
         "NumberOfMethods": latex.count(len(study.methods)),
         "NumberOfSeeds": number,
         "SeedWord": word,
         "WhatSeedsFix": what_seeds_fix(study),
         "SelectionRule": tables.selection_rule(study),
-        "SearchCurve": searching.curve(study),
-        "SearchRule": searching.rule(study) if searching.searched(study) else "",
+        "SearchCurve": searches.curve(study),
+        "SearchRule": searches.rule(study) if searching.searched(study) else "",
         "ValidationShare": latex.share(study.validation),
         "NearMargin": f"{answer.NEAR:g}",
-        **{name: latex.listed([latex.escape(word) for word in words]) for name, words in names.items()},
+        **{name: listed([latex.escape(word) for word in words]) for name, words in names.items()},
         **({"ReferenceMethod": latex.escape(study.reference)} if study.reference else {}),
         **({"Replicates": latex.escape(study.replicates)} if study.replicates else {}),
     }
@@ -100,10 +102,10 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
         else f"{latex.amount(seconds / 60)} minutes",
         "Answer": answer.answer(data, study),
         "SamplingError": answer.sampling_error(data, study),
-        "SearchFairness": searching.fairness(data.searches, study),
+        "SearchFairness": searches.fairness(data.searches, study),
         "Comparability": answer.comparability(data, study),
         "RanksOverDatasets": evidence_tables.ranking(data, study),
-        "Commit": latex.listed([rf"\texttt{{{latex.escape(commit[:10])}}}" for commit in commits]) or latex.NONE,
+        "Commit": listed([rf"\texttt{{{latex.escape(commit[:10])}}}" for commit in commits]) or latex.NONE,
         "DirtyNote": " with changes that were not committed" if done.dirty.any() else "",
         "Headline": latex.escape(answer.headline(data, study)),
     }

@@ -7,35 +7,25 @@ from types import SimpleNamespace
 import pandas as pd
 
 from peftstudy import searching, seeds, statistics, tasks
-from peftstudy.evidence import efficiency, spread
+from peftstudy.evidence.places import sized
 from peftstudy.families import FAMILIES, MASKED
 from peftstudy.files import write_text
 from peftstudy.report import (
-    bargains,
     checklists,
     cost_tables,
+    efficiency_tables,
     epoch_tables,
     evidence_tables,
     replication,
     result_tables,
+    searches,
+    spread_tables,
 )
-from peftstudy.report.latex import (
-    NONE,
-    absent,
-    amount,
-    count,
-    escape,
-    floating,
-    listed,
-    rate,
-    score,
-    share,
-    shortened,
-    tabular,
-)
-from peftstudy.report.views import selection_rule, sized
+from peftstudy.report.latex import NONE, absent, amount, count, escape, floating, rate, score, share, shortened, tabular
+from peftstudy.report.views import selection_rule
 from peftstudy.specs import MethodSpec, Training, several
 from peftstudy.study import Study
+from peftstudy.wording import listed
 
 Citations = Mapping[str, tuple[str, str]]
 """Registered method -> the key of its citation (or nothing) and what it trains, in a sentence."""
@@ -125,7 +115,7 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
         ])  # fmt: skip
     columns = "l" + "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (1.75, 1.25, 0.85, 0.8))
     header = [["method", "trains, besides the head", "source", "learning rate", "chosen"]]
-    rate_rule = f" {searching.rule(study)}" if searching.searched(study) else ""
+    rate_rule = f" {searches.rule(study)}" if searching.searched(study) else ""
     caption = f"Methods. The head, freshly initialised, is trained with every method.{rate_rule}"
     return floating(tabular(columns, header, rows), caption, "methods")
 
@@ -174,14 +164,14 @@ MADE = {
     "scores": result_tables.scores,
     "differences": result_tables.differences,
     "overall": evidence_tables.overall,
-    "efficiency": efficiency.table,
-    "crossings": efficiency.crossings,
+    "efficiency": efficiency_tables.table,
+    "crossings": efficiency_tables.crossings,
     "power": evidence_tables.power,
-    "spread": spread.table,
+    "spread": spread_tables.table,
     "predictions": evidence_tables.predictions,
     "claims": evidence_tables.claims,
     "pretraining": result_tables.pretraining,
-    "best-under": bargains.table,
+    "best-under": cost_tables.best_under,
     "costs": cost_tables.costs,
     "seconds": cost_tables.seconds,
     "metrics": result_tables.every_metric,

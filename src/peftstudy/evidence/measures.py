@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from peftstudy.evidence import bargains
 from peftstudy.evidence.claims import Term
+from peftstudy.evidence.places import finished_epochs
 from peftstudy.metrics import SCORES
-from peftstudy.report import bargains
-from peftstudy.report.views import finished_epochs
 from peftstudy.statistics import CELL
 
 NEAR = 0.01

@@ -1,8 +1,7 @@
 """Where the spread of scores comes from: the draw of the data, the seed, what the methods share, the test part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +12,7 @@ from peftstudy import tasks
 from peftstudy.evidence import apart
 from peftstudy.evidence.components import components, is_crossed
 from peftstudy.evidence.components import spread as of_seeds
-from peftstudy.report.captions import rule
-from peftstudy.report.grids import pages, spaced
-from peftstudy.report.latex import absent, bounds, escape, floating, group, score, share, tabular
-from peftstudy.report.views import backbones, main_splits, of
+from peftstudy.evidence.places import backbones, of
 from peftstudy.study import Study
 
 COLUMNS = ["dataset", "split", "backbone", "method", "draws", "seeds", "sd", "low", "high", "draw", "over_seeds",
@@ -132,78 +128,3 @@ def test_part(runs: pd.DataFrame) -> float | None:
     if not is_counted(runs.metric.iloc[0], runs.task.iloc[0]):
         return None
     return float(np.sqrt((runs.test_score * (1 - runs.test_score) / runs.test_examples).mean()))
-
-
-class Layout(NamedTuple):
-    """A table of the spread: its columns, what they mean, and the cells of a method's row after its name."""
-
-    heads: list[str]
-    aligned: str
-    meaning: str
-    cells: Callable[[pd.Series], list[str]]
-
-
-def table(tables: SimpleNamespace, study: Study, methods) -> str:
-    """Return where the spread of each method comes from, on the splits that are compared as such."""
-    found = tables.spread[tables.spread.split.isin(main_splits(study))]
-    layout = (_crossed if min(apart.levels(study)) > 1 else _together)(found, study)
-    blocks = []
-    for (dataset, split, backbone), here in found.groupby(["dataset", "split", "backbone"], sort=False):
-        place = [dataset] * (len(draws(study)) > 1) + [split, backbone]
-        shared = here.common.iloc[0]
-        note = "" if absent(shared) else f": {share(shared)} of the variance over seeds is common to all methods"
-        rows = [[escape(row.method), *layout.cells(row)] for _, row in here.iterrows()]
-        blocks.append([group(escape(", ".join(place)) + note, len(layout.heads)), *rows])
-    caption = (
-        f"Where the spread comes from, as standard deviations of the score of a run. {rule(study)} {layout.meaning} "
-        "Test part: what other test examples of this number would add, where the score counts right answers. Common to "
-        "all methods: the share that pairing by seed takes out of differences, by the analysis of variance of methods "
-        r"and seeds \citep{searle1992variance}, 0 where its estimate is negative."
-    )  # fmt: skip
-    if not blocks:
-        return floating("No method has finished two seeds.", caption, "spread")
-    bodies = [tabular(layout.aligned, [layout.heads], spaced(some)) for some in pages(blocks)]
-    return "\n".join(floating(body, caption, f"spread-{i + 1}" if i else "spread") for i, body in enumerate(bodies))
-
-
-def _together(found: pd.DataFrame, study: Study) -> Layout:
-    """Return the layout where a seed fixes all that is drawn in a run, or where one of its two parts never changes."""
-    several = bool(found.draw.notna().any())
-    first, then = apart.levels(study)
-    fixes = "first values, order and dropout together"
-    if max(first, then) > 1:
-        fixes = "first values, at one order" if then == 1 else "order and dropout, with the same first values"
-    meaning = f"Seeds: over seeds, which fix {fixes}, with its 95\\,\\% interval (chi-squared, if normal)."
-
-    def cells(row: pd.Series) -> list[str]:
-        parts = [score(row.draw), score(row.over_seeds), score(row.rest)] if several else []
-        return [score(row.sd), bounds(row.low, row.high), score(row.test_part), *parts]
-
-    if several:
-        meaning += (
-            " Draw, seed, both: the components of the table of draws of the data and seeds; "
-            "`both' is what neither explains alone."
-        )
-    heads = ["method", "seeds", "interval", "test part", *(["draw", "seed", "both"] if several else [])]
-    return Layout(heads, "lrlr" + "rrr" * several, meaning, cells)
-
-
-def _crossed(found: pd.DataFrame, study: Study) -> Layout:
-    """Return the layout where initialisations are crossed with orders."""
-    several, known = bool(found.draw.notna().any()), bool(found.initialization.notna().any())
-    meaning = (
-        f"{apart.sentence(found, study)} Seeds: of runs whose initialisation and order are their own. {apart.SEEDS}"
-    )
-    if known:
-        meaning += apart.meaning(several)
-
-    def cells(row: pd.Series) -> list[str]:
-        return [score(row.sd), *(apart.cells(row, several) if known else []), score(row.test_part)]
-
-    names = ["initialisation", "order", "rest"]
-    if several:
-        middle, aligned = [*names, "draw"], "rrrr"
-    else:
-        middle, aligned = [head for name in names for head in (name, "interval")], "rlrlrl"
-    heads = ["method", "seeds", *(middle if known else []), "test part"]
-    return Layout(heads, f"lr{aligned if known else ''}r", meaning, cells)

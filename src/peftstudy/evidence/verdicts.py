@@ -15,10 +15,10 @@ from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import Interval
 from peftstudy.evidence.measures import CERTAIN, Results
 from peftstudy.evidence.paired_tests import paired_difference
-from peftstudy.report.latex import listed
-from peftstudy.report.views import backbones, methods_on
+from peftstudy.evidence.places import backbones, methods_on
 from peftstudy.specs import Claim
 from peftstudy.study import Study
+from peftstudy.wording import listed
 
 MINUS = "\N{MINUS SIGN}"
 COLUMNS = ["origin", "sentence", "verdict", "seeds_needed", "evidence"]

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy import seeds, statistics
+from peftstudy.evidence.places import backbones, of
 from peftstudy.evidence.spread import is_counted
 from peftstudy.report import latex
-from peftstudy.report.views import backbones, measure, of
+from peftstudy.report.views import measure
 from peftstudy.study import Study
+from peftstudy.wording import listed
 
 BASELINES = {
     "tfidf-logistic-regression": "tf-idf with logistic regression",
@@ -193,7 +195,7 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
         said.append(
             f"On {latex.escape(dataset)} at {latex.escape(split)}, pre-training changes the "
             f"{metric(tables, dataset)} of "
-            f"{latex.escape(backbone)} by {latex.listed(parts)}."
+            f"{latex.escape(backbone)} by {listed(parts)}."
         )
     return " ".join(said)
 

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from peftstudy import searching, seeds
+from peftstudy.evidence import bargains
 from peftstudy.evidence.intervals import MANY
-from peftstudy.report import bargains
+from peftstudy.report import cost_tables, searches
 from peftstudy.report.answer import comparability
-from peftstudy.report.latex import amount, count, escape, floating, listed, tabular
+from peftstudy.report.latex import amount, count, escape, floating, tabular
 from peftstudy.report.views import selection_rule
 from peftstudy.study import Study
+from peftstudy.wording import listed
 
 Answer = Callable[[SimpleNamespace, Study], tuple[str, str]]
 """Tables, study -> yes, no or partly, and where or why, in LaTeX."""
@@ -59,7 +61,7 @@ def code(data: SimpleNamespace, study: Study) -> tuple[str, str]:
 
 def details(data: SimpleNamespace, study: Study) -> tuple[str, str]:
     parts = r"Splits: Table~\ref{tab:data}; budget: Table~\ref{tab:settings}; rates: Table~\ref{tab:methods}."
-    return "yes", f"{parts} {searching.fairness(data.searches, study)}"
+    return "yes", f"{parts} {searches.fairness(data.searches, study)}"
 
 
 def significance(data: SimpleNamespace, study: Study) -> tuple[str, str]:
@@ -91,7 +93,7 @@ def parameters(data: SimpleNamespace, study: Study) -> tuple[str, str]:
 def search(data: SimpleNamespace, study: Study) -> tuple[str, str]:
     sizes = [searching.trials(study, method) for method in study.methods]
     where = r" Every trial: Table~\ref{tab:searches}." if max(sizes) > 1 else ""
-    return "yes", f"{searching.fairness(data.searches, study)}{where} Reported is {selection_rule(study)}."
+    return "yes", f"{searches.fairness(data.searches, study)}{where} Reported is {selection_rule(study)}."
 
 
 def descriptive(data: SimpleNamespace, study: Study) -> tuple[str, str]:
@@ -164,7 +166,7 @@ def kilowatt_hours(data: SimpleNamespace) -> str:
     done = data.runs[data.runs.status == "finished"]
     joules = bargains.joules(done)
     total = f"{amount(joules.sum() / 3.6e6)} kWh. " if joules.notna().any() else ""
-    return total + bargains.energy(data.runs)
+    return total + cost_tables.energy(data.runs)
 
 
 CHECKLISTS: dict[str, tuple[str, tuple[Item, ...]]] = {

@@ -1,20 +1,14 @@
-"""The tables of what runs cost, and of where their seconds went."""
+"""The tables of what runs cost, of where their seconds went, and of what to take when a cost is limited."""
 
 from types import SimpleNamespace
 
-from peftstudy.report import bargains
+import numpy as np
+import pandas as pd
+
+from peftstudy.evidence import bargains
+from peftstudy.evidence.places import backbones, first_splits, of
 from peftstudy.report.captions import mixed, rule
-from peftstudy.report.latex import (
-    absent,
-    amount,
-    count,
-    escape,
-    floating,
-    group,
-    share,
-    tabular,
-)
-from peftstudy.report.views import backbones, first_splits, of
+from peftstudy.report.latex import NONE, absent, amount, bounds, count, escape, floating, group, score, share, tabular
 from peftstudy.study import Study
 
 
@@ -57,7 +51,7 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
         f"Costs of a run on {escape(first_splits(study))}, means over seeds. {rule(study)} {mixed(tables)}"
         "Share: the method's parameters of the "
         f"backbone's. Memory: the peak {'on the device' if on_device else 'resident in the process'}. Stored: what "
-        f"must be kept for the task besides the backbone. {bargains.energy(tables.runs)} "
+        f"must be kept for the task besides the backbone. {energy(tables.runs)} "
         r"$^{\star}$: on the Pareto front; no other method scores "
         "higher for as little of it, or as high for less."
     )
@@ -93,3 +87,55 @@ def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
     )
     header = [["method", "forward", "backward", "optimizer", "other", "evaluation", "set-up"]]
     return floating(tabular("lrrrrrr", header, rows), caption, "seconds")
+
+
+def energy(runs: pd.DataFrame) -> str:
+    """Return in a sentence what the joules of runs are of, or why there are none."""
+    done = runs[runs.status == "finished"]
+    known = bargains.joules(done).notna()
+    if not known.any():
+        why = ", ".join(sorted(done.energy_absent.dropna().unique())) or "the records do not say why"
+        return f"Energy is not known ({escape(why)})."
+    whose = (
+        "the device"
+        if done[known].peak_device_memory_bytes.notna().any()
+        else "the processors, shared out by busy time"
+    )
+    of = "" if known.all() else f" of {count(known.sum())} of {count(len(known))} runs; the others have no count"
+    return f"Energy: of training and evaluation, by the counters of {whose}{of}."
+
+
+def best_under(tables: SimpleNamespace, study: Study, methods) -> str:
+    """Return which method to take under which limit, on their first split, a column for each dataset and backbone."""
+    splits = {dataset: study.first_split(dataset) for dataset in study.datasets}
+    places = [(dataset, backbone) for dataset, split in splits.items() for backbone in backbones(study, split, dataset)]
+    cells = [bargains.costed(of(tables.scores, dataset=d, split=splits[d], backbone=b)) for d, b in places]
+    cells_of = {place: found for place, found in zip(places, cells, strict=True) if len(found)}
+    limits = [("none", "trained", np.inf)]
+    limits += [(f"{name} at most {share(of_dearest)}", column, of_dearest)
+               for name, (column, parts) in bargains.COSTS.items() for of_dearest in parts]  # fmt: skip
+    floats = []
+    for start in range(0, len(cells_of), 3):
+        beside = list(cells_of.items())[start : start + 3]
+        rows = [
+            [name, *(_chosen(bargains.best_under(found, column, part)) for _, found in beside)]
+            for name, column, part in limits
+        ]
+        rows = [row for row in rows if any(text != NONE for text in row[1:])] or rows[:1]
+        heads = [escape(b if len(study.datasets) == 1 else f"{d}, {b}") for (d, b), _ in beside]
+        label = f"best-under-{len(floats) + 1}" if floats else "best-under"
+        body = tabular("l" * (1 + len(beside)), [["limit", *heads]], rows)
+        floats.append(floating(body, _limits(study), label))
+    return "\n".join(floats) or floating("No run has finished.", _limits(study), "best-under")
+
+
+def _limits(study: Study) -> str:
+    return (
+        f"Which method to take on {escape(first_splits(study))} when a cost is limited to a share of what the dearest "
+        r"method takes: the best mean among those that keep within it, with its 95\,\% interval. Methods that lost a "
+        f"run, or collapsed in one, are not offered; limits that none keeps are left out. {rule(study)}"
+    )
+
+
+def _chosen(row: pd.Series | None) -> str:
+    return NONE if row is None else f"{escape(row.method)} {score(row.test_score)} {bounds(row.low, row.high)}".rstrip()

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from peftstudy.evidence.places import backbones, finished_epochs, of
 from peftstudy.report.answer import metric
 from peftstudy.report.grids import ROWS, pages, pieces, spaced
 from peftstudy.report.latex import absent, amount, escape, floating, group, rate, score, tabular
-from peftstudy.report.views import backbones, finished_epochs, of
 from peftstudy.searching import at_edge
 from peftstudy.statistics import CELL
 from peftstudy.study import Study

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from peftstudy.evidence import aggregates, overall
+from peftstudy.evidence.places import backbones, of
 from peftstudy.evidence.ranks import cliques
 from peftstudy.report.plotting import label_ends, looks, panels
-from peftstudy.report.views import NothingToDraw, backbones, measure, of
+from peftstudy.report.views import NothingToDraw, measure
 from peftstudy.searching import best_so_far, expected_best
 from peftstudy.study import Study
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 from peftstudy import seeds
 from peftstudy.evidence.overall import rankable
+from peftstudy.evidence.places import of, one
 from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
@@ -25,7 +26,6 @@ from peftstudy.report.latex import (
     share,
     tabular,
 )
-from peftstudy.report.views import of, one
 from peftstudy.study import Study
 
 CLAIMS_A_PAGE = 20

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from peftstudy.evidence.places import backbones
 from peftstudy.report.latex import escape, floating, group, tabular
-from peftstudy.report.views import backbones
 from peftstudy.study import Study
 
 ROWS = 46

@@ -145,13 +145,3 @@ def floating(content: str, caption: str, label: str, size: str = "footnotesize")
         [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}", rf"\{size}",
          r"\setlength{\tabcolsep}{4pt}", content, r"\end{table}", ""]
     )  # fmt: skip
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a sentence lists them.
-
-    >>> listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from peftstudy.report import answer, bargains, latex
+from peftstudy.evidence import bargains
+from peftstudy.evidence.places import of
+from peftstudy.report import answer, latex
 from peftstudy.report.answer import SEPARABLE, Choice
 from peftstudy.report.links import Link, Links
-from peftstudy.report.views import of
+from peftstudy.wording import listed
 
 
 class Card(NamedTuple):
@@ -39,7 +41,7 @@ def short(choices: list[Choice]) -> str:
         return f"{name} scores best."
     if len(wins) == 1:
         return f"{name} scores best in {'both' if number == 2 else f'all {number}'} settings."
-    others = latex.listed([f"{latex.escape(other)} in {count}" for other, count in wins.most_common()[1:]])
+    others = listed([f"{latex.escape(other)} in {count}" for other, count in wins.most_common()[1:]])
     return f"{name} scores best in {number} of {len(choices)} settings, {others}."
 
 
@@ -96,7 +98,7 @@ def saving(choice: Choice, name: str) -> str:
     costs = {"trained": "trained parameters", "training_seconds": "training time", "stored_bytes": "storage"}
     parts = [f"{answer.ratio(lean, best, column)} of the {what}" for column, what in costs.items()]
     difference = latex.estimate(gap.difference, gap.low, gap.high)
-    return f"{name}, {answer.estimate(lean)}, takes {latex.listed(parts)}; difference {difference}"
+    return f"{name}, {answer.estimate(lean)}, takes {listed(parts)}; difference {difference}"
 
 
 def sure(choice: Choice, data: SimpleNamespace) -> Iterator[str]:
@@ -106,7 +108,7 @@ def sure(choice: Choice, data: SimpleNamespace) -> Iterator[str]:
     apart = set(found[found.p_holm < SEPARABLE].method)
     alike = [rf"\textbf{{{latex.escape(name)}}}" for name in choice.others.method if name not in apart]
     if alike:
-        yield f"Not told apart from {latex.listed(alike)}" + (", but from all others." if apart else ".")
+        yield f"Not told apart from {listed(alike)}" + (", but from all others." if apart else ".")
     elif len(choice.others):
         yield "Told apart from every other method."
     if choice.difference is not None:

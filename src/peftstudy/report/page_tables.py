@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy import files, statistics, tables
-from peftstudy.report import bargains, floats, latex, why
+from peftstudy.evidence import bargains
+from peftstudy.report import floats, latex, why
 from peftstudy.report.answer import SEPARABLE
 from peftstudy.report.floats import Cell, Float
 from peftstudy.report.links import Link, Links, ordered

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pandas as pd
 
 from peftstudy import errors, statistics, tasks
+from peftstudy.evidence.places import backbones, of
 from peftstudy.report.captions import over_seeds, rule
-from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, listed, score, tabular
-from peftstudy.report.views import METRICS, backbones, of
+from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, score, tabular
+from peftstudy.report.views import METRICS
 from peftstudy.study import Study
+from peftstudy.wording import listed
 
 PUBLISHED = {
     "epochs": ("table", "split", "backbone", "method", "epoch"),

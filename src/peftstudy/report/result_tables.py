@@ -7,22 +7,12 @@ from types import MappingProxyType, SimpleNamespace
 import pandas as pd
 
 from peftstudy import statistics, tasks
+from peftstudy.evidence.places import backbones, of, one
 from peftstudy.report.answer import SEPARABLE, metric
 from peftstudy.report.captions import mixed, over_seeds, rule
 from peftstudy.report.grids import ROWS, grid, spaced
-from peftstudy.report.latex import (
-    absent,
-    bounds,
-    count,
-    escape,
-    floating,
-    group,
-    p_value,
-    score,
-    shortened,
-    tabular,
-)
-from peftstudy.report.views import METRICS, backbones, of, one
+from peftstudy.report.latex import absent, bounds, count, escape, floating, group, p_value, score, shortened, tabular
+from peftstudy.report.views import METRICS
 from peftstudy.study import Study
 
 BASELINES = {

@@ -8,29 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from peftstudy import statistics
-from peftstudy.report.bargains import on_front
-from peftstudy.report.plotting import (
-    GREY,
-    fit,
-    label_ends,
-    label_points,
-    logarithmic,
-    looks,
-    panels,
-    seeds_and_mean,
-)
-from peftstudy.report.views import (
-    NothingToDraw,
-    backbones,
-    cells,
-    finished_epochs,
-    main_splits,
-    measure,
-    methods_on,
-    of,
-    shown,
-    sized,
-)
+from peftstudy.evidence.bargains import on_front
+from peftstudy.evidence.places import backbones, finished_epochs, main_splits, methods_on, of, sized
+from peftstudy.report.plotting import GREY, fit, label_ends, label_points, logarithmic, looks, panels, seeds_and_mean
+from peftstudy.report.views import NothingToDraw, cells, measure, shown
 from peftstudy.study import Study
 
 BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")

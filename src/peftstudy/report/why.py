@@ -8,8 +8,8 @@ import pandas as pd
 from peftstudy import figures, tables
 from peftstudy.errors import unknown
 from peftstudy.evidence import verdicts
+from peftstudy.evidence.places import backbones, main_splits, sized
 from peftstudy.report import result_tables
-from peftstudy.report.views import backbones, main_splits, sized
 from peftstudy.specs import several
 from peftstudy.statistics import CELL
 from peftstudy.study import Study
