@@ -10,7 +10,7 @@ import yaml
 
 from peftstudy import checking, methods, schema
 from peftstudy.checking import check
-from peftstudy.errors import StudyError
+from peftstudy.errors import NEAREST, StudyError
 from peftstudy.strict_yaml import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,13 +68,12 @@ def known(at: str) -> str:
     names = {
         "KEYS": properties["training"]["properties"] if "training" in at else properties,
         "TASKS": checking.tasks.registered(),
-        "METHODS": checking.methods.registered(),
         "SHAPE": checking.SHAPE,
         "REPORTED": reported,
     }
     for word, values in names.items():
         at = at.replace(f"known: {word}", f"known: {', '.join(sorted(values)) or 'none'}")
-    return at
+    return at.replace("MORE", str(len(checking.methods.registered()) - NEAREST))
 
 
 def sentence(config) -> str:

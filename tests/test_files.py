@@ -44,5 +44,12 @@ def test_an_unknown_name_comes_with_the_nearest_one():
     assert str(unknown("x", "method", "zzz", [])) == "x: unknown method 'zzz' (known: none)."
 
 
+def test_of_very_many_names_the_nearest_are_shown():
+    names = [f"method-{i}" for i in range(100)]
+    said = str(unknown("x", "method", "methd-77", names))
+    assert "method-77, " in said and said.endswith(" and 95 more). Did you mean 'method-77'?") and said.count(",") == 4
+    assert "more" not in str(unknown("x", "method", "methd-7", names[:40]))
+
+
 def test_the_checksum_of_a_value_knows_no_order():
     assert files.sha256_json({"a": 1, "b": 2}) == files.sha256_json({"b": 2, "a": 1})

@@ -3,6 +3,10 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 40
+"""So many names a sentence may hold; of more it has the nearest."""
+NEAREST = 5
+
 
 class StudyError(Exception):
     """One sentence: the file, the key or row, what was found, what is known, how to mend it.
@@ -11,8 +15,10 @@ class StudyError(Exception):
     """
 
 
-def unknown(where: str, kind: str, found: str, known: Iterable[str]) -> StudyError:
+def unknown(where: str, kind: str, found: str, known: Iterable[str], listed_by: str = "") -> StudyError:
     """Return the error for a name that is not among the known ones, with the nearest spelling.
+
+    listed_by: the command that lists all known ones, where they may be very many.
 
     >>> print(unknown("config.yaml: methods.lora", "option", "rnak", ["rank", "alpha"]))
     config.yaml: methods.lora: unknown option 'rnak' (known: alpha, rank). Did you mean 'rank'?
@@ -20,4 +26,12 @@ def unknown(where: str, kind: str, found: str, known: Iterable[str]) -> StudyErr
     known = sorted(known)
     near = get_close_matches(found, known, n=1)
     hint = f". Did you mean {near[0]!r}?" if near else "."
-    return StudyError(f"{where}: unknown {kind} {found!r} (known: {', '.join(known) or 'none'}){hint}")
+    return StudyError(f"{where}: unknown {kind} {found!r} (known: {_shown(found, known, listed_by)}){hint}")
+
+
+def _shown(found: str, known: list[str], listed_by: str) -> str:
+    if len(known) <= MANY:
+        return ", ".join(known) or "none"
+    near = sorted(get_close_matches(found, known, n=NEAREST, cutoff=0.0))
+    more = f"{', '.join(near)} and {len(known) - NEAREST} more"
+    return f"{more}; '{listed_by}' lists them" if listed_by else more

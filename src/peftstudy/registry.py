@@ -22,8 +22,9 @@ class Registry(Generic[T]):
     and single files outside any package, by their paths.
     """
 
-    def __init__(self, package: str, kind: str):
-        self.package, self.kind = package, kind
+    def __init__(self, package: str, kind: str, listed_by: str = ""):
+        """Begin with nothing imported. listed_by: the command that lists all there are, for errors."""
+        self.package, self.kind, self.listed_by = package, kind, listed_by
         self._classes: dict[str, type[T]] = {}
         self._files: dict[Path, type[T]] = {}
         self._is_imported = False
@@ -64,7 +65,7 @@ class Registry(Generic[T]):
         if name.endswith(".py"):
             return self._of_file(Path(name).expanduser().resolve(), where if where == name else f"{where}: {name}")
         if name not in known:
-            raise unknown(where, self.kind, name, known)
+            raise unknown(where, self.kind, name, known, self.listed_by)
         return known[name]
 
     def _of_file(self, path: Path, where: str) -> type[T]:

@@ -183,7 +183,7 @@ LEFT_OUT: Mapping[str, str] = {
 }
 """Known methods that are no part of this, and why."""
 
-_registry: Registry[Method] = Registry(__name__, "method")
+_registry: Registry[Method] = Registry(__name__, "method", "peftstudy methods")
 register = _registry.register
 registered = _registry.all
 

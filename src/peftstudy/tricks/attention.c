@@ -176,14 +176,14 @@ static Head head_of(const Batch *b, long text, long head, const float *query, co
     return (Head){query + at, key + at, value + at, b->offsets[text + 1] - b->offsets[text], b->depth, width};
 }
 
-/* answer: as the head's matrices. kept: its weights. turned, used: room for its keys, and for a block's weights. */
+/* answer: as the head's matrices. kept: its weights, or NULL. turned, used: room for its keys, a block's weights. */
 static void forward_head(Head h, const Batch *b, Generator *noise, float *answer, float *kept, float *turned,
                          float *used) {
     long length = h.length, depth = h.depth, width = h.width, padded = padded_to_vectors(length);
     transpose(length, padded, depth, h.key, width, turned);
     for (long first = 0; first < length; first += ROWS) {
         long rows = length - first < ROWS ? length - first : ROWS;
-        float *block = kept + first * padded;
+        float *block = kept ? kept + first * padded : used;
         product(rows, padded, depth, h.query + first * width, width, 1, turned, padded, block, padded,
                 1 / sqrtf(depth));
         for (long i = 0; i < rows; i++) {
@@ -213,8 +213,8 @@ static void forward_head(Head h, const Batch *b, Generator *noise, float *answer
                 for (long n = 0; n < 2 && j + n < padded / LANES; n++) {
                     ints stays = __builtin_convertvector(bits.half[n], ints) >= (int32_t)b->threshold;
                     floats weight = vectors[j + n] * share;
-                    out[j + n] = where(stays, weight);
                     vectors[j + n] = (floats)((ints)weight | (~stays & INT32_MIN));
+                    out[j + n] = where(stays, weight); /* after it: where nothing is kept, both are one place */
                 }
             }
         }
@@ -265,14 +265,14 @@ static long longest_of(const Batch *b, long first, long last) {
 int forward(const Batch *b, long first, long last, const float *query, const float *key, const float *value,
             float *answer, float *kept) {
     long longest = longest_of(b, first, last), padded = padded_to_vectors(longest);
-    float *scratch = room((b->depth + ROWS) * padded + (kept ? 0 : longest * padded));
+    float *scratch = room((b->depth + ROWS) * padded);
     if (!scratch) return 1;
-    float *turned = scratch, *used = scratch + b->depth * padded, *unkept = used + ROWS * padded;
+    float *turned = scratch, *used = scratch + b->depth * padded;
     for (long t = first; t < last; t++)
         for (long head = 0; head < b->heads; head++) {
             Head h = head_of(b, t, head, query, key, value);
             Generator noise = seeded(b->seed, t * b->heads + head);
-            float *weights = kept ? kept + b->places[t] + head * h.length * padded_to_vectors(h.length) : unkept;
+            float *weights = kept ? kept + b->places[t] + head * h.length * padded_to_vectors(h.length) : NULL;
             forward_head(h, b, &noise, answer + (h.query - query), weights, turned, used);
         }
     free(scratch);
