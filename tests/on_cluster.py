@@ -79,7 +79,7 @@ class OnCluster:
         self.started.append(process)
         return process
 
-    def end(self, seconds: float = 240) -> str:
+    def end(self, seconds: float = 600) -> str:
         """Wait for the Snakemake that was started last; return what it said."""
         try:
             self.started[-1].wait(seconds)

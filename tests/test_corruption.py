@@ -16,9 +16,17 @@ def test_masking_follows_the_published_shares():
     hidden, chosen = corruption.mask_tokens(ids, np.random.default_rng(1), special, 1000)
     assert not chosen[:, [0, -1]].any()
     assert np.array_equal(hidden[~chosen], ids[~chosen])
-    assert abs(chosen[:, 1:-1].mean() - 0.15) < 0.01
+    assert (chosen.sum(axis=1) == 10).all()  # 15 % of 64
+    assert abs(np.corrcoef(chosen[:, 1], chosen[:, 2])[0, 1]) < 0.15 and np.ptp(chosen.mean(axis=0)[1:-1]) < 0.12
     shares = [(hidden[chosen] == 3).mean(), (hidden[chosen] == ids[chosen]).mean()]
     assert np.allclose(shares, [0.8, 0.1], atol=0.02)
+
+
+def test_a_block_with_fewer_words_than_are_to_be_hidden_has_them_all_hidden():
+    special = {"cls": 0, "sep": 1, "pad": 2, "mask": 3}
+    ids = np.array([[0, 9, 1, 1, 1, 1, 1, 1], [0, 5, 6, 7, 8, 9, 4, 1]])
+    _, chosen = corruption.mask_tokens(ids, np.random.default_rng(1), special, 1000, 0.3)
+    assert chosen.sum(axis=1).tolist() == [1, 2] and chosen[0, 1]
 
 
 SENTINELS = list(range(1000, 1100))

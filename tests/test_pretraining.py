@@ -71,9 +71,10 @@ def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_pat
 
 @pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("tricks", ["fast", "plain"])
-@pytest.mark.parametrize("bag_of_words", [0.0, 0.5])
-def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, bag_of_words, monkeypatch):
-    """The library scores every position and passes over those that are not hidden."""
+@pytest.mark.parametrize(("bag_of_words", "at_a_time"), [(0.0, 2**23), (0.5, 2**23), (0.5, 3 * 280)])
+def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, bag_of_words, at_a_time, monkeypatch):
+    """The library scores every position at once, and passes over those that are not hidden."""
+    monkeypatch.setitem(objectives.LOGITS, "cpu", at_a_time)
     monkeypatch.setattr(embedding_gradients, "LARGE", 1)
     settings = dataclasses.replace(SETTINGS, steps=1, family=family, bag_of_words=bag_of_words)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
@@ -85,15 +86,17 @@ def test_scoring_a_few_tokens_alone_changes_no_gradient(corpus, family, tricks, 
     ids[:, 0], ids[:, -1] = special["cls"], special["sep"]
     for _ in range(2):  # for what a first step may leave behind
         model.zero_grad()
-        objective.add_gradients(ids, np.random.default_rng(7))
+        loss = objective.add_gradients(ids, np.random.default_rng(7))
+    assert loss == pytest.approx(objective.loss(ids, np.random.default_rng(7)), rel=1e-6)
     ours = torch.cat([p.grad.ravel() for p in model.parameters()])
     hidden, chosen = corruption.mask_tokens(ids, np.random.default_rng(7), special, 280)
     labels = torch.from_numpy(np.where(chosen, ids, -100))
     out = library(input_ids=torch.from_numpy(hidden), labels=labels)
     bags = objectives.bag_of_words_loss(out.logits[:, 0], ids, special.values())
-    (out.loss + bag_of_words * bags).backward()
+    (out.loss + bag_of_words * bags / len(ids)).backward()
     theirs = torch.cat([p.grad.ravel() for p in library.parameters()])
     assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 1e-2
+    assert loss == pytest.approx(out.loss.item(), rel=1e-5)
 
 
 def test_a_batch_without_a_hidden_token_has_no_loss(corpus, monkeypatch):
@@ -105,12 +108,12 @@ def test_a_batch_without_a_hidden_token_has_no_loss(corpus, monkeypatch):
 
 
 def test_the_loss_of_a_bag_of_words():
-    """Against its definition, block by block: the mean over the distinct words, special tokens left out."""
+    """Against its definition, block by block: means over the distinct words, special tokens left out."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 10, generator=generator)
     ids = np.array([[1, 7, 5, 7, 2], [1, 9, 2, 8, 2]])
     bags = [[5, 7], [8, 9]]
-    expected = np.mean([-logits[row].log_softmax(-1)[bag].mean().item() for row, bag in enumerate(bags)])
+    expected = np.sum([-logits[row].log_softmax(-1)[bag].mean().item() for row, bag in enumerate(bags)])
     assert objectives.bag_of_words_loss(logits, ids, [1, 2]).item() == pytest.approx(expected, rel=1e-6)
     assert objectives.bag_of_words_loss(logits[:1], np.array([[1, 2]]), [1, 2]).item() == 0.0
 

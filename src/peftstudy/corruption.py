@@ -10,13 +10,15 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the tokens to be predicted and hide them: 80 % masked, 10 % at random, 10 % kept.
 
-    ids: shape (blocks, length). special: the ids of cls, sep, pad and mask.
+    ids: shape (blocks, length). special: the ids of cls, sep, pad and mask. share: of a block's length; as many are
+    hidden in each, so that every step takes the same room: memory for logits of ever other sizes is found by growing.
     Returns the hidden ids and a mask of the chosen places, both of the shape of `ids`.
-    Source: Devlin et al. (2019), section 3.1.
+    Source: Devlin et al. (2019), section 3.1; that it is a share of the length is in their code, not in the paper.
     """
-    chosen = rng.random(ids.shape) < share
-    for name in ("cls", "sep", "pad"):
-        chosen &= ids != special[name]
+    count = max(1, round(share * ids.shape[1]))
+    places = rng.random(ids.shape)
+    places[np.isin(ids, [special[name] for name in ("cls", "sep", "pad")])] = 1.0
+    chosen = (places <= np.partition(places, count - 1, axis=1)[:, [count - 1]]) & (places < 1.0)
     draw = rng.random(ids.shape)
     hidden = np.where(chosen & (draw < 0.8), special["mask"], ids)
     swapped = chosen & (draw >= 0.9)

@@ -21,6 +21,8 @@ from peftstudy.specs import Pretraining
 from peftstudy.writing import padded
 
 PART = 2048  # tokens to be foretold that go through the model together: their logits are the largest thing there is
+LOGITS = {"cpu": 2**23, "cuda": 2**27}
+"""How many logits of hidden tokens there are at a time, by device."""
 
 
 class Objective(ABC):
@@ -75,12 +77,22 @@ class Masked(Objective):
         read = chosen.copy()
         read[:, 0] = weight > 0
         with autocast(device, self.settings.precision):
-            logits = vocabulary_logits(model, self.engine.states(hidden.astype(np.int64), read)).float()
-        of_hidden = torch.from_numpy(chosen[read]).to(device)
-        targets = torch.from_numpy(ids[chosen]).to(device, torch.long)
-        loss = F.cross_entropy(logits[of_hidden], targets, reduction="sum") / max(1, len(targets))
-        bags = bag_of_words_loss(logits[~of_hidden], ids, self.special.values()) if weight else 0.0
-        yield loss, weight * bags
+            states = self.engine.states(hidden.astype(np.int64), read)
+        # What the vocabulary is made from, part by part; the body gets the gradients of all parts together.
+        leaf = states.detach().requires_grad_(states.requires_grad)
+        size = max(1, LOGITS[device.type] // model.config.vocab_size)
+        for start in range(0, len(leaf), size):
+            part = slice(start, start + size)
+            is_hidden, blocks = chosen[read][part], ids[np.nonzero(read)[0][part]]
+            with autocast(device, self.settings.precision):
+                logits = vocabulary_logits(model, leaf[part]).float()
+            targets = torch.from_numpy(ids[read][part][is_hidden]).to(device, torch.long)
+            of_hidden = torch.from_numpy(is_hidden).to(device)
+            loss = F.cross_entropy(logits[of_hidden], targets, reduction="sum") / max(1, chosen.sum())
+            bags = bag_of_words_loss(logits[~of_hidden], blocks[~is_hidden], self.special.values()) if weight else 0.0
+            yield loss, weight * bags / len(ids)
+        if leaf.grad is not None:
+            states.backward(leaf.grad)
 
 
 class Written(Objective):
@@ -175,14 +187,14 @@ def create(engine: Engine, tokenizer: Any, settings: Pretraining) -> Objective:
 
 
 def bag_of_words_loss(logits: Tensor, ids: np.ndarray, special: Iterable[int]) -> Tensor:
-    """Return the mean over blocks of the loss of naming a block's distinct tokens, in any order, in nats a token.
+    """Return the sum over blocks of the loss of naming a block's distinct tokens, in any order, in nats a token.
 
     logits: one row a block, shape (blocks, vocabulary). ids: shape (blocks, length); special ones are not asked for.
     Source: Ma et al. (2024), bag-of-word prediction.
     """
     named = torch.from_numpy(np.where(np.isin(ids, list(special)), -1, ids)).to(logits.device, torch.long)
     bag = torch.zeros(len(logits), logits.shape[1] + 1, device=logits.device).scatter_(1, named + 1, 1.0)[:, 1:]
-    return -((bag * logits.log_softmax(-1)).sum(1) / bag.sum(1).clamp(min=1)).mean()
+    return -((bag * logits.log_softmax(-1)).sum(1) / bag.sum(1).clamp(min=1)).sum()
 
 
 def vocabulary_logits(model: Any, states: Tensor) -> Tensor:
