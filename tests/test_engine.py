@@ -435,6 +435,33 @@ def test_freed_memory_comes_back_without_page_faults():
     assert fresh > 1000 and fresh_again > 1000 > 10 * kept
 
 
+HOLES = """
+import torch
+from peftstudy.tricks import allocation
+
+def resident():
+    return int(allocation.STATM.read_text().split()[1]) * allocation.PAGE
+
+allocation.keep(True)
+allocation.settle()
+usual = resident()
+for share in (0.5, 1.5, 0.5):
+    blocks = [torch.ones(2**18) for _ in range(int(share * usual / 2**20))]
+    last, blocks = blocks[-1], None
+    before = resident()
+    allocation.settle()
+    print(before / usual, resident() / usual)
+"""
+
+
+def test_memory_that_is_kept_goes_back_when_it_is_twice_what_a_step_takes():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    less, more, fresh = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
+    assert 1.4 < less[0] < 2 and less[1] == pytest.approx(less[0], abs=0.02), "kept for the next step"
+    assert more[0] > 2 and more[1] < 1.2, "given back"
+    assert fresh[1] == pytest.approx(fresh[0], abs=0.02), "what a step takes is seen anew"
+
+
 @pytest.mark.skipif(not products.possible(), reason="the processor has no registers that MKL could leave idle")
 @pytest.mark.parametrize(("inputs", "outputs"), [(24, 72), (72, 24)])
 @pytest.mark.parametrize("has_bias", [True, False])

@@ -111,6 +111,7 @@ class Engine:
 
     def begin_step(self, step: int) -> None:
         """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
+        allocation.settle()
         self._step.masks.begin(self.seed, step)
 
     def logits(self, tokens: Tokens, index: np.ndarray, read: np.ndarray | None = None) -> Tensor:

@@ -193,6 +193,7 @@ class PretrainingRun:
     def _step(self, blocks: np.ndarray) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * schedule(self.step, self.settings.steps, WARMUP)
+        self.objective.engine.begin_step(self.step)
         rng = np.random.default_rng([self.settings.seed, 1, self.step])
         self.losses.append(self.objective.add_gradients(_block_batch(blocks, self.settings, self.step), rng))
         nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)

@@ -1,7 +1,11 @@
 """Memory that a step frees and the next one takes again, without a detour by the operating system."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
+
+STATM, PAGE = Path("/proc/self/statm"), os.sysconf("SC_PAGE_SIZE")
 
 MMAP_MAX, MMAP_THRESHOLD, TOP_PAD, TRIM_THRESHOLD = -4, -3, -2, -1
 """Names of mallopt(3)'s parameters, as glibc numbers them."""
@@ -10,7 +14,11 @@ KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: -1, TOP_PAD: 2**26}
 GIVE_BACK = {MMAP_MAX: 2**16, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26, TOP_PAD: 2**17}
 """What glibc comes to by itself in a process that frees large blocks: those of 32 MiB or more go back at once."""
 
+GROWTH = 2.0
+"""So many times what a step takes may a process become before what is free of it goes back."""
+
 _kept = False
+_usual, _is_fresh = 0, True
 
 
 def possible() -> bool:
@@ -35,7 +43,27 @@ def keep(wanted: bool) -> None:
         give_back()
 
 
+def settle() -> None:
+    """Give back what is free, between steps, where this process has become twice as large as a step makes it.
+
+    Blocks of ever other sizes, as the logits of texts of all lengths, leave holes that hardly a next one fits in, and
+    kept memory would grow without end. A step's own size is what the process has after the first one, and after each
+    that follows such a clearing.
+    """
+    global _usual, _is_fresh
+    if not _kept:
+        return
+    resident = int(STATM.read_text().split()[1]) * PAGE
+    if _is_fresh:
+        _usual, _is_fresh = max(_usual, resident), False
+    elif resident > GROWTH * _usual:
+        ctypes.CDLL(None).malloc_trim(0)
+        _is_fresh = True
+
+
 def give_back() -> None:
-    """Return what is free now to the operating system, where malloc can."""
+    """Return what is free now to the operating system, where malloc can; what a step takes is to be seen anew."""
+    global _usual, _is_fresh
+    _usual, _is_fresh = 0, True
     if possible():
         ctypes.CDLL(None).malloc_trim(0)
