@@ -443,7 +443,8 @@ def resident():
     return int(allocation.STATM.read_text().split()[1]) * allocation.PAGE
 
 allocation.keep(True)
-allocation.settle()
+for step in range(2):
+    allocation.settle()
 usual = resident()
 for share in (0.5, 1.5, 0.5):
     blocks = [torch.ones(2**18) for _ in range(int(share * usual / 2**20))]

@@ -110,7 +110,7 @@ class Engine:
             self._frozen.see(tokens, tokens.texts(index))
 
     def begin_step(self, step: int) -> None:
-        """Seed the dropout masks of a step, so that a resumed run draws those of an uninterrupted one."""
+        """Make room for a step, and seed its dropout masks: a resumed run draws those of an uninterrupted one."""
         allocation.settle()
         self._step.masks.begin(self.seed, step)
 

@@ -21,9 +21,13 @@ def costed(scores: pd.DataFrame) -> pd.DataFrame:
     where there is one, else the processors'; NaN where no counter says.
     """
     done = scores[scores.finished > 0]
-    memory = done.peak_device_memory_bytes.astype(float).fillna(done.peak_memory_bytes)
     trained = done.method_parameters + done.head_parameters
-    return done.assign(trained=trained, memory=memory, joules=joules(done))
+    return done.assign(trained=trained, memory=memory(done), joules=joules(done))
+
+
+def memory(rows: pd.DataFrame) -> pd.Series:
+    """Return the peak in bytes of runs, or of cells of runs, on the device where there is one."""
+    return rows.peak_device_memory_bytes.astype(float).fillna(rows.peak_memory_bytes)
 
 
 def joules(rows: pd.DataFrame) -> pd.Series:

@@ -69,8 +69,7 @@ def epoch_seconds(results: Results, cell: tuple[str, ...]) -> pd.Series:
 
 def memory(results: Results, cell: tuple[str, ...]) -> pd.Series:
     """The peak in MB, on the device where there is one."""
-    runs = results.runs[cell]
-    return runs.peak_device_memory_bytes.astype(float).fillna(runs.peak_memory_bytes) / 1e6
+    return bargains.memory(results.runs[cell]) / 1e6
 
 
 def energy(results: Results, cell: tuple[str, ...]) -> pd.Series:

@@ -18,7 +18,8 @@ GROWTH = 2.0
 """So many times what a step takes may a process become before what is free of it goes back."""
 
 _kept = False
-_usual, _is_fresh = 0, True
+_usual, _unseen = 0, 2
+"""Bytes that a step takes, and how often `settle` is called before a whole step has been seen."""
 
 
 def possible() -> bool:
@@ -44,26 +45,26 @@ def keep(wanted: bool) -> None:
 
 
 def settle() -> None:
-    """Give back what is free, between steps, where this process has become twice as large as a step makes it.
+    """Give back what is free where this process has become twice as large as a step makes it; called before each.
 
     Blocks of ever other sizes, as the logits of texts of all lengths, leave holes that hardly a next one fits in, and
-    kept memory would grow without end. A step's own size is what the process has after the first one, and after each
+    kept memory would grow on and on. A step's own size is what the process has after the first one, and after each
     that follows such a clearing.
     """
-    global _usual, _is_fresh
+    global _usual, _unseen
     if not _kept:
         return
     resident = int(STATM.read_text().split()[1]) * PAGE
-    if _is_fresh:
-        _usual, _is_fresh = max(_usual, resident), False
+    if _unseen:
+        _usual, _unseen = max(_usual, resident), _unseen - 1
     elif resident > GROWTH * _usual:
         ctypes.CDLL(None).malloc_trim(0)
-        _is_fresh = True
+        _unseen = 1
 
 
 def give_back() -> None:
     """Return what is free now to the operating system, where malloc can; what a step takes is to be seen anew."""
-    global _usual, _is_fresh
-    _usual, _is_fresh = 0, True
+    global _usual, _unseen
+    _usual, _unseen = 0, 2
     if possible():
         ctypes.CDLL(None).malloc_trim(0)
