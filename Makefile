@@ -46,12 +46,13 @@ report: .venv/ready latex  ## make the study's report: results/<study>/paper/rep
 
 rebuild: .venv/ready latex  ## make the report of STUDY=name again, from results/archive/ alone
 	@$(INSIDE)
+	[ -n "$(STUDY)" ] || { echo "Say which: make rebuild STUDY=name; there are: $$(cd results/archive && echo */)" >&2; exit 1; }
 	snakemake --cores all --config "rebuild=$(STUDY)" --rerun-incomplete --quiet rules
 	echo
 	echo "The report: results/rebuilt/$(STUDY)/paper/report.pdf, and results/rebuilt/$(STUDY)/report.html to look around in"
 	cat "results/rebuilt/$(STUDY)/paper/headline.txt"
 
-test: .venv/ready latex  ## run all checks and tests, without a network
+test: .venv/ready latex  ## run the checks and tests that need no Slurm and no browser, without a network
 	@$(INSIDE)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm and not browser and not matrix"
 

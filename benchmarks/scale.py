@@ -83,7 +83,7 @@ def measured(folder: Path, *command: str) -> str:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
     busy, kilobytes = map(float, done.stdout.split())
-    return f"{busy:.1f} s ({time.monotonic() - begin:.1f} s), {kilobytes / 1024:.0f} MB"
+    return f"{busy:.1f} s ({time.monotonic() - begin:.1f} s), {kilobytes / 1024:.0f} MiB"
 
 
 def row(prepared: Project, folder: Path, runs: int) -> list[str]:

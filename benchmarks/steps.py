@@ -177,7 +177,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             row["backbone"], row["length"], row["method"] + (" (grouped)" if "grouped" in thousand else ""),
             *(f"{thousand[name]:.2f}" if name in thousand else "" for name in (_baseline(row), "loop", "engine")),
             ratio(row, "train", _baseline(row)), ratio(row, "train", "loop"), ratio(row, "evaluate", _baseline(row)),
-            *(f"{row['peak'][name] / 2**20:,.0f} MB" if name in row["peak"] else "" for name in ("trainer", "engine")),
+            *(f"{row['peak'][name] / 2**20:,.0f} MiB" if name in row["peak"] else "" for name in ("trainer", "engine")),
         ]  # fmt: skip
         lines.append("| " + " | ".join(str(value) for value in shown) + " |")
     return "\n".join(lines)

@@ -87,4 +87,4 @@ def test_scale():
     done = subprocess.run([sys.executable, ROOT / "benchmarks" / "scale.py", "50"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     cells = done.stdout.splitlines()[-1].strip("| ").split(" | ")
-    assert cells[:2] == ["50", "3"] and all(cell.endswith(" MB") for cell in cells[2:]) and len(cells) == 7
+    assert cells[:2] == ["50", "3"] and all(cell.endswith(" MiB") for cell in cells[2:]) and len(cells) == 7

@@ -22,8 +22,8 @@ from peftstudy.specs import Search
 
 # 13 steps of 7 examples and one of 5 in each epoch; of three micro-batches, one process has none for the third.
 RUNS = [
-    spec("full", batch_size=7, micro_batch_size=2, epochs=6),
-    spec("lora", batch_size=7, micro_batch_size=2, test_curve=True),
+    spec("full", batch_size=7, micro_batch_size=3, epochs=3),
+    spec("lora", batch_size=7, micro_batch_size=3, epochs=1, test_curve=True),
 ]
 
 
@@ -167,7 +167,7 @@ def test_the_second_process_fails_and_the_others_of_the_pack_go_on(inputs, tmp_p
 
 def test_a_process_that_is_killed_costs_no_number(inputs):
     killed, whole = elsewhere(inputs, "killed"), elsewhere(inputs, "whole")
-    run, said = spec("full", batch_size=7, micro_batch_size=2), killed.state.parent / "said"
+    run, said = spec("full", batch_size=7, micro_batch_size=3), killed.state.parent / "said"
     process = two(killed, [run])
     wait_for(lambda: list(killed.state.rglob("checkpoint.pt")), "a checkpoint", 100)
     [second] = [child for child in psutil.Process(process.pid).children() if child.environ().get("RANK") == "1"]

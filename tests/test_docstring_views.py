@@ -6,7 +6,7 @@ import yaml
 from conftest import ROOT
 
 from peftstudy import docstrings, files
-from peftstudy.docstring_views import VIEWS
+from peftstudy.docstring_views import COLUMNS, VIEWS
 from peftstudy.examples import read_examples
 from peftstudy.sources import read_source
 from peftstudy.specs import Dataset, Source
@@ -35,6 +35,7 @@ def test_a_view_is_the_same_each_time_and_poses_its_task(view, rows, tmp_path, m
         read_source(source, tmp_path / name / "table.parquet", tmp_path / name / "manifest.json")
     said = [files.read_json(tmp_path / name / "manifest.json") for name in ("a", "b")]
     assert said[0] == said[1] and said[0]["rows"] > 200
+    assert tuple(said[0]["columns"]) == COLUMNS[view]
     task, columns = TASKS[view]
     examples, _ = read_examples(Dataset("d", "docs", task, **columns), tmp_path / "a" / "table.parquet", 0)
     assert len(examples) == said[0]["rows"] and examples["id"].is_unique

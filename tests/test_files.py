@@ -39,6 +39,15 @@ def test_a_broken_json_file_is_named(tmp_path):
     assert not (tmp_path / "c.json").exists()
 
 
+@pytest.mark.parametrize("read", [files.read_json, files.read_text])
+def test_a_file_where_a_folder_should_be_is_one_sentence(tmp_path, read):
+    (tmp_path / "study.yaml").write_text("study: x")
+    with pytest.raises(StudyError, match=r"study.yaml/study.json: cannot be read: Not a directory\.$"):
+        read(tmp_path / "study.yaml" / "study.json")
+    with pytest.raises(StudyError, match=r"cannot be read: Is a directory\.$"):
+        read(tmp_path)
+
+
 def test_an_unknown_name_comes_with_the_nearest_one():
     assert str(unknown("x", "method", "bitft", ["bitfit", "lora"])).endswith("Did you mean 'bitfit'?")
     assert str(unknown("x", "method", "zzz", [])) == "x: unknown method 'zzz' (known: none)."

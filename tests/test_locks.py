@@ -1,6 +1,7 @@
 """One writer: others wait for it, say for whom, and take over from the dead."""
 
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -62,6 +63,19 @@ def test_a_second_writer_waits_and_names_the_first(path, another, caplog):
     [said] = caplog.messages
     assert said.startswith(f"a run: process {process.pid} on ") and said.endswith("is at it; waiting for its end")
     assert list(path.parent.iterdir()) == [], "nothing is left"
+
+
+def test_where_there_are_no_links_writers_take_turns_too(path, another, caplog, monkeypatch):
+    def link(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(os, "link", link)
+    holder = another(0.4)
+    with locks.held(path, "a run"):
+        assert holder.poll() is not None or holder.wait(5) == 0
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert f"a run: process {holder.pid} on " in caplog.text and not path.exists()
 
 
 def test_a_killed_holder_is_recognised_at_once(path, another, caplog):

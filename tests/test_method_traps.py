@@ -417,6 +417,9 @@ def test_the_pair_in_reserve_learns_before_it_counts():
         (["lora"], "two or more"),
         (["lora", "lroa"], "parts.lroa: unknown method"),
         ({"lora": {"rnak": 4}, "bitfit": {}}, "parts.lora: unknown option 'rnak'.*Did you mean 'rank'"),
+        ({"lora": 3, "bitfit": {}}, "parts.lora: found 3, want a block of its options"),
+        ({"lora": ["rank"], "bitfit": {}}, "parts.lora: found .*rank.*, want a block of its options"),
+        ([1, "lora"], "parts: found 1, want names, or a block"),
         (["prefix", "infix"], "infix cannot be combined with prefix: where it stands is counted in tokens of the text"),
         (["infix", "prompt"], "infix cannot be combined with prompt"),
         (["lora", "dora"], "dora cannot be combined with lora"),
@@ -429,6 +432,10 @@ def test_the_pair_in_reserve_learns_before_it_counts():
 def test_combinations_that_cannot_be(parts, words):
     with pytest.raises(StudyError, match=f"methods.both: .*{words}"):
         create("combined", {"parts": parts}, "methods.both")
+
+
+def test_a_part_without_options_may_stand_without_a_block():
+    assert create("combined", {"parts": {"lora": None, "bitfit": {}}}).methods == create("combined").methods[::1]
 
 
 def test_a_combination_that_trains_one_thing_twice_is_refused(bert):

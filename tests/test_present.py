@@ -32,6 +32,8 @@ def config(folder, **changes):
 def here(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     (tmp_path / "semicolons.csv").write_text("a;b;label\none;two;x\n")
+    (tmp_path / "all/x").mkdir(parents=True)
+    (tmp_path / "all/x/1.txt").write_text("one")
     return tmp_path
 
 
@@ -71,7 +73,18 @@ def test_a_checkpoint_of_old_may_be_named_by_its_family(here):
 
 
 def of_files(here, **changes):
-    return {"sources": {"pairs": {"kind": "files", "path": str(here), "files": {"all": "pairs.jsonl"}} | changes}}
+    block = {"kind": "files", "path": str(here), "files": {"all": "pairs.jsonl"}} | changes
+    return {"sources": {"pairs": {key: value for key, value in block.items() if value is not None}}}
+
+
+def read_from(column):
+    return {"datasets": {"pairs": {"source": "pairs", "task": "classification", "text": column, "label": "label"}}}
+
+
+def pretrained(corpus, **changes):
+    shape = {"hidden_size": 32, "num_attention_heads": 2}
+    block = {"family": "bert", "shape": shape, "tokenizer": {"vocabulary": 100}, "corpus": corpus, "steps": 1}
+    return {"backbones": {"small": {"pretrain": block | changes}}}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +98,30 @@ def of_files(here, **changes):
         (
             lambda here: {"datasets": {"pairs": config(here)["datasets"]["pairs"] | {"text": ["a", "c"]}}},
             r"datasets.pairs \(source pairs\): .*pairs.jsonl: unknown column 'c' \(known: a, b, label, source\)",
+        ),
+        (
+            lambda here: of_files(here, files=None, classes={"all": ["x", "z"]}) | read_from("text"),
+            "sources.pairs.classes.all: .*all: unknown folder of .txt files 'z' \\(known: x\\)",
+        ),
+        (
+            lambda here: of_files(here, files=None, classes={"all": ["x"]}) | read_from("texts"),
+            r"datasets.pairs \(source pairs\): .*all: unknown column 'texts' \(known: id, label, part, text\)",
+        ),
+        (
+            lambda here: {"sources": {"pairs": {"kind": "docstrings"}}, **read_from("docstrng")},
+            r"datasets.pairs \(source pairs\): docstrings: unknown column 'docstrng' \(.*Did you mean 'docstring'",
+        ),
+        (
+            lambda here: {"sources": {"pairs": {"kind": "docstrings", "view": "counts"}}, **read_from("body")},
+            r"unknown column 'body' \(known: docstring, id, parameters, part\)",
+        ),
+        (
+            lambda here: pretrained({"pairs": "c"}),
+            r"backbones.small.pretrain.corpus \(source pairs\): .*pairs.jsonl: unknown column 'c'",
+        ),
+        (
+            lambda here: pretrained({"pairs": "a"}, tokenizer={"folder": str(here / "words")}),
+            "backbones.small.pretrain.tokenizer.folder: there is no folder .*words",
         ),
         (
             lambda here: {"backbones": {"small": {"folder": str(here / "model")}}},

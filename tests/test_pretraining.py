@@ -118,6 +118,15 @@ def test_the_loss_of_a_bag_of_words():
     assert objectives.bag_of_words_loss(logits[:1], np.array([[1, 2]]), [1, 2]).item() == 0.0
 
 
+def test_a_validation_part_that_is_too_small_is_told_before_the_training(corpus, monkeypatch):
+    monkeypatch.setattr(pretraining.PretrainingRun, "fit", lambda *_: pytest.fail("trained before it was told"))
+    settings = dataclasses.replace(SETTINGS, validation=0.01, max_tokens=1000)
+    with pytest.raises(
+        StudyError, match=r"^pretrain.validation: found 0.01, .* less than one block of 16 tokens; raise"
+    ):
+        pretraining.pretrain(settings, corpus, None, CPU)
+
+
 @pytest.mark.parametrize("family", ["bert", *WRITERS])
 def test_an_interrupted_training_ends_with_the_same_weights(family, corpus, tmp_path, monkeypatch):
     settings = dataclasses.replace(settings_of(family), validation=0.1)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import threading
@@ -234,14 +235,22 @@ def test_a_sampler_takes_the_rates_and_takes_the_same_again(inputs, tmp_path):
 
 
 def test_a_budget_in_seconds_is_as_many_steps_for_all_seeds(inputs, monkeypatch):
-    seconds = {"head": 0.05, "full": 0.1}
-    monkeypatch.setattr(trials.Trials, "step_seconds", lambda self, spec, steps: seconds[spec.adaptation])
+    once, each = {"head": 0.5, "full": 0.0}, {"head": 0.05, "full": 0.1}
+    taken = lambda self, spec, steps: once[spec.adaptation] + steps * each[spec.adaptation]  # noqa: E731
+    monkeypatch.setattr(trials.Trials, "seconds", taken)
     asked = [spec(method, seed, seconds=1.0) for method in ("head", "full") for seed in (0, 1)]
-    assert [record["measured"]["steps"] for record in train(asked, inputs)] == [20, 20, 10, 10]
-    kept = inputs.state / "made/90-10/bert/full/budget.json"
-    assert files.read_json(kept)["steps"] == 10
-    monkeypatch.setattr(trials.Trials, "step_seconds", lambda *rest: pytest.fail("timed again"))
+    assert [record["measured"]["steps"] for record in train(asked, inputs)] == [10, 10, 10, 10]
+    kept = files.read_json(inputs.state / "made/90-10/bert/head/budget.json")
+    assert (kept["steps"], kept["once_seconds"], kept["step_seconds"]) == (10, pytest.approx(0.5), pytest.approx(0.05))
+    monkeypatch.setattr(trials.Trials, "seconds", lambda *rest: pytest.fail("timed again"))
     assert train([spec("full", 2, seconds=1.0)], inputs)[0]["measured"]["steps"] == 10
+
+
+def test_where_noise_hides_what_is_done_once_the_steps_take_all(inputs, monkeypatch):
+    monkeypatch.setattr(trials.Trials, "seconds", lambda self, spec, steps: 2.0)
+    assert train([spec("head", seconds=1.0)], inputs)[0]["measured"]["steps"] == 10
+    kept = files.read_json(inputs.state / "made/90-10/bert/head/budget.json")
+    assert (kept["once_seconds"], kept["step_seconds"]) == (0.0, 0.1)
 
 
 def test_the_seconds_of_training_are_about_those_asked_for(inputs):
@@ -255,16 +264,21 @@ def test_a_request_that_goes_without_seconds_is_the_one_it_was():
     assert RunSpec.from_dict(spec(seconds=2.0).as_dict()) == spec(seconds=2.0)
 
 
+def test_texts_that_have_no_room_beside_added_tokens_do_not_stop_their_neighbours(inputs):
+    records = train([spec("prompt", options=(("tokens", 60),)), spec("bitfit")], inputs)
+    assert [record["status"] for record in records] == ["failed", "finished"]
+    assert re.fullmatch(
+        r"methods.prompt: 60 added tokens and texts of up to \d+ tokens do not fit the 64 positions of bert; "
+        r"add fewer, lower datasets.made.max_length, or set one for this backbone.",
+        records[0]["reason"],
+    )
+
+
 def test_a_method_that_a_backbone_cannot_have_does_not_stop_its_neighbours(inputs):
     """Of a backbone from the hub it is known no sooner than here."""
     records = train([spec("layers", options=(("last", 9),)), spec("bitfit")], inputs)
     assert [record["status"] for record in records] == ["failed", "finished"]
     assert records[0]["reason"].startswith("impossible on this backbone: ")
-
-
-def test_a_prompt_longer_than_the_positions_left_is_refused(inputs):
-    with pytest.raises(StudyError, match=r"methods\.prompt: 60 added tokens and texts of up to \d+ tokens do not fit"):
-        train([spec("prompt", options=(("tokens", 60),))], inputs)
 
 
 @pytest.mark.parametrize(("family", "fits"), [("gpt2", False), ("bart", True), ("t5", True)])

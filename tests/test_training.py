@@ -153,6 +153,20 @@ def test_kept_weights_score_as_the_history_says(bert, data):
     assert scored.scores["accuracy"] == progress.history[progress.chosen_epoch - 1].validation_score
 
 
+def test_a_head_learns_from_states_of_the_precision_that_it_is_scored_in(bert, data):
+    asked = dataclasses.replace(SETTINGS, dropout_in_frozen_body=False, precision="bfloat16")
+    runs = {
+        name: a_run(bert, dataclasses.replace(asked, precision=name), method="head") for name in ("bfloat16", "float32")
+    }
+    for run in runs.values():
+        run.fit(data, TRAIN, VALIDATION, Checkpoints())
+    found = {name: run.engine._frozen._of(data, TRAIN) for name, run in runs.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        (again := a_run(bert, asked, method="head").engine).see(data, TRAIN)
+    assert torch.equal(found["bfloat16"], again._frozen._of(data, TRAIN))
+    assert not torch.equal(found["bfloat16"], found["float32"])
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, epochs=9, learning_rate=1e30, gradient_norm=1e30))
     history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history

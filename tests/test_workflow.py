@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 from conftest import ROOT
-from project import CONFIG, LONG, METRICS, Project, changed
+from project import CONFIG, LONG, METRICS, PART, Project, changed
 
 from peftstudy import archive
 
@@ -53,9 +53,8 @@ def test_every_run_asked_for_is_in_the_metrics(finished):
 
 def test_crossing_the_seeds_trains_the_new_pairs_alone(copied):
     before = copied.records()
-    copied.run(METRICS, config=changed(seeds={"initialization": [0, 1], "order": [0, 1]}, splits=["90-10"]))
-    new = {f"made/90-10/{name}/seed-{seed}" for name in ("small/lora", "small/full", "small-random/full")
-           for seed in ("i0-o1", "i1-o0")}  # fmt: skip
+    copied.run(METRICS, config=changed(PART, seeds={"initialization": [0, 1], "order": [0, 1]}))
+    new = {f"made/90-10/small/{name}/seed-{seed}" for name in ("lora", "full") for seed in ("i0-o1", "i1-o0")}
     assert written(before, copied.records()) == new
     runs = pd.read_csv(copied.folder / METRICS)
     assert set(runs["status"]) == {"finished"} and set(runs["seed"]) == {"0", "1", "i0-o1", "i1-o0"}
@@ -170,30 +169,24 @@ def test_from_an_archive_that_is_not_whole_nothing_is_built(archived, tmp_path, 
 
 def test_a_changed_rank_repeats_the_runs_of_that_method_alone(copied):
     before = copied.records()
-    copied.run(METRICS, config=changed(methods={**CONFIG["methods"], "lora": {"rank": 4}}))
-    repeated = written(before, copied.records())
-    assert len(repeated) == 4
-    assert all("/lora/" in name for name in repeated)
+    copied.run(METRICS, config=changed(PART, methods={**CONFIG["methods"], "lora": {"rank": 4}}))
+    assert written(before, copied.records()) == {f"made/90-10/small/lora/seed-{seed}" for seed in (0, 1)}
 
 
 def test_an_added_seed_trains_that_seed_alone(copied):
     before = copied.records()
-    copied.run(METRICS, config=changed(seeds=[0, 1, 2]))
-    added = written(before, copied.records())
-    assert len(added) == 5
-    assert all(name.endswith("seed-2") for name in added)
+    copied.run(METRICS, config=changed(PART, seeds=[0, 1, 2]))
+    assert written(before, copied.records()) == {f"made/90-10/small/{name}/seed-2" for name in ("lora", "full")}
 
 
 def test_an_added_method_trains_that_method_alone(copied):
     before = copied.records()
-    copied.run(METRICS, config=changed(methods={**CONFIG["methods"], "bitfit": {}}))
-    added = written(before, copied.records())
-    assert len(added) == 4
-    assert all("/bitfit/" in name for name in added)
+    copied.run(METRICS, config=changed(PART, methods={**CONFIG["methods"], "bitfit": {}}))
+    assert written(before, copied.records()) == {f"made/90-10/small/bitfit/seed-{seed}" for seed in (0, 1)}
 
 
 def test_a_method_of_ones_own_is_run_again_when_its_file_changes(copied):
-    own, config = copied.folder / "own.py", changed(methods={**CONFIG["methods"], "own": {"method": "own.py"}})
+    own, config = copied.folder / "own.py", changed(PART, methods={**CONFIG["methods"], "own": {"method": "own.py"}})
     own.write_text(own_method.TEXT)
     copied.run(METRICS, config=config)
     resolved = json.loads((copied.folder / "results/tiny/study.json").read_text())
@@ -202,7 +195,7 @@ def test_a_method_of_ones_own_is_run_again_when_its_file_changes(copied):
     own.write_text(f"{own_method.TEXT}\n# One line more.\n")
     said = copied.run(METRICS, "-n", "-p", config=config).splitlines()
     jobs = [line for line in said if "-m peftstudy train" in line]
-    assert len(jobs) == 2 and all('"method":"own"' in job and '"method":"lora"' not in job for job in jobs)
+    assert len(jobs) == 1 and '"method":"own"' in jobs[0] and '"method":"lora"' not in jobs[0]
 
 
 def test_a_run_that_starts_from_others_comes_after_them_and_brings_back_their_weights(tmp_path, bert):
@@ -302,6 +295,9 @@ def test_older_records_that_came_back_after_an_interruption_are_not_taken_for_th
     for name in ("results/tiny/study.json", METRICS):
         (copied.folder / name).unlink()
     unfinished.touch()
+    kept = sorted((copied.folder / "results/tiny/runs").rglob("record.json"))
+    assert "2 runs are of an earlier request; the next start does them again" in copied.run("-n", config=LONG)
+    assert sorted((copied.folder / "results/tiny/runs").rglob("record.json")) == kept, "a dry run changes nothing"
     copied.run(METRICS, config=LONG)
     pd.testing.assert_frame_equal(copied.scores(), whole.scores())
     assert not unfinished.exists()
@@ -329,13 +325,12 @@ def test_a_dry_run_lists_the_jobs_of_studies_on_files_that_are_not_here(finished
     assert "evaluate_" in done.stdout + done.stderr
 
 
-def test_a_training_starts_on_as_many_devices_as_its_own_backbone_asks_for(tmp_path):
+def test_a_training_starts_on_as_many_devices_as_its_own_backbone_asks_for(copied):
     """Not on those of the backbone that was named last."""
-    project = Project(tmp_path / "two")
-    config = changed(backbones={**CONFIG["backbones"], "small-random": {"random": "small", "devices": 2}})
-    record = "results/tiny/runs/made/90-10/small/lora/seed-0/record.json"
-    project.run(record, config=config)
-    assert json.loads((project.folder / record).read_text())["measured"]["devices"] == 1
+    backbones = {**CONFIG["backbones"], "small-random": {"random": "small", "devices": 2}}
+    record = "results/tiny/runs/made/90-10/small/lora/seed-3/record.json"
+    copied.run(record, config=changed(backbones=backbones, seeds=[3]))
+    assert json.loads((copied.folder / record).read_text())["measured"]["devices"] == 1
 
 
 def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):

@@ -11,6 +11,7 @@ from peftstudy.checkpoints import Checkpoints
 from peftstudy.errors import StudyError
 from peftstudy.families import DECODER
 from peftstudy.records import Place
+from peftstudy.shapes import Shape
 from peftstudy.specs import RunSpec
 
 
@@ -58,15 +59,8 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     """Return the adapted model of a run on its device; the same specification gives the same values, bit for bit."""
     gc.collect()  # the model of the run before: modules that the engine has wrapped refer to themselves
     method, task = origins.method_of(spec, inputs), tasks.create(spec.task, metric=spec.metric)
-    shape = backbones.shape_for(inputs.backbone, task)
-    # A decoder reads a target behind its source; an encoder-decoder has a stack for each.
-    longest = data.about.get("longest_whole" if shape.about.kind == DECODER else "longest", data.about["longest"])
-    if longest + method.extra_tokens > shape.positions:
-        raise StudyError(
-            f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
-            f"the {shape.positions} positions of {spec.backbone}; {'add fewer, ' if method.extra_tokens else ''}"
-            f"lower datasets.{spec.dataset}.max_length, or set one for this backbone."
-        )
+    if reason := _misfit(spec, method, data, shape := backbones.shape_for(inputs.backbone, task)):
+        raise StudyError(reason)
     labels = data.about["labels"]
     first = seeds.initialization(spec.seed)
     loaded = backbones.load(inputs.backbone, task, len(labels), first, method.attention, labels)
@@ -74,3 +68,22 @@ def build(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> tuple[methods.A
     adapted.model.to(inputs.device)
     backbones.seed_torch(seeds.order(spec.seed), "training")  # from here on: dropout
     return adapted, method, task
+
+
+def misfit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> str | None:
+    """Return why the texts, with what the method adds to them, have no room in the backbone; None where they have."""
+    task = tasks.create(spec.task)
+    method = methods.create(spec.adaptation, dict(spec.options))
+    return _misfit(spec, method, data, backbones.shape_for(inputs.backbone, task))
+
+
+def _misfit(spec: RunSpec, method: methods.Method, data: tokens.Tokens, shape: Shape) -> str | None:
+    # A decoder reads a target behind its source; an encoder-decoder has a stack for each.
+    longest = data.about.get("longest_whole" if shape.about.kind == DECODER else "longest", data.about["longest"])
+    if longest + method.extra_tokens <= shape.positions:
+        return None
+    return (
+        f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
+        f"the {shape.positions} positions of {spec.backbone}; {'add fewer, ' if method.extra_tokens else ''}"
+        f"lower datasets.{spec.dataset}.max_length, or set one for this backbone."
+    )

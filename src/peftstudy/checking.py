@@ -19,13 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 KINDS = ("hub", "folder", "pretrain", "random")
 
-SHAPE = (
-    "attention_probs_dropout_prob", "hidden_act", "hidden_dropout_prob", "hidden_size", "initializer_range",
-    "intermediate_size", "layer_norm_eps", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
-    "type_vocab_size",
-)  # fmt: skip
-"""What a pre-trained shape may set. Hugging Face configurations take any other key, too, and do nothing with it."""
-
 
 def check(config: Mapping[str, Any], where: str) -> Study:
     """Return the study that a configuration describes, or raise a StudyError for the first thing that is wrong.
@@ -109,11 +102,25 @@ def _check_ranges(config: Mapping[str, Any], where: str) -> None:
             "want {low: …, high: …, trials: …}, or no sampler."
         )
     for key, rates in asked.items():
-        if isinstance(rates, Mapping) and rates["low"] * 1.1 > rates["high"]:
+        if not isinstance(rates, Mapping):
+            continue
+        if rates["low"] * 1.1 > rates["high"]:
             raise StudyError(
                 f"{where}: {key}.learning_rate: found low {rates['low']:g} and high {rates['high']:g}; "
                 "want a range, high well above low."
             )
+        there = _three_digits(rates["high"]) - _three_digits(rates["low"]) + 1
+        if not sampler and rates["trials"] > there:
+            raise StudyError(
+                f"{where}: {key}.learning_rate: found {rates['trials']} trials, and between {rates['low']:g} and "
+                f"{rates['high']:g} there are {there} rates of three digits; want fewer trials, or a wider range."
+            )
+
+
+def _three_digits(rate: float) -> int:
+    """Return the place of a rate among all numbers of three digits."""
+    digits, exponent = f"{rate:.2e}".split("e")
+    return 900 * int(exponent) + round(100 * float(digits))
 
 
 def _check_sources(config: Mapping[str, Any], where: str) -> None:
@@ -224,7 +231,6 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     for name, colon, _ in (excluded.partition(":") for excluded in pretrain.exclude or ()):
         _known(f"{at}.exclude", *(("source", [name], study.sources) if colon else ("dataset", [name], study.datasets)))
     shape = dict(pretrain.shape)
-    _known(f"{at}.shape", "key", shape, SHAPE)
     hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
     if hidden % heads:
         raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")

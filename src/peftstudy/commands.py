@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from peftstudy import devices, files, stages
+from peftstudy.errors import StudyError
 from peftstudy.study import Study
 
 
@@ -32,6 +33,8 @@ def status(config: Path, folder: str | None) -> None:
 
 def plan(config: Path, folder: str | None, separate: list[str] | None, results: Path | None) -> None:
     if separate is None:
+        if results:
+            raise StudyError(f"--results {results}: found without --separate, which is what reads it.")
         return status(config, folder)
     from peftstudy.evidence import separating
 
@@ -64,7 +67,6 @@ def methods(method: str | None, backbone: Path | None) -> None:
 
 def check_method(method: str, options: str) -> None:
     from peftstudy import contract, methods
-    from peftstudy.errors import StudyError
 
     try:
         chosen = json.loads(options)

@@ -71,6 +71,11 @@ class Case:
         return adapt(self.method, loaded, self.shape, seed)
 
     @cached_property
+    def fresh(self) -> backbones.Loaded:
+        """What `loaded` gives, to look at and not to change."""
+        return self.loaded()
+
+    @cached_property
     def data(self) -> Tokens:
         return exercises.tokens(self.of, self.backbone)
 
@@ -95,7 +100,7 @@ class Case:
 
     @cached_property
     def fitted(self) -> Fitted:
-        """The model once its loss has halved, or after eighty steps; at a lower rate where the first is too high."""
+        """The model once its loss has fallen enough, or after eighty steps; at a lower rate if this is too high."""
         found = self._fit(min(0.01, max(0.003, self.method.learning_rates[-1])))
         return found if found.losses[1] < self.share * found.losses[0] else self._fit(0.001)
 
@@ -117,7 +122,7 @@ class Case:
         for step in range(1, STEPS + 1):
             loss = self.loss(engine)
             losses.append(float(loss.detach()))
-            if step > LEAST and losses[-1] < 0.5 * losses[0]:
+            if step > LEAST and losses[-1] < self.share * losses[0]:
                 break
             (loss + (method.penalty(result.model) or 0.0)).backward()
             optimizer.step()
@@ -135,7 +140,7 @@ def starts_from_the_backbone(case: Case) -> None:
     """The untrained model's outputs are the backbone's, or `start` says why not."""
     task, data = case.task, case.data
     with torch.no_grad():
-        plain = Engine(case.loaded().model, "plain", 0, reads_first=task.reads_first)
+        plain = Engine(case.fresh.model, "plain", 0, reads_first=task.reads_first)
         expected = task.logits(plain, data, case.batch)
     found = case.logits(case.adapted().model) - expected
     difference = float(found.abs().max()) / max(1.0, float(expected.abs().max()))
@@ -171,7 +176,7 @@ def fits_one_batch(case: Case) -> None:
 def counts_what_it_trains(case: Case) -> None:
     """The formula's count is that of the trained parameters, and what is stored is those and the head."""
     # That the method trains as many as its formula says is what `adapt` makes sure of.
-    result, loaded, expected = case.fitted.adapted, case.loaded(), case.method.count(case.shape)
+    result, loaded, expected = case.fitted.adapted, case.fresh, case.method.count(case.shape)
     head = sum(loaded.model.get_parameter(key).numel() for key in loaded.head)
     assert result.head_parameters == head, f"{result.head_parameters} of the head's {head} numbers are trained"
     stored = {key: tensor for key, tensor in trained_state(result.model).items() if not key.endswith("chosen")}
@@ -222,7 +227,7 @@ def the_seed_fixes_the_weights(case: Case) -> None:
         return  # with what the backbone wrote with before: no head is fresh
     head = {key for key in results[0].head_names if key.endswith("weight") and "norm" not in key}
     assert head and all(not torch.equal(first[key], other[key]) for key in head), "the head does not follow the seed"
-    fresh = case.loaded()
+    fresh = case.fresh
     plain = {key: fresh.model.get_parameter(key) for key in fresh.head}
     found = {key: first[name] for key in plain for name in results[0].head_names if name.endswith(key)}
     found |= {key: first[name] for key in plain for name in results[0].head_names if f".{key}" in f".{name}"}

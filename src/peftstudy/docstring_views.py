@@ -109,6 +109,16 @@ def _with_others(rows: pd.DataFrame, count: int) -> tuple[pd.DataFrame, np.ndarr
     return rows, others
 
 
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "choices": ("id", "part", "body", "summaries", "right"),
+    "counts": ("id", "part", "docstring", "parameters"),
+    "pairs": ("id", "part", "summary", "body", "belongs"),
+    "parameters": ("id", "part", "words", "labels"),
+    "questions": ("id", "part", "question", "docstring", "answers", "definition"),
+    "summaries": ("id", "part", "body", "summary"),
+}
+"""What a view's table holds, known without it."""
+
 VIEWS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "choices": choices,
     "counts": counts,

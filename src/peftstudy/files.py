@@ -13,6 +13,8 @@ from typing import Any
 
 from peftstudy.errors import StudyError
 
+UNREADABLE = (IsADirectoryError, NotADirectoryError, PermissionError)
+
 
 @contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
@@ -59,6 +61,8 @@ def read_text(path: Path | str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file; the stage before this one makes it.") from None
+    except UNREADABLE as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}.") from None
 
 
 def write_json(path: Path | str, value: Any, sort_keys: bool = True) -> None:
@@ -72,6 +76,8 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file.") from None
+    except UNREADABLE as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StudyError(f"{path}: not a whole JSON file ({error}); delete it to make it again.") from None
 

@@ -3,6 +3,7 @@
 Snakemake's own lock goes when it is killed, and the training that it had started goes on.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -26,6 +27,8 @@ HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
 """Without a heartbeat for so long, a holder whose end cannot be seen from here counts as dead."""
 POLL_SECONDS = 1.0
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
+"""What a file system says that has no hard links (exFAT, some in the network)."""
 LOST = 75
 """The exit code of a process whose lock another took over: it must not write any more."""
 
@@ -96,9 +99,16 @@ class _Lock:
     def take(self) -> Holder | None:
         """Take the lock and return None, or return who has it."""
         mine = self.path.with_name(f".{self.path.name}.{self.holder.token}")
+        told = json.dumps(asdict(self.holder))
         try:
-            mine.write_text(json.dumps(asdict(self.holder)))
-            os.link(mine, self.path)  # whole from the start, and atomic also on NFS
+            mine.write_text(told)
+            try:
+                os.link(mine, self.path)  # whole from the start, and atomic also on NFS
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                with self.path.open("x") as file:
+                    file.write(told)
             return None
         except FileExistsError:
             return self._other(mine.stat().st_mtime)
@@ -131,10 +141,12 @@ class _Lock:
 
     def beat(self) -> None:
         while not self.ended.wait(HEARTBEAT_SECONDS):
-            if not self.is_mine() and not self.ended.is_set():
-                log.error("%s: another process took this over (was this one asleep?); it ends here", self.path.parent)
-                os._exit(LOST)
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # a disk in the network that does not answer for once
+                if not self.is_mine() and not self.ended.is_set():
+                    log.error(
+                        "%s: another process took this over (was this one asleep?); it ends here", self.path.parent
+                    )
+                    os._exit(LOST)
                 os.utime(self.path)
 
 
@@ -150,7 +162,9 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    while not (told := path.read_text()):  # just made, where there are no links
+        time.sleep(POLL_SECONDS / 10)
+    return json.loads(told)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,21 +107,24 @@ def asked_of(record: Mapping[str, Any]) -> RunSpec | None:
         return None
 
 
-def drop_unasked(study: Study, results: Path) -> None:
-    """Remove the records that runs of the study had for another request, with what was measured on test.
+def drop_unasked(folders: Iterable[Path]) -> None:
+    """Remove the records of runs, by their folders, with what was measured on test."""
+    for folder in folders:
+        for name in ("record.json", "test.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def unasked(study: Study, results: Path) -> Iterator[Path]:
+    """Yield the folders of the study's runs whose records are of another request.
 
     results: the study's folder. When a start is interrupted, Snakemake puts the earlier outputs of its jobs back and
     forgets what they were made from: the next start would take them for this request's.
     """
     for spec in study.runs():
         folder = results / "runs" / spec.path
-        try:
-            is_other = asked_of(files.read_sealed(folder / "record.json")) != spec
-        except StudyError:  # none is there, or a damaged one, of which the next stage tells
-            continue
-        if is_other:
-            for name in ("record.json", "test.json"):
-                (folder / name).unlink(missing_ok=True)
+        with suppress(StudyError):  # none is there, or a damaged one, of which the next stage tells
+            if asked_of(files.read_sealed(folder / "record.json")) != spec:
+                yield folder
 
 
 def _test_columns(folder: Path) -> dict[str, Any]:

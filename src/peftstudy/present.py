@@ -1,12 +1,13 @@
 """What a study takes from this machine, looked at before the first job: folders, files, columns and models."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from peftstudy import backbones, checking, files, formats, sources
+from peftstudy import backbones, checking, docstring_views, docstrings, files, formats, sources
 from peftstudy.errors import StudyError, unknown
 from peftstudy.shapes import Shape, read_shape
-from peftstudy.specs import Backbone, Dataset, Source
+from peftstudy.specs import Backbone, Source
 from peftstudy.study import Study
 
 
@@ -17,11 +18,10 @@ def refuse_absent(study: Study, where: str, results: Path | None = None) -> None
     be gone, and backbones that are there tell what methods they can have. Nothing is read but the beginnings of files.
     """
     for name, source in study.sources.items():
-        if source.kind == "files" and not (results and (results / "sources" / name / "manifest.json").exists()):
-            first = _first_files(f"{where}: sources.{name}", source)
-            for dataset in study.datasets.values():
-                if dataset.source == name:
-                    _refuse_columns(f"{where}: datasets.{dataset.name} (source {name})", dataset, source, first)
+        if not (results and (results / "sources" / name / "manifest.json").exists()):
+            for place, columns in _tables(f"{where}: sources.{name}", source):
+                for key, wanted in _readers(study, name):
+                    _refuse_columns(f"{where}: {key} (source {name}): {place}", wanted, columns(wanted))
     shapes = {}
     for name, backbone in study.backbones.items():
         made = results / "backbones" / name if results else None
@@ -30,26 +30,46 @@ def refuse_absent(study: Study, where: str, results: Path | None = None) -> None
     checking.refuse_impossible(study, shapes, where)
 
 
-def _first_files(at: str, source: Source) -> list[Path]:
-    """Return the first file of each part."""
+def _tables(at: str, source: Source) -> Iterator[tuple[str, Callable[[Sequence[str]], Collection[str]]]]:
+    """Yield the tables of a source that can be looked at, the first of each part: what tells which columns it has."""
     options = dict(source.options)
+    if source.kind == "docstrings":
+        columns = docstring_views.COLUMNS.get(options.get("view"), docstrings.COLUMNS)
+        yield "docstrings", lambda wanted: columns
+    if source.kind != "files":
+        return
     folder = sources.local_folder(at, options["path"])
-    parts = dict(options.get("files", ()))
-    named = {part: [names] if isinstance(names, str) else names for part, names in parts.items()}
-    return [sources.named_files(f"{at}.files", folder, names)[0] for names in named.values()]
+    for part, labels in dict(options.get("classes", ())).items():
+        for label in labels:
+            sources.class_files(at, folder, part, label)
+        yield str(folder / part), lambda wanted: sources.OF_CLASSES
+    for names in dict(options.get("files", ())).values():
+        first = sources.named_files(f"{at}.files", folder, [names] if isinstance(names, str) else names)[0]
+        yield str(first), partial(_columns, first, options.get("columns"))
 
 
-def _refuse_columns(at: str, dataset: Dataset, source: Source, paths: Iterable[Path]) -> None:
-    wanted = [*dataset.text, *dataset.choices, dataset.label, *([dataset.group] if dataset.group else [])]
-    chosen = dict(source.options).get("columns")
-    for path in paths:
-        known = chosen or formats.columns(path)
-        # A line of JSON may leave out what others have.
-        if not set(wanted) <= set(known) and not chosen:
-            known = formats.read_table(path).column_names
-        for name in wanted:
-            if name not in known:
-                raise unknown(f"{at}: {path}", "column", name, known)
+def _columns(path: Path, chosen: Sequence[str] | None, wanted: Sequence[str]) -> Collection[str]:
+    """Return the columns of a file: a line of JSON may leave out what others have."""
+    known = chosen or formats.columns(path)
+    return known if chosen or set(wanted) <= set(known) else formats.read_table(path).column_names
+
+
+def _readers(study: Study, source: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what reads a source, and the columns that it wants."""
+    for name, dataset in study.datasets.items():
+        if dataset.source == source:
+            group = [dataset.group] if dataset.group else []
+            yield f"datasets.{name}", [*dataset.text, *dataset.choices, dataset.label, *group]
+    for name, backbone in study.backbones.items():
+        for of, column in backbone.pretrain.corpus if backbone.pretrain else ():
+            if of == source:
+                yield f"backbones.{name}.pretrain.corpus", [column]
+
+
+def _refuse_columns(at: str, wanted: Sequence[str], known: Collection[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise unknown(at, "column", name, known)
 
 
 def _shape(at: str, backbone: Backbone, made: Path | None) -> Shape | None:
@@ -57,6 +77,8 @@ def _shape(at: str, backbone: Backbone, made: Path | None) -> Shape | None:
 
     made: the backbone's folder in the results, if it is there: the one that it was copied from may be gone.
     """
+    if backbone.pretrain and (own := dict(backbone.pretrain.tokenizer).get("folder")) and not made:
+        sources.local_folder(f"{at}.pretrain.tokenizer", own, ".folder")
     if backbone.folder is None:
         if not (backbone.hub and made):
             return None

@@ -46,6 +46,7 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
     own, kept_out = _parted(settings, texts)
     tokenizer = _tokenizer(settings, own)
     blocks = _blocks(settings, own, tokenizer, settings.max_tokens)
+    validation = _validation_blocks(settings, kept_out, tokenizer) if kept_out else None
     run = PretrainingRun(_model(settings, tokenizer).to(device), tokenizer, settings)
     log.info("%d texts, %d blocks of %d tokens", len(own), *blocks.shape)
     key = files.sha256_json([to_json(settings), files.sha256_json(blocks[:: max(1, len(blocks) // 64)].tolist())])
@@ -60,10 +61,8 @@ def pretrain(settings: Pretraining, texts: list[str], checkpoint: Path | None, d
         "device": device.type,
         "precision": settings.precision,
     }
-    if kept_out:
-        limit = settings.max_tokens and math.ceil(settings.validation * settings.max_tokens)
-        found = _blocks(settings, kept_out, tokenizer, limit)
-        about |= {"validation_tokens": int(found.size), "validation_loss": run.validation_loss(found)}
+    if validation is not None:
+        about |= {"validation_tokens": int(validation.size), "validation_loss": run.validation_loss(validation)}
     return Pretrained(run.model, tokenizer, about)
 
 
@@ -77,6 +76,17 @@ def _parted(settings: Pretraining, texts: list[str]) -> tuple[list[str], list[st
 def _blocks(settings: Pretraining, texts: list[str], tokenizer: Any, max_tokens: int | None) -> np.ndarray:
     marks = corpora.frame(settings.family, tokenizer)
     return corpora.blocks(texts, tokenizer, marks, settings.block_length, max_tokens)
+
+
+def _validation_blocks(settings: Pretraining, texts: list[str], tokenizer: Any) -> np.ndarray:
+    limit = settings.max_tokens and math.ceil(settings.validation * settings.max_tokens)
+    try:
+        return _blocks(settings, texts, tokenizer, limit)
+    except StudyError:
+        raise StudyError(
+            f"pretrain.validation: found {settings.validation:g}, and of the corpus that is less than one block of "
+            f"{settings.block_length} tokens; raise it, or add text."
+        ) from None
 
 
 def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:

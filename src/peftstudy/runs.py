@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from peftstudy import devices, energy, files, methods, mishaps, origins, splits, tokens, training, trials
+from peftstudy import building, devices, energy, files, methods, mishaps, origins, splits, tokens, training, trials
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
@@ -103,7 +103,7 @@ def _train(
     made_from = {**checksums, **origins.checksums(spec, inputs)}
     began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": made_from}}
     rows: list[dict[str, Any]] = []
-    reason = mishaps.noted(place) or origins.fault(spec, inputs)
+    reason = mishaps.noted(place) or origins.fault(spec, inputs) or building.misfit(spec, inputs, data)
     try:
         if reason is None:
             with mishaps.note(place):
@@ -131,8 +131,9 @@ def _fit_in_memory(
 ) -> tuple[dict, list]:
     """Train a run; when the device's memory is too small, from the start with micro-batches of half the size.
 
-    The gradients of a batch's parts add up to the same update, but for rounding. The size that fits is
-    kept, so that a run that is interrupted after all does not try the others again. So it is for its trials.
+    The gradients of a batch's parts add up to the same update, but for rounding and for other dropout masks. The size
+    that fits is kept, so that a run that is interrupted after all does not try the others again. So it is for its
+    trials.
     """
     while True:
         kept = place.holds("memory.json", key)

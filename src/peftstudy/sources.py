@@ -18,6 +18,8 @@ from peftstudy.formats import read_table
 from peftstudy.specs import Source
 
 RESERVED = "part"
+OF_CLASSES = ("id", "text", "label", "part")
+"""The columns of what is read from folders of text files."""
 
 
 def read_source(source: Source, output: Path, manifest: Path, lock: Path = Path("requirements.lock")) -> None:
@@ -146,10 +148,7 @@ def _read_classes(where: str, folder: Path, classes: Mapping[str, Sequence[str]]
     entries = []
     for part, labels in classes.items():
         for label in labels:
-            texts = sorted((folder / part / label).glob("*.txt"))
-            if not texts:
-                known = [path.name for path in (folder / part).glob("*/")]
-                raise unknown(f"{where}.classes.{part}: {folder / part}", "folder of .txt files", label, known)
+            texts = class_files(where, folder, part, label)
             found = [
                 {"id": f"{part}/{label}/{path.name}", "text": _text(path), "label": label, "part": part}
                 for path in texts
@@ -161,6 +160,15 @@ def _read_classes(where: str, folder: Path, classes: Mapping[str, Sequence[str]]
             )
             rows += found
     return pa.Table.from_pylist(rows), entries
+
+
+def class_files(where: str, folder: Path, part: str, label: str) -> list[Path]:
+    """Return the texts of a class, folder/part/label/*.txt, in order."""
+    found = sorted((folder / part / label).glob("*.txt"))
+    if not found:
+        known = [path.name for path in (folder / part).glob("*/")]
+        raise unknown(f"{where}.classes.{part}: {folder / part}", "folder of .txt files", label, known)
+    return found
 
 
 def _text(path: Path) -> str:

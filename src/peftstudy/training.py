@@ -163,7 +163,8 @@ class Run:
         self.model.train()
         progress, before = self.progress, time.perf_counter() - self.progress.epoch_seconds
         order = np.random.default_rng([seeds.order(self.seed), progress.epoch]).permutation(train)
-        self.engine.see(tokens, train)
+        with autocast(self.device, self.settings.precision):
+            self.engine.see(tokens, train)
         self._total = torch.full((), progress.epoch_loss, device=self.device)
         for start in range(progress.epoch_examples, len(order), self.settings.batch_size):
             if progress.step == plan.steps:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from peftstudy.specs import RunSpec, Training, several
 
 log = logging.getLogger(__name__)
 
-STEPS = (3, 20)
-"""Steps of the trials that time a step: the first warms up."""
+STEPS = (3, 5, 20)
+"""Steps of the trials that time a step: the first warms up, what the others take differs by fifteen steps."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Trials:
     """What the trials of a run are made with; the seeds of a cell share what comes of them.
 
     parts: the numbers of the training and of the validation examples. checksums: of what the run is made from.
-    key: of the run. micro_batch_size: that fits the device's memory, as far as is known; it changes no answer.
+    key: of the run. micro_batch_size: that fits the device's memory, as far as is known.
     """
 
     inputs: Inputs
@@ -86,21 +86,22 @@ class Trials:
         with place.lock():
             found = place.holds("budget.json", key)
             if found is None:
-                seconds = [self.step_seconds(spec, steps) for steps in STEPS][-1]
-                steps = max(1, round(spec.training.seconds / seconds))
-                found = place.seal("budget.json", {"key": key, "step_seconds": seconds, "steps": steps})
+                once, each = _costs(STEPS[1:], [self.seconds(spec, steps) for steps in STEPS][1:])
+                steps = max(1, round((spec.training.seconds - once) / each))
+                taken = {"once_seconds": once, "step_seconds": each, "steps": steps}
+                found = place.seal("budget.json", {"key": key, **taken})
                 log.info("%s: %d steps in %g seconds", place.folder.name, steps, spec.training.seconds)
         return found["steps"]
 
-    def step_seconds(self, spec: RunSpec, steps: int) -> float:
-        """Return the seconds of a step, in a training of so many."""
+    def seconds(self, spec: RunSpec, steps: int) -> float:
+        """Return the seconds of a training of so many steps, with what is done once for all of them."""
         train, validation = self.parts[0], self.parts[1][:0]
         run = self._run(spec, replace(spec.training, steps=steps, select="last"), train, validation)
         begin = time.perf_counter()
         run.fit(self.data, train, validation, Checkpoints())
         if self.inputs.device.type == "cuda":
             torch.cuda.synchronize()
-        return (time.perf_counter() - begin) / steps
+        return time.perf_counter() - begin
 
     def _cell(self, spec: RunSpec) -> tuple[Place, str]:
         """Return where the trials of a cell are kept, and what they are known by.
@@ -118,3 +119,13 @@ class Trials:
         devices.tell(Fit(asked, len(train), len(validation), place, self.key))
         adapted, method, task = build(asked, self.inputs, self.data)
         return training.Run(adapted.model, method, task, settings, asked.seed)
+
+
+def _costs(steps: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Return what a training takes once, and what each of its steps takes, by two trainings.
+
+    Once: a frozen body's output for all examples, what a method prepares. Where noise hides it, steps take all.
+    """
+    each = (seconds[1] - seconds[0]) / (steps[1] - steps[0])
+    once = seconds[1] - steps[1] * each
+    return (once, each) if each > 0 and once > 0 else (0.0, seconds[1] / steps[1])

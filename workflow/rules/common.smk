@@ -12,7 +12,7 @@ from peftstudy import archive, cutting, estimates, needs, present
 from peftstudy.checking import check
 from peftstudy.configuration import resolved
 from peftstudy.errors import StudyError
-from peftstudy.metrics import COLUMNS, drop_unasked
+from peftstudy.metrics import COLUMNS, drop_unasked, unasked
 from peftstudy.specs import to_json
 from peftstudy.strict_yaml import load
 
@@ -39,7 +39,14 @@ RAW = expand(f"{FOLDER}/{{top}}", top=archive.UNPACKED) if REBUILDS else study.r
 # There from the first job until all are done: what an interrupted start leaves is looked through by the next.
 UNFINISHED = Path(FOLDER, "state/unfinished")
 if is_first and UNFINISHED.exists():
-    drop_unasked(study, Path(FOLDER))
+    others = list(unasked(study, Path(FOLDER)))
+    # A dry run changes nothing; that it is one, Snakemake itself knows later than here.
+    if not any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", argument) for argument in sys.argv):
+        drop_unasked(others)
+    elif others:
+        print(
+            f"{FOLDER}: {len(others)} runs are of an earlier request; the next start does them again.", file=sys.stderr
+        )
 
 
 # What is not on this machine is told before the first job; a dry run lists the jobs all the same.

@@ -28,8 +28,7 @@ class Combined(Method):
     @cached_property
     def methods(self) -> list[Method]:
         """The parts, in the order in which they are put in."""
-        named = [(part, ()) if isinstance(part, str) else part for part in self.parts]
-        made = [create(name, options, f"parts.{name}") for name, options in named]
+        made = [create(name, options, f"parts.{name}") for name, options in map(_named, self.parts)]
         return sorted(made, key=lambda method: (method.turn, method.name))
 
     def problem(self):
@@ -134,6 +133,18 @@ class Combined(Method):
     def restore(self, model, state):
         for method in self.methods:
             method.restore(_own(method, model), state[method.name])
+
+
+def _named(part):
+    """Return a part's name and its options: a list holds names, a block pairs of a name and its own block."""
+    match part:
+        case str(name) | (str(name), None):
+            return name, ()
+        case (str(name), tuple(options)) if all(isinstance(option, tuple) for option in options):
+            return name, options
+        case (str(name), other):
+            raise StudyError(f"parts.{name}: found {other!r}, want a block of its options.")
+    raise StudyError(f"parts: found {part!r}, want names, or a block of names and each one's options.")
 
 
 def add_all(model, shape, added):

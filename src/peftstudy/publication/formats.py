@@ -56,7 +56,7 @@ class Whole(Format):
     needs_backbone = False
 
     def fits(self, trained):
-        return _shapes(dict(trained.loaded().model.named_parameters())) == _shapes(trained.weights)
+        return _shapes(dict(trained.fresh.named_parameters())) == _shapes(trained.weights)
 
     def write(self, trained, folder):
         trained.adapted().model.save_pretrained(folder)
@@ -174,7 +174,7 @@ class Tensors(Format):
     library = "transformers"
 
     def fits(self, trained):
-        fresh, adapted = trained.loaded().model, trained.adapted().model
+        fresh, adapted = trained.fresh, trained.adapted().model
         return type(fresh) is type(adapted) and _shapes(fresh.state_dict()) == _shapes(adapted.state_dict())
 
     def write(self, trained, folder):
@@ -210,8 +210,8 @@ class Own(Format):
         return ["from peftstudy.publication import formats", "", 'model = formats.load(".")']
 
 
-FORMATS: tuple[Format, ...] = (Whole(), Peft(), Fusion(), Adapters(), Tensors(), Own())
-"""The first that fits is taken."""
+FORMATS: tuple[Format, ...] = (Peft(), Fusion(), Adapters(), Whole(), Tensors(), Own())
+"""The first that fits is taken; those come first that need no model to tell."""
 
 
 def _method(method: methods.Method) -> dict[str, Any]:

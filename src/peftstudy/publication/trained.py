@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -34,6 +36,11 @@ class Trained:
     def loaded(self) -> backbones.Loaded:
         """Return the backbone with its fresh head."""
         return backbones.load(self.backbone, self.task, len(self.labels), self.seed, self.method.attention, self.labels)
+
+    @cached_property
+    def fresh(self) -> Any:
+        """The backbone with its fresh head, to look at and not to change."""
+        return self.loaded().model
 
     def adapted(self) -> methods.Adapted:
         """Return the model as it was trained."""
