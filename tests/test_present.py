@@ -49,6 +49,13 @@ def test_what_is_here_is_taken(here):
     )
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("studies/*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_here_name_columns_that_are_there(path):
+    """Of those that take no files: what they read is documentation, or comes from the hub."""
+    if "folder" not in (block := yaml.safe_load(path.read_text())):
+        refuse(block)
+
+
 def test_the_readme_s_study_can_be_run(tmp_path):
     text = re.search(r"```yaml\n(study: mine\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     (tmp_path / "pairs.csv").write_text("first,second,same\nA.,B.,no\n")

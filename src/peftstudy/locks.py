@@ -99,21 +99,26 @@ class _Lock:
     def take(self) -> Holder | None:
         """Take the lock and return None, or return who has it."""
         mine = self.path.with_name(f".{self.path.name}.{self.holder.token}")
-        told = json.dumps(asdict(self.holder))
         try:
-            mine.write_text(told)
-            try:
-                os.link(mine, self.path)  # whole from the start, and atomic also on NFS
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                with self.path.open("x") as file:
-                    file.write(told)
+            mine.write_text(json.dumps(asdict(self.holder)))
+            self._place(mine)
             return None
         except FileExistsError:
             return self._other(mine.stat().st_mtime)
         finally:
             mine.unlink(missing_ok=True)
+
+    def _place(self, mine: Path) -> None:
+        """Give a file of one's own the lock's name; raises FileExistsError where there is one."""
+        try:
+            os.link(mine, self.path)  # whole from the start, and atomic also on NFS
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            with self._alone():
+                if self.path.exists():
+                    raise FileExistsError from None
+                mine.replace(self.path)
 
     def _other(self, now: float) -> Holder | None:
         """Return the living holder; take the lock of a dead one. now: by the clock of the disk."""
@@ -124,11 +129,22 @@ class _Lock:
             return self.take()
         if other.is_alive(silent):
             return other
-        with _one_at_a_time(self.path.with_name(f".{self.path.name}.dead")):
+        with self._alone():
             if self._is_of(other):  # and not already that of another who was quicker
                 self.path.unlink()
                 log.info("%s: %s ended without giving it up; going on in its place", self.path.parent.name, other)
         return self.take()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time remove a dead lock, or place one without links.
+
+        That is by a lock of the system's, which ends with its process. Such locks alone would not do: on a cluster's
+        file systems one may last beyond a node's crash, and none says whose.
+        """
+        with self.path.with_name(f".{self.path.name}.dead").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def is_mine(self) -> bool:
         return self._is_of(self.holder)
@@ -150,21 +166,8 @@ class _Lock:
                 os.utime(self.path)
 
 
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Let one process at a time remove a dead lock, by a lock of the system's, which ends with its process.
-
-    Such locks alone would not do: on a cluster's file systems one may last beyond a node's crash, and none says whose.
-    """
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _read(path: Path) -> dict[str, Any]:
-    while not (told := path.read_text()):  # just made, where there are no links
-        time.sleep(POLL_SECONDS / 10)
-    return json.loads(told)
+    return json.loads(path.read_text())
 
 
 @contextmanager
