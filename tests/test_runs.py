@@ -174,7 +174,7 @@ def test_a_diverged_run_is_recorded_as_such(inputs):
     record = train([asked], inputs)[0]
     assert record["status"] == "diverged"
     assert record["reason"] == "the training loss was not finite in epoch 1"
-    assert evaluate([asked], inputs)[0].keys() == {"key", "files"}
+    assert evaluate([asked], inputs)[0].keys() == {"key", "record", "files"}
 
 
 def test_a_run_that_gives_one_answer_to_everything_is_recorded_as_collapsed(inputs):

@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT
 from project import CONFIG, LONG, METRICS, PART, Project, changed
 
-from peftstudy import archive
+from peftstudy import archive, files, metrics
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +301,24 @@ def test_older_records_that_came_back_after_an_interruption_are_not_taken_for_th
     copied.run(METRICS, config=LONG)
     pd.testing.assert_frame_equal(copied.scores(), whole.scores())
     assert not unfinished.exists()
+
+
+def test_what_came_back_after_an_interruption_for_other_inputs_or_another_training_is_made_again(copied):
+    """The request is the same: a record of other data, and scores of another training."""
+    runs = copied.folder / "results/tiny/runs/made/90-10/small"
+    record, test = runs / "lora/seed-0/record.json", runs / "full/seed-1/test.json"
+    was, old = files.read_sealed(record), files.read_sealed(test)
+    other = {**was, "provenance": {**was["provenance"], "inputs": {**was["provenance"]["inputs"], "train": "0" * 64}}}
+    files.write_sealed(record, {**other, "key": "0" * 64})
+    files.write_sealed(test, {**old, "key": "0" * 64, "record": "0" * 64, "scores": dict.fromkeys(old["scores"], 0.5)})
+    row = metrics.run_row(metrics.asked_of(files.read_json(test.with_name("record.json"))), test.parent)
+    assert (row["status"], row["reason"]) == ("missing", "what was measured on test is of another training")
+    (copied.folder / "results/tiny/state/unfinished").touch()
+    assert "2 runs are of an earlier request" in copied.run("-n", METRICS, config=PART)
+    trained = copied.records()
+    copied.run(METRICS, config=PART)
+    assert files.read_sealed(record) == was and files.read_sealed(test) == old
+    assert not written(trained, copied.records()), "they were whole in the state folder"
 
 
 def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(finished):

@@ -15,7 +15,7 @@ from peftstudy import files, methods, scoring, seeds, splits, tokens, training
 from peftstudy.building import Inputs, build
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
-from peftstudy.records import EVALUATED, Place, finite
+from peftstudy.records import EVALUATED, Place, evaluation_key, finite
 from peftstudy.specs import RunSpec
 
 NO_ANSWERS = pa.table({})
@@ -36,14 +36,14 @@ def evaluate_pack(
     for spec in runs:
         place = Place(inputs.state / spec.path)
         record = place.trained(spec, inputs.output / spec.path)
-        key = files.sha256_json([record["key"], record["status"], files.sha256(test)])
+        key = evaluation_key(record, files.sha256(test))
         with place.lock():
             result = place.holds("test.json", key)
             if result is None:
+                result = {"key": key, "record": record["key"]}
                 if record["status"] == "finished":
-                    result = {"key": key} | _evaluate(spec, inputs, data, index, place, record)
+                    result |= _evaluate(spec, inputs, data, index, place, record)
                 else:
-                    result = {"key": key}
                     write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
                 result = place.seal("test.json", result, "predictions.parquet")
             place.publish(EVALUATED, inputs.output / spec.path)

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def run_row(spec: RunSpec, folder: Path) -> dict[str, Any]:
     if record["status"] != "finished":
         return row
     with _fields(folder / "test.json"):
-        return row | _test_columns(folder)
+        return row | _test_columns(folder, record.get("key"))
 
 
 @contextmanager
@@ -107,30 +107,12 @@ def asked_of(record: Mapping[str, Any]) -> RunSpec | None:
         return None
 
 
-def drop_unasked(folders: Iterable[Path]) -> None:
-    """Remove the records of runs, by their folders, with what was measured on test."""
-    for folder in folders:
-        for name in ("record.json", "test.json"):
-            (folder / name).unlink(missing_ok=True)
-
-
-def unasked(study: Study, results: Path) -> Iterator[Path]:
-    """Yield the folders of the study's runs whose records are of another request.
-
-    results: the study's folder. When a start is interrupted, Snakemake puts the earlier outputs of its jobs back and
-    forgets what they were made from: the next start would take them for this request's.
-    """
-    for spec in study.runs():
-        folder = results / "runs" / spec.path
-        with suppress(StudyError):  # none is there, or a damaged one, of which the next stage tells
-            if asked_of(files.read_sealed(folder / "record.json")) != spec:
-                yield folder
-
-
-def _test_columns(folder: Path) -> dict[str, Any]:
+def _test_columns(folder: Path, key: str | None) -> dict[str, Any]:
     if not (folder / "test.json").exists():
         return {"status": "missing", "reason": "not evaluated"}
     test = read_whole(folder, "test.json")
+    if test.get("record", key) != key:
+        return {"status": "missing", "reason": "what was measured on test is of another training"}
     scores = {f"test_{name}": value for name, value in test["scores"].items()}
     if "signatures" in test:
         scores["signatures"] = json.dumps(test["signatures"], sort_keys=True, ensure_ascii=False)

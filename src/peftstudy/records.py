@@ -80,13 +80,13 @@ class Place:
                     shutil.copyfile(self.folder / name, temporary)
 
     def trained(self, spec: RunSpec, output: Path) -> dict[str, Any]:
-        """Return the record of a trained run; publish it again where an older request's stands in its place.
+        """Return the record of a trained run; publish it again where an older one stands in its place.
 
         Snakemake puts the previous outputs of a job back that ends while it is interrupted, and counts the job as done.
         """
         kept, published = (files.read_sealed(path) if path.exists() else {}
                            for path in (self.folder / "record.json", output / "record.json"))  # fmt: skip
-        if kept.get("asked") == spec.as_dict() != published.get("asked"):
+        if kept.get("asked") == spec.as_dict() and kept["key"] != published.get("key"):
             self.publish(TRAINED, output)
         return read_whole(output, "record.json")
 
@@ -117,6 +117,11 @@ def _same(one: Path, other: Path) -> bool:
 def run_key(spec: RunSpec, inputs: Mapping[str, str]) -> str:
     """Return what a finished run is known by: the SHA-256 of all that was asked and of its inputs."""
     return files.sha256_json({"asked": spec.as_dict(), "inputs": dict(inputs)})
+
+
+def evaluation_key(record: Mapping[str, Any], test: str) -> str:
+    """Return what the scores of a trained run are known by; test: the SHA-256 of the part that it is scored on."""
+    return files.sha256_json([record["key"], record["status"], test])
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:

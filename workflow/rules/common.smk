@@ -8,11 +8,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from peftstudy import archive, cutting, estimates, needs, present
+from peftstudy import archive, cutting, estimates, leftovers, needs, present
 from peftstudy.checking import check
 from peftstudy.configuration import resolved
 from peftstudy.errors import StudyError
-from peftstudy.metrics import COLUMNS, drop_unasked, unasked
+from peftstudy.metrics import COLUMNS
 from peftstudy.specs import to_json
 from peftstudy.strict_yaml import load
 
@@ -39,14 +39,13 @@ RAW = expand(f"{FOLDER}/{{top}}", top=archive.UNPACKED) if REBUILDS else study.r
 # There from the first job until all are done: what an interrupted start leaves is looked through by the next.
 UNFINISHED = Path(FOLDER, "state/unfinished")
 if is_first and UNFINISHED.exists():
-    others = list(unasked(study, Path(FOLDER)))
+    stale = list(leftovers.stale(study, Path(FOLDER)))
     # A dry run changes nothing; that it is one, Snakemake itself knows later than here.
     if not any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", argument) for argument in sys.argv):
-        drop_unasked(others)
-    elif others:
-        print(
-            f"{FOLDER}: {len(others)} runs are of an earlier request; the next start does them again.", file=sys.stderr
-        )
+        leftovers.remove(stale)
+    elif stale:
+        count = len({path.parent for path in stale})
+        print(f"{FOLDER}: {count} runs are of an earlier request; the next start does them again.", file=sys.stderr)
 
 
 # What is not on this machine is told before the first job; a dry run lists the jobs all the same.
