@@ -107,6 +107,12 @@ def test_what_an_archive_lacks_or_has_too_much_is_named(copied, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_archive_s_folder_has_its_study_s_name(tmp_path):
+    shutil.copytree(ROOT / "results/archive/imdb-local", tmp_path / "imdb-merged")
+    with pytest.raises(StudyError, match="imdb-merged: is of the study 'imdb-local'; give the folder that name"):
+        archive.find("imdb-merged", tmp_path)
+
+
 @pytest.mark.parametrize(
     "spoil, said",
     [

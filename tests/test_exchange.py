@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from peftstudy import __main__, archive, configuration, exchange, files, metrics, statistics
+from peftstudy import __main__, archive, commands, configuration, exchange, files, metrics, statistics
 from peftstudy.errors import StudyError
 
 LISTED = {
@@ -136,6 +136,10 @@ def test_what_is_not_of_the_form_is_named(tmp_path):
     del short["run_info"]["train_config"]
     with pytest.raises(StudyError, match=r"rank32\.json: not of the form .* it lacks 'train_config'\."):
         exchange.read(written(tmp_path / "short", short))
+    null = copy.deepcopy(PUBLISHED)
+    null["run_info"]["train_config"]["optimizer_kwargs"] = None
+    with pytest.raises(StudyError, match=r"rank32\.json: not of the form "):
+        exchange.read(written(tmp_path / "null", null))
     with pytest.raises(StudyError, match="no JSON files"):
         exchange.read(tmp_path / "nowhere")
     with pytest.raises(StudyError, match=r"ends in \.csv or \.parquet"):
@@ -149,6 +153,10 @@ def test_tables_go_out_for_other_programs(results, tmp_path, form):
     found = {path.stem: read(path) for path in (tmp_path / "out").iterdir()}
     assert set(found) == {"runs", "epochs", "scores", "differences"} and len(found["runs"]) == 60
     assert set(found["runs"].options[found["runs"].method == "prompt"]) == {'{"tokens": 20}'}
+    (tmp_path / "out/thesis.tex").write_text("mine")
+    with pytest.raises(StudyError, match=r"out: is there already; name a new folder\.$"):
+        commands.export(results, form, tmp_path / "out")
+    assert (tmp_path / "out/thesis.tex").exists()
 
 
 def test_a_study_without_runs_exports_nothing(results, tmp_path):

@@ -89,6 +89,43 @@ def test_every_finished_run_is_a_dot(data):
     assert sorted(dots) == pytest.approx(sorted(shown.test_score))
 
 
+def test_a_score_stands_above_its_own_run_s_cost_whatever_the_seeds_order(data):
+    runs = data.runs.sort_values("seed", ascending=False, kind="stable")
+    figure = draw("score-by-training-seconds", SimpleNamespace(**vars(data) | {"runs": runs}), default_study())
+    drawn = {(x, y) for axes in figure.axes for line in axes.get_lines() if line.get_gid() == "seeds"
+             for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}  # fmt: skip
+    done = runs[(runs.status == "finished") & (runs.split == "90-10") & (runs.backbone != "bert-tiny-random")]
+    assert drawn == set(zip(done.training_seconds, done.test_score, strict=True))
+
+
+def test_size_curves_hold_all_that_they_draw(data):
+    low = data.baselines.assign(test_score=data.baselines.test_score.where(data.baselines.split != "size-300", 0.01))
+    figure = draw("score-by-training-examples", SimpleNamespace(**vars(data) | {"baselines": low}), default_study())
+    for axes in figure.axes:
+        bottom, top = axes.get_ylim()
+        drawn = [y for line in axes.get_lines() for y in line.get_ydata()]
+        assert bottom <= min(drawn) and max(drawn) <= top
+
+
+def test_a_trial_that_diverged_is_a_trial(data):
+    place = data.searches[["backbone", "method", "split"]].iloc[0]
+    of_cell = (data.searches[place.index] == place).all(axis=1)
+    first = of_cell & (of_cell.cumsum() == 1)
+    searches = data.searches.assign(validation_score=data.searches.validation_score.where(~first))
+    ends = [
+        [
+            len(line.get_xdata())
+            for line in draw(
+                "expected-score-by-trials", SimpleNamespace(searches=table, runs=data.runs), default_study()
+            )
+            .axes[0]
+            .get_lines()
+        ]
+        for table in (data.searches, searches)
+    ]
+    assert ends[0] == ends[1]
+
+
 def test_curves_end_in_the_mean_of_the_last_epoch(data):
     figure = draw("learning-curves", data, default_study())
     last = data.epochs[

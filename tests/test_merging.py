@@ -62,6 +62,8 @@ def only(key, *names):
 def test_backbones_and_methods_of_their_own_are_put_together(tmp_path):
     by_backbone = [part([0], tmp_path / name, **only("backbones", name)) for name in ("tinyroberta", "tinybert")]
     assert merging.merge(by_backbone, tmp_path / "backbones")["runs"] == 20
+    with pytest.raises(StudyError, match="backbones: is there already; name a new folder"):
+        merging.merge(by_backbone, tmp_path / "backbones")
     study, _ = unpacked(tmp_path / "backbones", tmp_path / "one")
     assert list(study.backbones) == ["tinyroberta", "tinybert"]
     by_method = [

@@ -60,9 +60,12 @@ def test_estimates_go_by_the_runs_that_are_most_like_it():
 def test_the_workflow_reads_some_finished_records(tmp_path, monkeypatch):
     study = default_study(study="sampled-here")
     monkeypatch.chdir(tmp_path)
-    runs = study.runs()[:3]
-    for run, status in zip(runs, ("finished", "failed", "finished"), strict=True):
+    runs = study.runs()[:4]
+    for run, status in zip(runs, ("finished", "failed", "finished", "of another request"), strict=True):
         record = {"asked": run.as_dict(), "status": status, "measured": MEASURED if status == "finished" else {}}
+        if status == "of another request":
+            record["asked"]["training"]["epochs"] = 50
+            record |= {"status": "finished", "measured": MEASURED | {"training_seconds": 1e4}}
         files.write_sealed(tmp_path / "results/sampled-here/runs" / run.path / "record.json", record)
     found = estimates.sampled(study)
     assert found.run_seconds(runs[0]) == 10

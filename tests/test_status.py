@@ -94,6 +94,10 @@ def test_each_run_is_counted_once_and_the_rest_goes_by_finished_runs(study, tmp_
         f"  {diverged.path}: diverged: the training loss was not finite in epoch 1",
         f"  {collapsed.path}: collapsed: one answer to everything on test",
     ]
+    kept = tmp_path / "state/runs" / failed.path
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "runs" / failed.path).rename(kept)
+    assert "      32  left to do" in lines(study, tmp_path), "its folder was removed, so that it is tried again"
     assert said[13].startswith("still needed: 1.35 CPU-hours, 13 jobs that train or score, and short ones, ")
     assert said[13].endswith(" MB of disk, about 0.02 kWh (a guess: 15 W, workflow.watts)")
     assert "10 runs of 1 min 0 s (by its finished runs)" in said[14]

@@ -100,6 +100,9 @@ def find(name: str, archives: Path = ARCHIVES) -> Path:
     if name not in known:
         raise unknown("rebuild", f"study under {archives}", name, known)
     check(archives / name)
+    study = files.read_json(archives / name / "study.json")["study"]
+    if study != name:
+        raise StudyError(f"{archives / name}: is of the study {study!r}; give the folder that name.")
     return archives / name
 
 

@@ -17,6 +17,8 @@ from peftstudy.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 
+RESERVED = ("archive", "benchmarks", "rebuilt")
+
 KINDS = ("hub", "folder", "pretrain", "random")
 
 
@@ -35,6 +37,10 @@ def check(config: Mapping[str, Any], where: str) -> Study:
             "(make report FOLDER=..., or snakemake --config folder=...)."
         )
     schema.refuse(config, where)
+    if config["study"] in RESERVED:
+        raise StudyError(
+            f"{where}: study: found {config['study']!r}, a folder of its own in results/; want another name."
+        )
     for name, block in config["backbones"].items():
         _check_origin(f"{where}: backbones.{name}", block)
     _check_ranges(config, where)

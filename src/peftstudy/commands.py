@@ -97,7 +97,7 @@ def export(results: Path, form: str, output: Path) -> str:
     if form == "peft":
         return f"{output}, {exchange.export(study, results, output)} experiments"
     found = exchange.tables(study, results)
-    with files.whole_folder(output) as folder:
+    with files.new_folder(output) as folder:
         for name, table in found.items():
             exchange.write_table(table, folder / f"{name}.{form}")
     return f"{output}, {', '.join(f'{name} {len(table)}' for name, table in found.items())}"

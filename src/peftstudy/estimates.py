@@ -1,6 +1,7 @@
 """How long runs take: by finished ones of the same backbone, by the study's guess before there are any."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from peftstudy import files
 from peftstudy.errors import StudyError
+from peftstudy.metrics import asked_of
 from peftstudy.specs import RunSpec, several
 from peftstudy.study import Pack, Study
 
@@ -89,17 +91,18 @@ def sampled(study: Study) -> Estimates:
     """Return the estimates by some finished runs of each backbone, read once a process."""
     if study.name not in _sampled:
         found = _sampled[study.name] = Estimates(study)
+        runs = study.runs()
         for backbone in study.backbones:
-            for record in islice(_finished(Path("results") / study.name / "runs", backbone), SAMPLE):
+            own = [run for run in runs if run.backbone == backbone]
+            for record in islice(_finished(Path("results") / study.name / "runs", own), SAMPLE):
                 found.add(record["asked"], record["measured"])
     return _sampled[study.name]
 
 
-def _finished(root: Path, backbone: str) -> Iterator[Mapping[str, Any]]:
-    for path in root.glob(f"*/*/{backbone}/*/*/record.json"):
-        try:
-            record = files.read_json(path)
-        except StudyError:
-            continue  # being replaced; metrics tell of damaged ones
-        if record["status"] == "finished":
-            yield record
+def _finished(root: Path, runs: Iterable[RunSpec]) -> Iterator[Mapping[str, Any]]:
+    """Yield the records of those runs that have finished as they are asked for now."""
+    for run in runs:
+        with suppress(StudyError):  # none there, or being replaced; metrics tell of damaged ones
+            record = files.read_json(root / run.path / "record.json")
+            if record["status"] == "finished" and asked_of(record) == run:
+                yield record

@@ -50,7 +50,7 @@ def export(study: Study, results: Path, output: Path) -> int:
                 made[name_of(spec)] = experiment(study, spec, row, epochs, record, backbones.loc[spec.backbone])
     if not made:
         raise StudyError(f"{results / 'runs'}: no run of the study has a record to export; run it first.")
-    with files.whole_folder(output) as folder:
+    with files.new_folder(output) as folder:
         for name, content in made.items():
             files.write_json(folder / f"{name.replace('/', '--')}.json", content)
     return len(made)
@@ -195,7 +195,7 @@ def _row(path: Path) -> dict[str, Any]:
     content = files.read_json(path)
     try:
         return _fields(content["run_info"], content["train_info"], content["meta_info"])
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise StudyError(f"{path}: not of the form of PEFT's method comparison: it lacks {error}.") from None
 
 

@@ -57,7 +57,8 @@ def kinds(study: Study) -> list[str]:
         absent.add("score-by-training-examples")
     if not any(statistics.random_twins(study).values()):
         absent.add("pretraining-gain")
-    whole = [chosen for *_, chosen in study.cells() if len(chosen) == len(study.methods)]
+    whole = [chosen for *_, backbone, chosen in study.cells()
+             if len(chosen) == len(study.methods) and not backbone.random]  # fmt: skip
     if len(whole) < 2 or len(study.methods) < 2:
         absent.add("performance-profile")
     if rankable(study) < FEWEST_DATASETS or len(study.methods) < 2:

@@ -49,6 +49,20 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
 
 
+@contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """Do the same for a folder that a user names: one that is there is refused."""
+    refuse_existing(path)
+    with whole_folder(path) as temporary:
+        yield temporary
+
+
+def refuse_existing(path: Path | str) -> None:
+    """Raise StudyError where something is already: what is a user's own is not replaced."""
+    if Path(path).exists():
+        raise StudyError(f"{path}: is there already; name a new folder.")
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` to `path` in UTF-8, whole or not at all."""
     with whole(path) as temporary:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from peftstudy import archive, configuration, metrics, seeds, statistics
+from peftstudy import archive, configuration, files, metrics, seeds, statistics
 from peftstudy.archive import Contents
 from peftstudy.errors import StudyError
 from peftstudy.study import Study
@@ -27,6 +27,7 @@ def merge(folders: Sequence[Path], output: Path) -> dict[str, Any]:
     """
     if len(folders) < 2:
         raise StudyError(f"merge: found {len(folders)} archive, want two or more.")
+    files.refuse_existing(output)
     for folder in folders:
         archive.check(folder)
     contents = {folder: archive.read(folder) for folder in folders}

@@ -56,9 +56,10 @@ def look(study: Study, results: Path) -> Overview:
 
 
 def _state(found: Overview, run: RunSpec, results: Path) -> str:
-    record = _read(results / "runs" / run.path / "record.json")
-    record = record or _read(results / "state" / "runs" / run.path / "record.json")
-    if record is None or asked_of(record) != run:
+    published = _read(results / "runs" / run.path / "record.json")
+    record = published or _read(results / "state" / "runs" / run.path / "record.json")
+    is_tried_again = record is not None and record["status"] == "failed" and published is None
+    if record is None or asked_of(record) != run or is_tried_again:
         return _under_way(found, run, results)
     if record["status"] != "finished":
         found.reasons[run.path] = f"{record['status']}: {record['reason']}"

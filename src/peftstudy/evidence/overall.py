@@ -22,11 +22,15 @@ def settings(runs: pd.DataFrame, study: Study) -> dict[str, list[np.ndarray]]:
 
     Backbones with random weights are no setting of their own: they are there to be compared with.
     """
-    twins = [name for name, backbone in study.backbones.items() if backbone.random]
-    done = runs[(runs.status == "finished") & runs.test_score.notna() & ~runs.backbone.isin(twins)]
+    done = runs[(runs.status == "finished") & runs.test_score.notna() & ~_of_twins(runs, study)]
     groups = [group.groupby("method").test_score for _, group in done.groupby(SETTING, sort=False)]
     shared = [group for group in groups if set(group.groups) == set(study.methods)]
     return {method: [group.get_group(method).to_numpy() for group in shared] for method in study.methods}
+
+
+def _of_twins(runs: pd.DataFrame, study: Study) -> pd.Series:
+    """Return which runs are of backbones with random weights."""
+    return runs.backbone.isin([name for name, backbone in study.backbones.items() if backbone.random])
 
 
 def overall(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -72,8 +76,8 @@ def rankable(study: Study) -> int:
     origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
     whole = {
         origin[dataset.name]
-        for dataset, split, _, chosen in study.cells()
-        if split == study.first_split(dataset.name) and len(chosen) == len(study.methods)
+        for dataset, split, backbone, chosen in study.cells()
+        if split == study.first_split(dataset.name) and len(chosen) == len(study.methods) and not backbone.random
     }
     return len(whole)
 
@@ -81,11 +85,11 @@ def rankable(study: Study) -> int:
 def ranked(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the methods' mean ranks over datasets, best first; none where there are fewer than FEWEST_DATASETS.
 
-    A dataset's score is the mean over its first split and the backbones that all methods share. Draws of one
-    dataset, and budgets on it, are one: they are not independent.
+    A dataset's score is the mean over its first split and the backbones that all methods share, but for those with
+    random weights. Draws of one dataset, and budgets on it, are one: they are not independent.
     """
     first = runs.dataset.map({name: study.first_split(name) for name in study.datasets})
-    done = runs[(runs.status == "finished") & (runs.split == first)]
+    done = runs[(runs.status == "finished") & (runs.split == first) & ~_of_twins(runs, study)]
     cells = done.groupby(["dataset", "backbone", "method"]).test_score.mean().unstack()
     origin = {name: first for first, names in draws(study, shortened=True).items() for name in names}
     scores = cells.reindex(columns=list(study.methods)).dropna().rename(index=origin, level="dataset")

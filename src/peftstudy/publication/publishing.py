@@ -37,8 +37,7 @@ def publish(study: Study, results: Path, name: str, output: Path, device: torch.
     splits and backbones. Raises StudyError for a run that is unknown, missing or did not finish, for what is gone
     that it was made from, and where the model, loaded as the card says, answers otherwise than the record.
     """
-    if output.exists():
-        raise StudyError(f"{output}: is there already; name a new folder.")
+    files.refuse_existing(output)
     spec = find(study, name.rstrip("/").removeprefix(f"{results}/runs/"))
     place = results / "runs" / spec.path
     record = finished(place)

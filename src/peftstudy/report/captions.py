@@ -17,10 +17,14 @@ def over_seeds(study: Study) -> str:
     number = len(study.seeds)
     if number == 1:
         return "There is one seed, so there are no intervals and no tests over seeds, which need two or more."
-    way = "Student's t" if number < MANY else "the bias-corrected and accelerated bootstrap"
+    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way(study)}."
+
+
+def way(study: Study) -> str:
+    """Return how intervals over seeds are made."""
     if min(seeds.shared(study.seeds)) > 1:
-        way = "their variance components and Student's t"
-    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way}."
+        return "their variance components and Student's t"
+    return "Student's t" if len(study.seeds) < MANY else "the bias-corrected and accelerated bootstrap"
 
 
 def mixed(tables: SimpleNamespace) -> str:

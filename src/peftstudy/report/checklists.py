@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from peftstudy import searching, seeds
 from peftstudy.evidence import bargains
-from peftstudy.evidence.intervals import MANY
 from peftstudy.report import cost_tables, searches
 from peftstudy.report.answer import comparability
+from peftstudy.report.captions import way
 from peftstudy.report.latex import amount, count, escape, floating, tabular
 from peftstudy.report.views import selection_rule
 from peftstudy.study import Study
@@ -68,12 +68,9 @@ def significance(data: SimpleNamespace, study: Study) -> tuple[str, str]:
     number = len(study.seeds)
     if number < 2:
         return "no", "There is one seed, so there are no intervals."
-    way = "Student's t" if number < MANY else "the bootstrap"
     tests = r", tests and what they could have seen: Table~\ref{tab:power}" if study.reference else ""
-    return (
-        "yes",
-        rf"95\,\% intervals over {' '.join(seeds.counted(study.seeds))} by {way}: Table~\ref{{tab:scores}}{tests}.",
-    )
+    seeds_counted = " ".join(seeds.counted(study.seeds))
+    return "yes", rf"95\,\% intervals over {seeds_counted} by {way(study)}: Table~\ref{{tab:scores}}{tests}."
 
 
 def compute(data: SimpleNamespace, study: Study) -> tuple[str, str]:

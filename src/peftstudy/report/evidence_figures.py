@@ -66,7 +66,8 @@ def rank_diagram(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
 def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw each method's expected best validation score over the number of trials; a panel a backbone.
 
-    Where a sampler took the rates, trials are no independent draws, and the best of the first ones is drawn.
+    Where a sampler took the rates, trials are no independent draws, and the best of the first ones is drawn. A trial
+    that diverged was one all the same: it counts with the lowest score there.
     """
     split = study.first_split(dataset)
     found = of(data.searches, dataset=dataset, split=split)
@@ -78,8 +79,9 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
     ends = {}
     for here, backbone in zip(axes[0], columns, strict=True):
         for method in study.methods:
-            scores = of(found, backbone=backbone, method=method).validation_score.dropna()
-            if len(scores):
+            scores = of(found, backbone=backbone, method=method).validation_score
+            if scores.notna().any():
+                scores = scores.fillna(of(found, backbone=backbone).validation_score.min())
                 curve = best_so_far(scores) if study.search.sampler else expected_best(scores)
                 here.plot(np.arange(1, len(curve) + 1), curve, color=look[method].colour, ls=look[method].dashes,
                           marker=look[method].shape, ms=3, url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip

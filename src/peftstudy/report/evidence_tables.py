@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 from peftstudy import seeds
 from peftstudy.evidence.overall import rankable
+from peftstudy.evidence.paired_tests import RESAMPLES
 from peftstudy.evidence.places import of, one
 from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
 from peftstudy.report.captions import over_seeds, rule
-from peftstudy.report.grids import grid, pieces
+from peftstudy.report.grids import ROWS, grid, pieces
 from peftstudy.report.latex import (
     NONE,
     absent,
@@ -79,9 +80,9 @@ def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
         return (
             f"Answers to the same test examples, beside those of {escape(study.reference)}. {rule(study)} It, ref.: "
             "answers that the method alone, and the reference alone, had right, a seed on average. McNemar: in how "
-            r"many seeds the exact test of \citet{mcnemar1947} finds a difference (0.05). $p$: the exact paired "
-            r"permutation test \citep{fisher1935design} of right answers over all seeds, adjusted after "
-            r"\citet{holm1979} among the "
+            r"many seeds the exact test of \citet{mcnemar1947} finds a difference (0.05). $p$: the paired permutation "
+            r"test \citep{fisher1935design} of right answers over all seeds (exact; of answers that may be right in "
+            rf"part, by {RESAMPLES:,} random swaps), adjusted after \citet{{holm1979}} among the "
             "methods of a backbone and split; it speaks of other test examples and the same seeds, the intervals of "
             "the other tables of other seeds and the same examples."
         )
@@ -100,7 +101,7 @@ def losses(tables: SimpleNamespace, study: Study, methods) -> str:
          f"{row.asked - row.finished + row.collapsed} of {row.asked}",
          f"{share(row.lost_low)} to {share(row.lost_high)}",
          estimate(row.test_score, row.low, row.high), estimate(row.sound_score, row.sound_low, row.sound_high)]
-        for row in found.head(30).itertuples()
+        for row in found.head(ROWS).itertuples()
     ]  # fmt: skip
     header = [["dataset", "split", "backbone", "method", "lost", "rate", "score", "without collapsed"]]
     caption = (
@@ -108,6 +109,8 @@ def losses(tables: SimpleNamespace, study: Study, methods) -> str:
         rf"\citep{{clopper1934}} of how often that happens. Score: {metric(tables)} over the runs that finished, "
         f"collapsed ones included, and without these. {rule(study)} {over_seeds(study)}"
     )
+    if len(found) > ROWS:
+        caption += f" The first {ROWS} of {len(found)} are shown."
     if seeds.shared(study.seeds) != (0, 0):
         caption += " The rate's interval takes runs for independent, which those that share a seed may not be."
     return floating(tabular("llllrlll", header, rows), caption, "losses", size="scriptsize")

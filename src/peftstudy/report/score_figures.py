@@ -88,7 +88,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
         for here, backbone in zip(axes[0], columns, strict=True):
             for method, seeds, row in cells(data, study, dataset, split, backbone):
                 runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method, status="finished")
-                costs = column(runs)
+                costs = column(runs).set_axis(runs.seed).loc[seeds.index]
                 seeds_and_mean(here, costs, seeds, (costs.mean(), row.test_score), look[method],
                                place(row), seeds.index, (row.low, row.high))  # fmt: skip
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
@@ -120,7 +120,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
     scores = scores[scores.backbone.isin(columns)]
     if not len(scores):
         raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
-    ends = {}
+    ends, lines = {}, []
     for here, backbone in zip(axes[0], columns, strict=True):
         for method in study.methods:
             curve = of(scores, backbone=backbone, method=method)
@@ -137,14 +137,11 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
         line = line[line.split.isin(sizes.index)].assign(size=line.split.map(sizes)).sort_values("size")
         if len(line):
             here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
+            lines += list(line.test_score)
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
         here.set_title(named(study, dataset, backbone), loc="left")
         logarithmic(here, sizes, sizes)
-    fit(
-        axes,
-        "y",
-        [scores.test_score.min(), *(end[1] for n in ends.values() for end in n)],
-    )
+    fit(axes, "y", [*scores.test_score, *lines])
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("training examples", fontsize=8)
