@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from peftstudy import backbones, tasks
+from peftstudy import backbones, bodies, tasks
 from peftstudy.errors import StudyError
 from peftstudy.families import ENCODERS
 from peftstudy.files import read_json, sha256
@@ -209,6 +209,13 @@ def test_copy_folder(tmp_path, save):
     assert len(names) > 8 if save else "model.safetensors" in names
     first, second = (backbones.load(path, TASK, 2, 0).model.state_dict() for path in (source, tmp_path / "copy"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_electra_s_narrow_embeddings_are_what_its_configuration_says(tmp_path):
+    source = bodies.folder("electra")
+    assert 0 < backbones.read_shape(source).embedding < backbones.read_shape(source).hidden
+    backbones.copy_folder(source, tmp_path / "copy")
+    assert backbones.read_shape(tmp_path / "copy") == backbones.read_shape(source)
 
 
 def pickled(folder):

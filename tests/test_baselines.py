@@ -52,6 +52,14 @@ def test_known_values(pairs):
     assert tfidf["baseline"] == TFIDF and tfidf["test_accuracy"] == tfidf["test_mcc"] == 1
 
 
+def test_texts_of_single_characters_have_baselines_too():
+    examples = made()
+    numbered = enumerate(examples["label"])
+    examples["text"] = [" ".join([*str(number), "ACG"[label]]) for number, label in numbered]
+    majority, tfidf = score_baselines(examples, parts_of(examples), CLASSIFICATION, LABELS)
+    assert tfidf["test_accuracy"] > majority["test_accuracy"]
+
+
 def test_the_task_s_metric_is_the_score_and_rows_repeat():
     examples = made()
     first = score_baselines(examples, parts_of(examples), CLASSIFICATION, LABELS, [TFIDF])

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_tasks import COLUMNS, dataset, table, write_table
+from tokenizers import Regex, normalizers
 from transformers import AutoTokenizer
 
-from peftstudy import tasks
+from peftstudy import labels, tasks
 from peftstudy.errors import StudyError
 from peftstudy.examples import read_examples
 from peftstudy.splits import cut
@@ -48,6 +49,10 @@ AMISS = "mend or leave out the rows."
          f"row r3 (part all) has the label '3' where the choices are 0, 1, 2 (column 'label'); {AMISS}"),
         ("extractive-qa", "answers", [{"text": "nowhere", "answer_start": 2}],
          f"row r3 (part all) has an answer that does not stand in the context where its answer_start says; {AMISS}"),
+        ("extractive-qa", "answers", [{"text": "stone", "answer_start": None}],
+         f"row r3 (part all) has no answers with text and answer_start (column 'answers'); {AMISS}"),
+        ("regression", "share", float("nan"), f"row r3 (part all) has no label (column 'share'); {AMISS}"),
+        ("classification", "label", float("nan"), f"row r3 (part all) has no label (column 'label'); {AMISS}"),
         ("extractive-qa", "answers", [],
          f"row r3 (part all) has no answer, and a question without one is not for this task; {AMISS}"),
         ("extractive-qa", "answers", None,
@@ -137,6 +142,26 @@ def test_a_class_is_written_by_its_name_and_read_back(tmp_path, make_backbone):
     assert task.encode(found, tokenizer, 24, target_length=longest).about["target_length"] == longest
     with pytest.raises(StudyError, match=f"target_length: found {longest - 1}, and the class '.*' takes {longest} "):
         task.encode(found, tokenizer, 24, target_length=longest - 1)
+
+
+def test_a_class_that_the_tokenizer_cannot_write_is_refused(tmp_path, make_backbone):
+    task = tasks.create("label-generation")
+    found, _ = read(tmp_path, task.name, label="label", names=("Sport", "Politik", "Kultur"))
+    tokenizer = AutoTokenizer.from_pretrained(make_backbone("bert"), local_files_only=True)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(Regex("[SP].*"), "\u2603")
+    with pytest.raises(StudyError, match=r"names: the class '(Sport|Politik)' comes back as '' from the backbone's"):
+        task.encode(found, tokenizer, 24, target_length=24)
+
+
+def test_labels_have_one_order_however_they_are_written():
+    assert labels.in_order(["1", "01", "7", "07", "--5", "-2"]) == ["-2", "01", "1", "07", "7", "--5"]
+
+
+def test_a_row_without_a_group_is_refused(tmp_path):
+    rows = table(60)
+    rows["speaker"] = [None if number == 3 else str(number % 5) for number in range(60)]
+    with pytest.raises(StudyError, match=r"row r3 \(part all\) has no group \(column 'speaker'\); mend"):
+        read(tmp_path, "classification", rows, group="speaker")
 
 
 def test_one_label_for_all_words_is_no_task(tmp_path):

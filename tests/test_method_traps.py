@@ -420,6 +420,7 @@ def test_the_pair_in_reserve_learns_before_it_counts():
         ({"lora": 3, "bitfit": {}}, "parts.lora: found 3, want a block of its options"),
         ({"lora": ["rank"], "bitfit": {}}, "parts.lora: found .*rank.*, want a block of its options"),
         ([1, "lora"], "parts: found 1, want names, or a block"),
+        ([[], "lora"], r"parts: found \(\), want names, or a block"),
         (["prefix", "infix"], "infix cannot be combined with prefix: where it stands is counted in tokens of the text"),
         (["infix", "prompt"], "infix cannot be combined with prompt"),
         (["lora", "dora"], "dora cannot be combined with lora"),

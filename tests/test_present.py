@@ -32,6 +32,7 @@ def config(folder, **changes):
 def here(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     (tmp_path / "semicolons.csv").write_text("a;b;label\none;two;x\n")
+    (tmp_path / "array.jsonl").write_text(json.dumps(ROWS))
     (tmp_path / "all/x").mkdir(parents=True)
     (tmp_path / "all/x/1.txt").write_text("one")
     return tmp_path
@@ -101,6 +102,7 @@ def pretrained(corpus, **changes):
         (lambda here: of_files(here / "pairs.jsonl"), "pairs.jsonl is a file; want its folder there"),
         (lambda here: of_files(here, files={"all": "pair.jsonl"}), "unknown file 'pair.jsonl'.*mean 'pairs.jsonl'"),
         (lambda here: of_files(here, files={"all": "semicolons.csv"}), "separated by ';'; semicolons.csv wants ','"),
+        (lambda here: of_files(here, files={"all": "array.jsonl"}), r"array\.jsonl:1: not a JSON object"),
         (lambda here: of_files(here, columns=["a", "b"]), r"\(source pairs\): .*pairs.jsonl: unknown column 'label'"),
         (
             lambda here: {"datasets": {"pairs": config(here)["datasets"]["pairs"] | {"text": ["a", "c"]}}},

@@ -169,6 +169,14 @@ def test_a_failed_run_does_not_sink_its_neighbours(inputs, monkeypatch):
     assert len(pd.read_parquet(inputs.output / spec().path / "predictions.parquet")) == 96
 
 
+def test_a_fault_of_a_method_s_own_code_does_not_either_and_the_log_has_where(inputs, monkeypatch, caplog):
+    build = runs.build
+    monkeypatch.setattr(runs, "build", lambda asked, *rest: [][1] if asked.seed == 0 else build(asked, *rest))
+    failed, finished = train([spec(), spec(seed=1)], inputs)
+    assert (failed["reason"], finished["status"]) == ("IndexError: list index out of range", "finished")
+    assert "Traceback" in caplog.text and "test_runs.py" in caplog.text
+
+
 def test_a_diverged_run_is_recorded_as_such(inputs):
     asked = spec("full", learning_rate=1e30, gradient_norm=1e30)
     record = train([asked], inputs)[0]
@@ -279,6 +287,23 @@ def test_a_method_that_a_backbone_cannot_have_does_not_stop_its_neighbours(input
     records = train([spec("layers", options=(("last", 9),)), spec("bitfit")], inputs)
     assert [record["status"] for record in records] == ["failed", "finished"]
     assert records[0]["reason"].startswith("impossible on this backbone: ")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bart"])
+def test_what_is_to_be_written_has_room(family, make_backbone, make_task_tokens, tmp_path):
+    """Behind the longest source, though the targets of training are short."""
+    backbone = make_backbone(family)
+    data = tokens.load(make_task_tokens("generation", family))
+    positions = read_shape(backbone).positions
+    room = positions - (data.about["longest"] if family == "gpt2" else 0)
+    asked = dataclasses.replace(spec("full"), task="generation", backbone=family)
+    made = building.Inputs(tmp_path, backbone, tmp_path, tmp_path, torch.device("cpu"))
+    fits, not_so = (
+        building.misfit(asked, made, dataclasses.replace(data, about=data.about | {"target_length": room + more}))
+        for more in (0, 1)
+    )
+    said = {"gpt2": "lower datasets.made.max_length or target_length,", "bart": f"target_length: found {room + 1}, and"}
+    assert fits is None and said[family] in not_so
 
 
 @pytest.mark.parametrize(("family", "fits"), [("gpt2", False), ("bart", True), ("t5", True)])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from peftstudy import splits
+from peftstudy import splits, stages
 from peftstudy.errors import StudyError
 from peftstudy.examples import borrow, read_examples, write_examples
 from peftstudy.files import sha256
@@ -297,3 +297,14 @@ def test_imdbs_123_texts_in_both_parts_are_found(tmp_path):
     assert len(split.test) == 25_000 - split.report["duplicates_removed"]["test"]
     keys = splits.folded(examples)
     assert not set(keys[split.test]) & set(keys[split.train])
+
+
+def test_a_label_that_is_in_test_alone_is_named_with_its_dataset(table, tmp_path):
+    rows, report = read_examples(dataset(name="reviews"), table(), 0)
+    number = np.arange(len(rows))
+    rows["label"] = np.where(number == 0, 2, number % 2).astype(np.int32)
+    rows["part"] = np.where(number < 10, "test", "train")
+    write_examples(rows, report | {"labels": ["common", "other", "rare"]}, tmp_path)
+    said = r"^datasets\.reviews: splits: official: the label 'rare' is in test but not in train\.$"
+    with pytest.raises(StudyError, match=said):
+        stages.split("official", tmp_path / "examples.parquet", 0.1, 0, tmp_path / "split", [])

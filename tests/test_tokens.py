@@ -30,6 +30,22 @@ def test_tokens_are_those_of_the_library(family, make_backbone, make_tokens, tex
     assert (batch["input_ids"][np.arange(3), lengths - 1] == special.sep_token_id).all()
 
 
+@pytest.mark.parametrize("family", ["bart", "roberta"])
+def test_what_looks_like_a_mark_within_a_text_is_text(family, make_backbone):
+    """BART and T5 want as many ends in each text of a batch."""
+    own = tokenizer(make_backbone(family))
+    frame = pd.DataFrame({"text": ["stone", "stone </s> river"], "label": np.array([0, 1], np.int32)})
+    found = tokens.encode(frame, own, 24)
+    assert [
+        (found.input_ids[a:b] == own.eos_token_id).sum() for a, b in zip(found.offsets, found.offsets[1:], strict=False)
+    ] == [1, 1]
+    assert own.decode(found.input_ids[found.offsets[1] : found.offsets[2]], skip_special_tokens=True).split() == [
+        "stone",
+        "</s>",
+        "river",
+    ]
+
+
 def test_arrays_are_mapped_and_small(make_tokens):
     found = tokens.load(make_tokens("bert"))
     assert isinstance(found.input_ids, np.memmap)

@@ -151,8 +151,8 @@ def copy_folder(source: Path, output: Path, family: str | None = None) -> None:
     source = Path(source)
     shape = read_shape(source, family)
     for name, found in read_tensors(source).items():
-        if name.endswith("embeddings.word_embeddings.weight") and found != (shape.vocabulary, shape.hidden):
-            expected = (shape.vocabulary, shape.hidden)
+        expected = (shape.vocabulary, shape.embedding)
+        if name.endswith("embeddings.word_embeddings.weight") and found != expected:
             raise StudyError(f"{source}: {name} has the shape {found}; config.json says {expected}.")
     files = [source / "config.json", *tokenizer_files(source), *weight_files(source)]
     if len(weight_files(source)) > 1:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,17 +95,17 @@ def _most_common(labels: np.ndarray) -> int:
 def choices_alone(parts: Parts) -> list[int]:
     """Choose by the words of the choices, without the text that they belong to."""
     train, test = parts["train"], parts["test"]
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
+    vectorizer = _vectorizer(np.concatenate(train["choices"].tolist()), ngram_range=(1, 2), dtype=np.float32)
     is_right = [number == label for label, row in zip(train["label"], train["choices"], strict=True)
                 for number in range(len(row))]  # fmt: skip
-    model = fitted(vectorizer.fit_transform(np.concatenate(train["choices"].tolist())), np.array(is_right), 1.0)
+    model = fitted(vectorizer.transform(np.concatenate(train["choices"].tolist())), np.array(is_right), 1.0)
     scores = model.decision_function(vectorizer.transform(np.concatenate(test["choices"].tolist())))
     return scores.reshape(len(test), -1).argmax(axis=1).tolist()
 
 
 def similar_sentence(parts: Parts) -> list[str]:
     """Answer with the sentence of the context that shares most with the question, rare words counting more."""
-    vectorizer = TfidfVectorizer(sublinear_tf=True).fit(parts["train"]["text_pair"])
+    vectorizer = _vectorizer(parts["train"]["text_pair"])
     answers = []
     for question, context in zip(parts["test"]["text"], parts["test"]["text_pair"], strict=True):
         sentences = re.split(r"(?<=[.!?])\s+", context)
@@ -129,6 +129,15 @@ def commonest_target(parts: Parts) -> list[str]:
     return [max(counts, key=lambda target: (counts[target], typical[target]))] * len(parts["test"])
 
 
+def _vectorizer(texts: Iterable[str], **options: Any) -> TfidfVectorizer:
+    """Return TF-IDF of the words of two letters or more; where texts have none, of whatever stands between blanks."""
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **options)
+    try:
+        return vectorizer.fit(texts)
+    except ValueError:  # an empty vocabulary
+        return vectorizer.set_params(token_pattern=r"\S+").fit(texts)
+
+
 def fitted(features: Any, classes: np.ndarray, penalty: float) -> LogisticRegression:
     """Return a logistic regression fitted to its optimum.
 
@@ -150,8 +159,8 @@ def _by_words(parts: Parts, judge: Judge, fit: Fit) -> list:
     labels = {part: examples["label"].to_numpy() for part, examples in parts.items()}
     # Whatever stands in one training text only tells nothing of another, but fills the memory.
     minimum = 2 if len(texts["train"]) > 10_000 else 1
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=minimum, dtype=np.float32)
-    train = vectorizer.fit_transform(texts["train"])
+    vectorizer = _vectorizer(texts["train"], ngram_range=(1, 2), min_df=minimum, dtype=np.float32)
+    train = vectorizer.transform(texts["train"])
     validation = vectorizer.transform(texts["validation"]) if len(texts["validation"]) else None
     best, best_score = None, -np.inf
     for penalty in PENALTIES if validation is not None else PENALTIES[:1]:

@@ -78,12 +78,20 @@ def misfit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens) -> str | None:
 
 
 def _misfit(spec: RunSpec, method: methods.Method, data: tokens.Tokens, shape: Shape) -> str | None:
-    # A decoder reads a target behind its source; an encoder-decoder has a stack for each.
-    longest = data.about.get("longest_whole" if shape.about.kind == DECODER else "longest", data.about["longest"])
+    # A decoder reads a target behind its source, and writes behind it; an encoder-decoder has a stack for each.
+    longest, written = data.about["longest"], data.about.get("target_length", 0)
+    if shape.about.kind == DECODER:
+        longest = max(longest + written, data.about.get("longest_whole", 0))
+    elif written > shape.positions:
+        return (
+            f"datasets.{spec.dataset}.target_length: found {written}, and {spec.backbone} has {shape.positions} "
+            "positions; lower it."
+        )
     if longest + method.extra_tokens <= shape.positions:
         return None
+    lower = f"lower datasets.{spec.dataset}.max_length{' or target_length' if written else ''}"
     return (
         f"methods.{spec.method}: {method.extra_tokens} added tokens and texts of up to {longest} tokens do not fit "
         f"the {shape.positions} positions of {spec.backbone}; {'add fewer, ' if method.extra_tokens else ''}"
-        f"lower datasets.{spec.dataset}.max_length, or set one for this backbone."
+        f"{lower}, or set one for this backbone."
     )

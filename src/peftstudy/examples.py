@@ -38,8 +38,10 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
     rows, labels = task.label(where, dataset, rows, dropped)
     for column in ("text", "text_pair"):
         if column in rows:
-            empty = rows[column].map(lambda text: not "".join(text or "").strip())
+            empty = rows[column].map(lambda text: not "".join(word or "" for word in text or "").strip())
             refuse(where, rows[empty], f"has an empty text (column {dataset.text[column == 'text_pair']!r})")
+    if dataset.group:
+        refuse(where, rows[rows["group"].isna()], f"has no group (column {dataset.group!r})")
     if dataset.examples is not None:
         if dataset.examples > len(rows):
             raise StudyError(f"{where}.examples: {dataset.examples} asked for, but there are only {len(rows)}.")
@@ -141,11 +143,14 @@ def _columns(where: str, dataset: Dataset, task: tasks.Task, path: Path) -> pd.D
 
 
 def _strings(where: str, table: pa.Table, name: str) -> list[str | None]:
-    """Return a column as strings: whole numbers without a point, true and false as words."""
+    """Return a column as strings: whole numbers without a point, true and false as words; what is no number as none."""
     values = table[name]
-    if pa.types.is_floating(values.type) and pc.all(pc.equal(values, pc.round(values))).as_py():
-        values = values.cast(pa.int64())
     try:
+        if pa.types.is_floating(values.type):
+            values = values.cast(pa.float32()) if pa.types.is_float16(values.type) else values
+            values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+            if pc.all(pc.equal(values, pc.round(values))).as_py():
+                values = values.cast(pa.int64())
         return values.cast(pa.string()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise StudyError(f"{where}: the column {name!r} holds {values.type}, not text or labels.") from None

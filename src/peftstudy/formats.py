@@ -55,9 +55,10 @@ def columns(path: Path) -> list[str]:
     if suffix in DELIMITERS:
         return next(csv.reader(text, delimiter=DELIMITERS[suffix]), [])
     try:
-        return list(json.loads(text.read()))
+        row = json.loads(text.read())
     except ValueError:
-        return read_table(path).column_names
+        row = None
+    return list(row) if isinstance(row, dict) else read_table(path).column_names
 
 
 def _text(path: Path) -> str:

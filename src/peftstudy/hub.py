@@ -116,6 +116,8 @@ def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
         raise StudyError(
             f"{repository}: the hub has no such {kind} (or it is private); look at its spelling."
         ) from None
+    except errors.HFValidationError as error:
+        raise StudyError(f"{repository}: is no name of a repository ({_line(error)}).") from None
     except errors.RevisionNotFoundError:
         raise StudyError(f"{repository}: the hub has no revision {revision} of this {kind}.") from None
     except errors.EntryNotFoundError as error:

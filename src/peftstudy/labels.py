@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -76,11 +77,11 @@ def in_order(labels: Sequence[str]) -> list[str]:
     >>> in_order(["b", "10", "9", "a", "b"])
     ['9', '10', 'a', 'b']
     """
-    return sorted(set(labels), key=lambda label: (0, int(label), "") if _is_whole(label) else (1, 0, label))
+    return sorted(set(labels), key=lambda label: (0, int(label), label) if _is_whole(label) else (1, 0, label))
 
 
 def _is_whole(label: str) -> bool:
-    return label.lstrip("-").isascii() and label.lstrip("-").isdigit()
+    return re.fullmatch("-?[0-9]+", label) is not None
 
 
 def refuse(where: str, rows: pd.DataFrame, complaint: str) -> None:

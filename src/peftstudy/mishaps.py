@@ -5,6 +5,7 @@ elsewhere. So it finds the note at the next start, writes the record, and goes o
 """
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,15 +17,19 @@ from peftstudy.records import Place
 
 log = logging.getLogger(__name__)
 
-FAILURES = (RuntimeError, ArithmeticError, MemoryError)
-"""What sinks one run and not its neighbours: torch's errors (memory among them) and arithmetic ones."""
+FAULTS = (AttributeError, LookupError, TypeError, ValueError)
+"""Errors of the code, such as a method's of one's own: the log has where they arose."""
+FAILURES = (RuntimeError, ArithmeticError, MemoryError, *FAULTS)
+"""What sinks one run and not its neighbours: torch's errors (memory among them), arithmetic ones and the code's."""
 GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exiting prematurely")
 """What gloo and NCCL say where another process has ended: no error of the run's."""
 NOTE = "mishap.json"
 
 
 def reason(error: BaseException) -> str:
-    """Return an error in a line."""
+    """Return an error in a line; of one of the code's the log gets the whole."""
+    if isinstance(error, FAULTS):
+        log.error("%s", "".join(traceback.format_exception(error)))
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 

@@ -93,6 +93,8 @@ def code_of(name: str, options: Mapping[str, Any]) -> str:
 
     name: the method's, or its file's path. options: of the configuration; they may name parts in files as well.
     """
-    parts = [part if isinstance(part, str) else part[0] for part in options.get("parts", ())]
-    paths = [Path(own).expanduser() for own in (name, *parts) if own.endswith(".py")]
+    parts = options.get("parts", ())
+    parts = parts if isinstance(parts, list | tuple | Mapping) else ()  # what is amiss there is told by its method
+    own = [name, *(part[0] if isinstance(part, list | tuple) and part else part for part in parts)]
+    paths = [Path(named).expanduser() for named in own if isinstance(named, str) and named.endswith(".py")]
     return "+".join(files.sha256(path) for path in paths if path.exists())

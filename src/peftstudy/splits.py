@@ -2,7 +2,7 @@
 
 One stratified order of all examples carries every split: the training part is its first share, the
 test part its last, and whether an example of the training part validates depends on its own place
-alone. So smaller training parts lie within larger ones, train in train and validation in validation.
+alone. So smaller training parts lie within larger ones, train in train and, but for copies, validation in validation.
 """
 
 import re

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peftstudy import configuration, devices, files, seeds, specs, stopping
+from peftstudy.errors import StudyError
 from peftstudy.study import Pack, Study
 
 
@@ -42,7 +43,12 @@ def split(name: str, examples: Path, validation: float, data_seed: int, output: 
     from peftstudy import splits
 
     parts = [splits.load_part(path) for path in tested]
-    found = splits.cut(pd.read_parquet(examples), name, validation, data_seed, *parts)
+    about, rows = files.read_json(examples.with_suffix(".json")), pd.read_parquet(examples)
+    rows.attrs["labels"] = about["labels"]
+    try:
+        found = splits.cut(rows, name, validation, data_seed, *parts)
+    except StudyError as error:
+        raise StudyError(f"datasets.{about['dataset']}: {error}") from None
     splits.write_split(found, output, examples)
     return f"{output}, " + ", ".join(f"{part} {size}" for part, size in found.report["sizes"].items())
 

@@ -148,6 +148,7 @@ def encodings(
     special: whether the tokenizer's special tokens are added.
     """
     backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True  # what looks like a mark within a text is text
     backend.no_padding()
     if stride is None:
         backend.enable_truncation(max_length, strategy="longest_first")

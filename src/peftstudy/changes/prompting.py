@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -163,7 +164,7 @@ class Preceded(WithVectors):
 
     def _word(self) -> int:
         """Return a word that is neither padding nor the end of a text, which models count."""
-        special = {self.config.pad_token_id, self.config.eos_token_id}
+        special = {self.config.pad_token_id, *np.atleast_1d(self.config.eos_token_id).tolist()}
         return next(word for word in range(3) if word not in special)
 
     def _put(self, module: nn.Module, args: tuple, embedded: Tensor) -> Tensor | None:

@@ -176,9 +176,10 @@ def _listed(label: Any) -> list[dict[str, Any]] | None:
         columns = [label.get("text"), label.get("answer_start")]
         if not all(isinstance(column, list) for column in columns) or len(columns[0]) != len(columns[1]):
             return None
-        return [{"text": text, "start": int(start)} for text, start in zip(*columns, strict=True)]
+        label = [{"text": text, "answer_start": start} for text, start in zip(*columns, strict=True)]
     if not isinstance(label, list) or not all(
-        isinstance(answer, dict) and {"text", "answer_start"} <= answer.keys() for answer in label
+        isinstance(answer, dict) and isinstance(answer.get("answer_start"), int | float) and "text" in answer
+        for answer in label
     ):
         return None
     return [{"text": answer["text"], "start": int(answer["answer_start"])} for answer in label]

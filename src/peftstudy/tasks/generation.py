@@ -141,7 +141,10 @@ class Generation(Writing):
         )
         refuse(where, rows[bad], f"has no target text (column {dataset.label!r})")
         found = rows.assign(label=targets, stratum=np.int32(0))
-        return (_gathered(found) if dataset.gathered else found), []
+        if dataset.gathered:
+            refuse(where, found[found["text"].isna()], f"has an empty text (column {dataset.text[0]!r})")
+            found = _gathered(found)
+        return found, []
 
     def answers(self, examples: pd.DataFrame) -> list[list[str]]:
         return self.references(examples)
@@ -188,9 +191,17 @@ class LabelGeneration(Writing):
 
     def encode(self, examples, tokenizer, max_length, beams: int = 1, target_length: int = 64):
         """As for any text; StudyError when the name of a class would be cut, and could not be read back."""
+        from peftstudy.labels import as_read
+
         mark = end_mark(tokenizer)[1]
         for name in dict.fromkeys(examples["target"]):
-            size = len(tokenizer(name, add_special_tokens=not mark)["input_ids"]) + len(mark)
+            ids = tokenizer(name, add_special_tokens=not mark)["input_ids"]
+            if as_read(read := tokenizer.decode(ids, skip_special_tokens=True)) != as_read(name):
+                raise StudyError(
+                    f"names: the class {name!r} comes back as {read!r} from the backbone's tokenizer; give it a name "
+                    "of words that this knows."
+                )
+            size = len(ids) + len(mark)
             if size > target_length:
                 raise StudyError(
                     f"target_length: found {target_length}, and the class {name!r} takes {size} tokens with its end "
