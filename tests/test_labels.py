@@ -144,6 +144,14 @@ def test_a_class_is_written_by_its_name_and_read_back(tmp_path, make_backbone):
         task.encode(found, tokenizer, 24, target_length=longest - 1)
 
 
+def test_a_target_that_is_cut_is_counted(tmp_path, make_backbone):
+    found, _ = read(tmp_path, "generation")
+    found = found.iloc[:4].assign(text="stone", label=[["a"], ["a"], ["a"], ["a grey stone " * 9]])
+    tokenizer = AutoTokenizer.from_pretrained(make_backbone("bart"), local_files_only=True)
+    made = tasks.create("generation").encode(found, tokenizer, 24, target_length=8)
+    assert made.about["truncated_share"] == 0.25 and np.diff(made.arrays["targets"]).max() == 8
+
+
 def test_a_class_that_the_tokenizer_cannot_write_is_refused(tmp_path, make_backbone):
     task = tasks.create("label-generation")
     found, _ = read(tmp_path, task.name, label="label", names=("Sport", "Politik", "Kultur"))

@@ -1,5 +1,6 @@
 """What every registered method is and takes beside the contract (see test_contract)."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from peftstudy import backbones, bodies, contract, listing, methods, tasks
 from peftstudy.bodies import folder, load
 from peftstudy.errors import StudyError
 from peftstudy.methods import adapt, create, load_trained, registered, trained_state
+from peftstudy.publication import formats
+from peftstudy.publication.trained import Trained
 from peftstudy.shapes import Shape, read_shape, shape_of
 
 every_method = pytest.mark.parametrize("name", registered())
@@ -381,6 +384,45 @@ def test_a_package_brings_methods_by_an_entry_point(tmp_path):
         "from peftstudy import methods; print('shiny' in methods.registered(), methods.create('shiny').name)"
     )
     assert answers(code) == "True shiny\n"
+
+
+SCALE = """
+import torch
+from peftstudy.methods import Method, register
+
+
+@register("scale-mine")
+class Scale(Method):
+    trains = "a vector that each layer's output is added to"
+    learning_rates = (1e-3, 3e-3)
+
+    def adapt(self, model, shape):
+        model.requires_grad_(False)
+        for layer in model.base_model.encoder.layer:
+            layer.shift = torch.nn.Parameter(torch.zeros(shape.hidden))
+            layer.register_forward_hook(lambda layer, _, out: (out[0] + layer.shift, *out[1:]))
+        return model
+
+    def count(self, shape):
+        return shape.layers * shape.hidden
+"""
+
+
+def test_a_method_of_ones_own_is_published_with_its_file(tmp_path):
+    (tmp_path / "scale.py").write_text(SCALE)
+    case = contract.Case(create(str(tmp_path / "scale.py")), "bert")
+    contract.comes_back_as_published(case)
+    labels, own = tuple(case.data.about["labels"]), bodies.folder("bert")
+    trained = Trained(case.method, case.task, own, case.shape, 1, labels, trained_state(case.fitted.adapted.model))
+    form = formats.of(trained)
+    (tmp_path / "out").mkdir()
+    form.write(trained, tmp_path / "out")
+    assert (tmp_path / "out/scale.py").read_text() == SCALE
+    assert "# The method is a file in this folder, scale.py, which this runs." in form.lines(trained)
+    assert str(tmp_path) not in (tmp_path / "out" / formats.RECIPE).read_text()
+    both = create("combined", {"parts": (str(tmp_path / "scale.py"), "bitfit")})
+    with pytest.raises(StudyError, match="combined: has a part in a file of one's own, which cannot be published"):
+        formats.Own().write(dataclasses.replace(trained, method=both), tmp_path / "out")
 
 
 def test_a_method_of_ones_own_is_a_file_that_the_configuration_names(tmp_path):

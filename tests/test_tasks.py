@@ -250,6 +250,14 @@ def test_windows_overlap_and_hold_the_answer_where_all_of_it_is(family, make_bac
     assert all(covered[i] or letter == " " for i, letter in enumerate(context))
 
 
+def test_an_answer_that_no_window_holds_and_a_cut_question_are_counted_as_cut(make_backbone):
+    long = " ".join(["juicy apple"] * 20)
+    data, _ = qa_tokens("bert", make_backbone, [f"old {long} stone", "a red apple"], [long, "red apple"])
+    assert data.about["truncated_share"] == 0.5
+    data, _ = qa_tokens("roberta", make_backbone, ["a red apple"], ["red apple"])
+    assert data.about["truncated_share"] == 1, "its tokens are single letters, and the question has more than fit"
+
+
 def test_the_answer_comes_from_the_best_window(family, make_backbone):
     context = " ".join(["old stone"] * 20 + ["juicy apple"] + ["grey river"] * 20)
     data, _ = qa_tokens(family, make_backbone, [context], ["juicy apple"])

@@ -68,7 +68,13 @@ class Registry(Generic[T]):
             raise unknown(where, self.kind, name, known, self.listed_by)
         return known[name]
 
+    def file_of(self, cls: type[T]) -> Path | None:
+        """Return the file of one's own that a class is from; None where it is from none."""
+        return next((path for path, own in self._files.items() if own is cls), None)
+
     def _of_file(self, path: Path, where: str) -> type[T]:
+        if path not in self._files and (copy := self._copy_of(path)):
+            self._files[path] = self._files[copy]
         if path not in self._files:
             before = set(self._classes)
             spec = importlib.util.spec_from_file_location(f"{self.package}_of_{path.stem}", path)
@@ -86,6 +92,11 @@ class Registry(Generic[T]):
                 raise StudyError(f"{where}: registers {found}; a file of your own holds one {self.kind}.")
             self._files[path] = self._classes[new[0]]
         return self._files[path]
+
+    def _copy_of(self, path: Path) -> Path | None:
+        """Return another file of the same content, such as the one that a published folder has a copy of."""
+        there = [other for other in self._files if other.exists()] if path.exists() else []
+        return next((other for other in there if files.sha256(other) == files.sha256(path)), None)
 
 
 def code_of(name: str, options: Mapping[str, Any]) -> str:

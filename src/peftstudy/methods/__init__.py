@@ -186,6 +186,7 @@ LEFT_OUT: Mapping[str, str] = {
 _registry: Registry[Method] = Registry(__name__, "method", "peftstudy methods")
 register = _registry.register
 registered = _registry.all
+file_of = _registry.file_of
 
 
 def able(task: str) -> list[str]:

@@ -3,9 +3,11 @@
 Lines are Python that stands in the card and makes `model`, in evaluation mode, from the folder it is run in.
 """
 
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from contextlib import chdir
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peftstudy import backbones, methods, tasks
+from peftstudy.errors import StudyError
 from peftstudy.files import read_json, write_json
+from peftstudy.hub import MODEL_FILES
 from peftstudy.methods.adapterfusion import AdapterFusion
 from peftstudy.publication.trained import BACKBONE, Trained
 from peftstudy.specs import freeze
@@ -198,28 +202,39 @@ class Own(Format):
     def write(self, trained, folder):
         save_file(dict(trained.weights), folder / TRAINED)
         recipe = {
-            **_method(trained.method), "task": trained.task.name, "labels": trained.labels, "seed": trained.seed,
-            "repository": trained.repository, "revision": trained.revision,
+            **_method(trained.method, folder), "family": trained.shape.family, "task": trained.task.name,
+            "labels": trained.labels, "seed": trained.seed, "repository": trained.repository,
+            "revision": trained.revision,
         }  # fmt: skip
         for origin in trained.method.origins:
-            recipe.setdefault("origins", []).append({"dataset": origin.dataset, **_method(origin.method)})
+            recipe.setdefault("origins", []).append({"dataset": origin.dataset, **_method(origin.method, folder)})
             save_file(dict(origin.trained), folder / f"{origin.dataset}.safetensors")
         write_json(folder / RECIPE, recipe)
 
     def lines(self, trained):
-        return ["from peftstudy.publication import formats", "", 'model = formats.load(".")']
+        own = methods.file_of(type(trained.method))
+        runs = [f"# The method is a file in this folder, {own.name}, which this runs."] if own else []
+        return ["from peftstudy.publication import formats", "", *runs, 'model = formats.load(".")']
 
 
 FORMATS: tuple[Format, ...] = (Peft(), Fusion(), Adapters(), Whole(), Tensors(), Own())
 """The first that fits is taken; those come first that need no model to tell."""
 
 
-def _method(method: methods.Method) -> dict[str, Any]:
-    return {"method": method.name, "options": {name: getattr(method, name) for name in type(method).options()}}
+def _method(method: methods.Method, folder: Path) -> dict[str, Any]:
+    """Return what makes a method again; one in a file of one's own goes into the folder."""
+    options = {name: getattr(method, name) for name in type(method).options()}
+    if any(str(part).endswith(".py") for part in options.get("parts", ())):
+        raise StudyError(f"{method.name}: has a part in a file of one's own, which cannot be published.")
+    if own := methods.file_of(type(method)):
+        shutil.copyfile(own, folder / own.name)
+    return {"method": own.name if own else method.name, "options": options}
 
 
-def _made(recipe: Mapping[str, Any]) -> methods.Method:
-    return methods.create(recipe["method"], {name: freeze(value) for name, value in recipe["options"].items()})
+def _made(recipe: Mapping[str, Any], folder: Path) -> methods.Method:
+    name = recipe["method"]
+    options = {key: freeze(value) for key, value in recipe["options"].items()}
+    return methods.create(str(folder / name) if name.endswith(".py") else name, options)
 
 
 def of(trained: Trained) -> Format:
@@ -231,20 +246,33 @@ def load(folder: Path | str) -> Any:
     from safetensors.torch import load_file
 
     folder, recipe = Path(folder), read_json(Path(folder) / RECIPE)
-    backbone = folder / BACKBONE
-    if recipe["repository"]:
-        from huggingface_hub import snapshot_download
-
-        backbone = Path(snapshot_download(recipe["repository"], revision=recipe["revision"]))
     task = tasks.create(recipe["task"])
-    method = _made(recipe).given(
-        methods.Origin(asked["dataset"], _made(asked), load_file(folder / f"{asked['dataset']}.safetensors"))
+    method = _made(recipe, folder).given(
+        methods.Origin(asked["dataset"], _made(asked, folder), load_file(folder / f"{asked['dataset']}.safetensors"))
         for asked in recipe.get("origins", ())
     )
-    shape = backbones.shape_for(backbone, task)
     weights = load_file(folder / TRAINED)
-    trained = Trained(method, task, backbone, shape, recipe["seed"], tuple(recipe["labels"]), weights)
-    return trained.adapted().model
+    with _backbone(folder, recipe) as backbone:
+        shape = backbones.shape_for(backbone, task)
+        trained = Trained(method, task, backbone, shape, recipe["seed"], tuple(recipe["labels"]), weights)
+        return trained.adapted().model
+
+
+@contextmanager
+def _backbone(folder: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the folder of a backbone: the one within, or what the hub has, with its family where that does not say."""
+    if not recipe["repository"]:
+        yield folder / BACKBONE
+        return
+    from huggingface_hub import snapshot_download
+
+    fetched = Path(snapshot_download(recipe["repository"], revision=recipe["revision"], allow_patterns=MODEL_FILES))
+    if "model_type" in read_json(fetched / "config.json"):
+        yield fetched
+        return
+    with tempfile.TemporaryDirectory() as place:
+        backbones.copy_folder(fetched, Path(place) / BACKBONE, recipe["family"])
+        yield Path(place) / BACKBONE
 
 
 def run(lines: Iterable[str], folder: Path) -> Any:

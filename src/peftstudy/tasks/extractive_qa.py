@@ -75,7 +75,8 @@ class ExtractiveQA(Reading):
 
         contexts = examples["text_pair"].tolist()
         room = max_length // SHARE
-        questions = list(_cut(examples["text"].str.strip().tolist(), tokenizer, room))
+        asked = examples["text"].str.strip().tolist()
+        questions = list(_cut(asked, tokenizer, room))
         windows: list[int] = []
         characters: list[np.ndarray] = []
         labels: list[tuple[int, int]] = []
@@ -92,12 +93,16 @@ class ExtractiveQA(Reading):
                     yield window
 
         made = tokens.gather(noted(), tokenizer, max_length, np.zeros((0, 2), np.int32))
+        begins = np.concatenate([[0], np.cumsum(windows)])
+        # Contexts are read window by window; lost is a question's end, and an answer that no window holds whole.
+        is_found = np.logical_or.reduceat(np.any(np.array(labels), axis=1), begins[:-1])
+        lost = ~is_found | (np.array(questions) != np.array(asked))
         return replace(
             made,
             labels=np.array(labels, np.int32),
-            about=made.about | {"examples": len(examples), "truncated_share": 0.0},
+            about=made.about | {"examples": len(examples), "truncated_share": float(lost.mean())},
             arrays={
-                "texts": np.concatenate([[0], np.cumsum(windows)]),
+                "texts": begins,
                 "characters": np.concatenate(characters),
             },
             references=pa.table({"context": contexts, "answers": self.answers(examples)}),

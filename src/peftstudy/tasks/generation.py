@@ -52,14 +52,16 @@ class Writing(Task):
 
         end, mark = end_mark(tokenizer)
         targets = self.references(examples)
+        cut: tuple[list[bool], list[bool]] = [], []
         found = tokens.encodings(tokens.rows(examples, tokenizer), tokenizer, max_length - len(mark))
-        made = tokens.gather(_closed(found, mark), tokenizer, max_length, self.labels(examples))
+        made = tokens.gather(_closed(found, mark, cut[0]), tokenizer, max_length, self.labels(examples))
         firsts = [own[0] for own in targets]
         found = tokens.encodings(firsts, tokenizer, target_length - len(mark), special=not mark)
-        written = [[*encoding.ids, *mark] for encoding in found]
+        written = [encoding.ids for encoding in _closed(found, mark, cut[1])]
         begins = np.concatenate([[0], np.cumsum([len(ids) for ids in written])])
         whole = int((made.lengths + np.diff(begins)).max())
         about = {"beams": beams, "target_length": target_length, "end_id": int(end), "longest_whole": whole}
+        about |= {"truncated_share": float(np.mean(np.any(cut, axis=0)))}
         return replace(
             made,
             about=made.about | about,
@@ -252,8 +254,9 @@ def _gathered(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(label=targets, alike=alike)
 
 
-def _closed(encodings: Iterable[Any], mark: list[int]) -> Iterator[Any]:
-    """Yield encodings with the end mark behind them, where the tokenizer sets none."""
+def _closed(encodings: Iterable[Any], mark: list[int], cut: list[bool]) -> Iterator[Any]:
+    """Yield encodings with the end mark behind them, where the tokenizer sets none; note which ones were cut."""
     for encoding in encodings:
+        cut.append(bool(encoding.overflowing))
         ids, types = [*encoding.ids, *mark], [*encoding.type_ids, *[0] * len(mark)]
         yield SimpleNamespace(ids=ids, type_ids=types, overflowing=encoding.overflowing)
