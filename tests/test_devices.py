@@ -94,7 +94,8 @@ def test_two_processes_that_are_stopped_and_go_on_come_to_the_losses_of_one(inpu
     assert process.wait(100) != 0
     [stopped] = re.findall(r"after step (\d+)", said.read_text())
     assert two(on_two, RUNS).wait(200) == 0, said.read_text()
-    assert set(re.findall(r"going on from step (\d+)", said.read_text())) == {stopped}
+    # A later one would be of a process that crashed within, which costs no number either.
+    assert re.findall(r"going on from step (\d+)", said.read_text())[0] == stopped
     for run, record in zip(RUNS, train(RUNS, inputs), strict=True):
         shared = files.read_sealed(on_two.output / run.path / "record.json")
         assert (record["measured"]["devices"], shared["measured"]["devices"]) == (1, 2)
