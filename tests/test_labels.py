@@ -165,6 +165,13 @@ def test_labels_have_one_order_however_they_are_written():
     assert labels.in_order(["1", "01", "7", "07", "--5", "-2"]) == ["-2", "01", "1", "07", "7", "--5"]
 
 
+def test_a_word_that_is_null_is_refused(tmp_path):
+    rows = table(60)
+    rows.at[3, "words"] = [None, *rows.at[3, "words"][1:]]
+    with pytest.raises(StudyError, match=r"row r3 \(part all\) has a word that is null \(column 'words'\); mend"):
+        read(tmp_path, "tagging", rows)
+
+
 def test_a_row_without_a_group_is_refused(tmp_path):
     rows = table(60)
     rows["speaker"] = [None if number == 3 else str(number % 5) for number in range(60)]

@@ -38,7 +38,9 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
     rows, labels = task.label(where, dataset, rows, dropped)
     for column in ("text", "text_pair"):
         if column in rows:
-            empty = rows[column].map(lambda text: not "".join(word or "" for word in text or "").strip())
+            broken = rows[column].map(lambda text: isinstance(text, list) and None in text)
+            refuse(where, rows[broken], f"has a word that is null (column {dataset.text[column == 'text_pair']!r})")
+            empty = rows[column].map(lambda text: not "".join(text or "").strip())
             refuse(where, rows[empty], f"has an empty text (column {dataset.text[column == 'text_pair']!r})")
     if dataset.group:
         refuse(where, rows[rows["group"].isna()], f"has no group (column {dataset.group!r})")

@@ -27,6 +27,7 @@ class Registry(Generic[T]):
         self.package, self.kind, self.listed_by = package, kind, listed_by
         self._classes: dict[str, type[T]] = {}
         self._files: dict[Path, type[T]] = {}
+        self._by_content: dict[str, type[T]] = {}
         self._is_imported = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
@@ -73,8 +74,9 @@ class Registry(Generic[T]):
         return next((path for path, own in self._files.items() if own is cls), None)
 
     def _of_file(self, path: Path, where: str) -> type[T]:
-        if path not in self._files and (copy := self._copy_of(path)):
-            self._files[path] = self._files[copy]
+        content = files.sha256(path) if path.exists() else ""
+        if path not in self._files and content in self._by_content:
+            self._files[path] = self._by_content[content]  # such as the copy that a published folder has
         if path not in self._files:
             before = set(self._classes)
             spec = importlib.util.spec_from_file_location(f"{self.package}_of_{path.stem}", path)
@@ -90,13 +92,8 @@ class Registry(Generic[T]):
             if len(new) != 1:
                 found = ", ".join(new) or "none"
                 raise StudyError(f"{where}: registers {found}; a file of your own holds one {self.kind}.")
-            self._files[path] = self._classes[new[0]]
+            self._files[path] = self._by_content[content] = self._classes[new[0]]
         return self._files[path]
-
-    def _copy_of(self, path: Path) -> Path | None:
-        """Return another file of the same content, such as the one that a published folder has a copy of."""
-        there = [other for other in self._files if other.exists()] if path.exists() else []
-        return next((other for other in there if files.sha256(other) == files.sha256(path)), None)
 
 
 def code_of(name: str, options: Mapping[str, Any]) -> str:

@@ -113,6 +113,11 @@ def runtime_of(pack):
     return lambda wildcards, attempt: min(needs.minutes(estimates.sampled(study).pack_seconds(pack), attempt), LONGEST)
 
 
+def scoring_runtime_of(pack):
+    """Minutes for a job that scores a pack: half an hour, or as long as its training where that is more."""
+    return lambda wildcards, attempt: min(max(30 * attempt, runtime_of(pack)(wildcards, attempt)), LONGEST)
+
+
 def names(blocks, *kinds):
     """A pattern of those names whose block is of these kinds; of none, one that nothing matches."""
     return "|".join(re.escape(name) for name, block in blocks.items() if block.kind in kinds) or "(?!)"

@@ -72,7 +72,7 @@ for pack in study.packs():
             ENVIRONMENT
         resources:
             mem_mb=memory_of(pack.backbone),
-            runtime=runtime_of(pack),  # of its training: also with a curve over epochs, scoring takes less
+            runtime=scoring_runtime_of(pack),
         shell:
             f"python -m peftstudy evaluate{KEEP}"
             " --runs {params.runs:q} --tokens {input.tokens:q} --backbone {input.backbone:q} --test {input.test:q}"

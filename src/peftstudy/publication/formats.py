@@ -224,7 +224,8 @@ FORMATS: tuple[Format, ...] = (Peft(), Fusion(), Adapters(), Whole(), Tensors(),
 def _method(method: methods.Method, folder: Path) -> dict[str, Any]:
     """Return what makes a method again; one in a file of one's own goes into the folder."""
     options = {name: getattr(method, name) for name in type(method).options()}
-    if any(str(part).endswith(".py") for part in options.get("parts", ())):
+    parts = [part if isinstance(part, str) else part[0] for part in options.get("parts", ())]
+    if any(part.endswith(".py") for part in parts):
         raise StudyError(f"{method.name}: has a part in a file of one's own, which cannot be published.")
     if own := methods.file_of(type(method)):
         shutil.copyfile(own, folder / own.name)
