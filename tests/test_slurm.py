@@ -89,11 +89,11 @@ def test_what_is_on_the_hub_is_fetched_where_snakemake_runs(study, tmp_path):
     assert pd.read_csv(study.project.folder / study.target)["status"].tolist() == ["finished"] * 2
 
 
-def test_jobs_that_will_never_start_are_told_and_why(study, whole):  # noqa: F811
+def test_jobs_that_will_never_start_are_told_and_why_and_how_to_mend_it(study, whole):  # noqa: F811
     """The partition allows 20 minutes; two runs of five each, twice as long for safety, and ten to start: 30."""
     study.set_in_profile("# slurm_partition: gpu", "slurm_partition: short")
     study.set_in_profile("runtime: 30 * attempt", "runtime: 10 * attempt")
-    study.start()
+    process = study.start()
     status = [sys.executable, "-m", "peftstudy", "status", "study.yaml"]
 
     def told():
@@ -102,11 +102,16 @@ def test_jobs_that_will_never_start_are_told_and_why(study, whole):  # noqa: F81
 
     reason = "  1 will not start (PartitionTimeLimit): they ask for more time than is allowed"
     wait_for(lambda: reason in told(), "the reason", 90)
-    [job] = [each["id"] for each in study.cluster.jobs("PENDING")]
-    study.cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=15")
-    wait_for(lambda: "waiting in the queue" not in told(), "its start", 60)
+    assert "a smaller max_runtime in slurm/config.yaml" in told()
+    process.send_signal(signal.SIGINT)
+    study.end()
+    wait_for(lambda: not study.cluster.jobs("PENDING"), "the queue without it", 60)
+    study.set_in_profile("# max_runtime: 1440", "max_runtime: 15")
+    study.start()
     said = study.end()
     assert study.started[-1].returncode == 0, said
+    for rule in (RULE, RULE.replace("train", "evaluate")):
+        assert "TimeLimit=00:15:00" in study.shown(rule)
     study.assert_same_numbers(whole)
 
 
