@@ -96,6 +96,8 @@ def test_libraries_cannot_be_read_off_the_masked_summary(installed):
     text = "Add torch.Tensor, PyTorch, NUMPY, np.array, my_lib.f, my-lib and torch_function to the given collection."
     files = {"mylib/__init__.py": f'def f():\n    """{text}"""\n'}
     installed("my-lib", files)
+    for name in ("numpy", "torch"):
+        installed(name, {f"{name}/__init__.py": SOURCE})
     frame, _ = docstrings.harvest(["my-lib", "iniconfig", "numpy", "torch"])
     row = frame[frame["package"] == "my-lib"].iloc[0]
     assert row["library"] == "mylib" and row["summary"] == text
