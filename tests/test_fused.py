@@ -1,5 +1,6 @@
 """Attention in one pass, by C that is compiled on first use, against the same by torch's operators."""
 
+import os
 import shutil
 import stat
 import subprocess
@@ -66,6 +67,17 @@ def test_answers_and_gradients_are_those_of_the_operators(heads, depth, causal):
 
 
 @possible
+def test_gradients_do_not_depend_on_how_the_one_that_comes_lies_in_memory():
+    """What follows may read the answer column by column, and its gradient lies so."""
+    layout = Layout(np.array(LENGTHS))
+    inputs, weights = [tensor.requires_grad_() for tensor in states(layout, 64)], torch.randn(64, layout.tokens)
+    answer = fused.Fused.apply(*inputs, layout, 2, 0.0, False, 0)
+    by_columns = torch.autograd.grad((answer.T * weights).sum(), inputs, retain_graph=True)
+    by_rows = torch.autograd.grad((answer * weights.T.contiguous()).sum(), inputs)
+    assert all(map(torch.equal, by_columns, by_rows))
+
+
+@possible
 def test_weights_are_dropped_as_often_as_they_should_be_and_independently():
     dropped = torch.stack(factors(Layout(np.full(32, 64)), 2, 0.1, seed=1))
     values = dropped.unique()
@@ -117,6 +129,44 @@ def test_without_gradients_the_answer_is_the_same(monkeypatch):
     texts = layout.tokens - layout.tail
     expected = with_gradients(lambda *x: fused.Fused.apply(*x, layout, 2, 0.3, True, 5), layout, inputs)[0]
     assert torch.equal(alone[:texts], expected) and not alone[texts:].any()
+
+
+IN_BOUNDS = """
+import numpy as np, torch
+from peftstudy.tricks import compiled
+compiled.FLAGS += ("-g", "-fsanitize=address")
+from peftstudy.tricks import fused
+from peftstudy.tricks.packing import Layout
+for heads, depth, rate, causal in [(1, 16, 0.0, False), (2, 64, 0.1, False), (3, 48, 0.1, True), (1, 80, 0.0, True)]:
+    for lengths in ([1], [16, 1, 33], [7, 95, 96, 97], [237]):
+        layout = Layout(np.array(lengths))
+        inputs = [torch.randn(layout.tokens, heads * depth).requires_grad_() for _ in range(3)]
+        fused.Fused.apply(*inputs, layout, heads, rate, causal, 5).sum().backward()
+        with torch.no_grad():
+            fused.Fused.apply(*inputs, layout, heads, rate, causal, 5)
+assert "asan" in open("/proc/self/maps").read()
+"""
+
+
+def sanitizer():
+    """Return the shared libraries of GCC's address sanitizer, which must be there before torch; none without it."""
+    names, compiler = ("libasan.so", "libstdc++.so.6"), shutil.which("cc")
+    found = [
+        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+        for name in names if compiler
+    ]  # fmt: skip
+    return found if found and all(path.startswith("/") for path in found) else []
+
+
+@compiles
+def test_no_byte_outside_of_its_memory_is_read_or_written(tmp_path):
+    if not (libraries := sanitizer()):
+        pytest.skip("cc has no address sanitizer")
+    changes = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_BOUNDS], env={**os.environ, **changes}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @compiles

@@ -102,9 +102,10 @@ class Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradient.contiguous()  # what is made like it must be too: the C goes row by row
         *states, kept = ctx.saved_tensors
         found = _like(gradient, ctx.layout, 3)
-        _over_texts(_functions()[1], ctx.batch, ctx.layout, (*states, kept, gradient.contiguous(), *found))
+        _over_texts(_functions()[1], ctx.batch, ctx.layout, (*states, kept, gradient, *found))
         return *found, None, None, None, None, None
 
 
