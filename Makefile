@@ -72,8 +72,9 @@ lint: .venv/ready  ## check the code's style alone
 	@$(INSIDE)
 	pytest tests/test_style.py
 
-clean:  ## remove the environment and the caches; results/ stays
-	rm -rf .venv .snakemake .pytest_cache .ruff_cache
+clean:  ## remove the environment and the caches; results/ stays, and what Snakemake knows of how it was made
+	rm -rf .venv .pytest_cache .ruff_cache
+	find .snakemake -mindepth 1 -maxdepth 1 ! -name metadata ! -name incomplete -exec rm -rf {} + 2>/dev/null || true
 	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock leaves out torch and its CUDA packages: which build fits is a matter of the machine.

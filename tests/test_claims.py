@@ -95,6 +95,18 @@ def test_intervals_decide(value, low, high, said):
     assert found.verdict == said
 
 
+def test_a_backbone_without_a_method_of_the_claim_is_not_one_of_its_places(made):
+    study, runs, epochs = made
+    backbones = study.backbones | {"roberta-tiny": replace(study.backbones["roberta-tiny"], methods=("full", "head"))}
+    some = replace(study, backbones=backbones)
+    assert judged((study, runs, epochs), "full > prompt", splits=("30-70",)).evidence.count("tiny") == 2
+    assert judged((some, runs, epochs), "full > prompt", splits=("30-70",)).evidence.startswith("full")
+    assert "roberta" not in judged((some, runs, epochs), "full > prompt", splits=("30-70",)).evidence
+    none = replace(some, backbones={"roberta-tiny": backbones["roberta-tiny"]})
+    assert judged((none, runs, epochs), "full > prompt").evidence == "not run in any of its places"
+    assert judged((none, runs, epochs), "full > prompt", datasets=("libraries",)).verdict == "undecided"
+
+
 def test_equal_counts_satisfy_at_least_and_not_more_than():
     at_least = Statement("", (), low=0, low_within=True)
     assert Finding("x", at_least, Interval(0, 0, 0)).verdict == "holds"

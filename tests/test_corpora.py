@@ -22,6 +22,16 @@ def test_texts_of_examples_stay_out_of_the_corpus(tmp_path):
     assert left_out == {"empty": 1, "repeated": 1, "excluded": 3}
 
 
+def test_words_of_a_definition_keep_its_text_out_by_its_id(tmp_path):
+    """They are no text that could be compared; and what is empty is no text that is kept out."""
+    own = table(tmp_path / "a.parquet", id=["p/a", "p/b", "p/c"], docstring=["one two.", "three four.", None])
+    other = table(tmp_path / "b.parquet", id=["1", "2"], body=["p/a", "five"])
+    words = table(tmp_path / "examples.parquet", id=["p/a"], text=[["one", "two", "."]])
+    exclusions = [(words, "text", "words"), (words, "id", "id")]
+    texts, left_out = corpora.read_corpus([own, other], ["docstring", "body"], exclusions)
+    assert texts == ["three four.", "p/a", "five"] and left_out == {"empty": 1, "repeated": 0, "excluded": 1}
+
+
 def test_an_unknown_column_and_an_empty_corpus_are_named(tmp_path):
     path = table(tmp_path / "a.parquet", text=[" "])
     with pytest.raises(StudyError, match=r"no column 'body' for pre-training \(known: text\)"):

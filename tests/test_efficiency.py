@@ -9,7 +9,7 @@ import pytest
 from synthetic import default_study, write_metrics
 
 from peftstudy import statistics
-from peftstudy.evidence import efficiency
+from peftstudy.evidence import efficiency, places
 from peftstudy.evidence.efficiency import crossing
 from peftstudy.evidence.intervals import interval
 from peftstudy.report import efficiency_tables, latex
@@ -32,6 +32,25 @@ def test_the_last_crossing_counts_and_none_is_said():
     assert crossing(SIZES, np.array([[1.0, -1.0, -1.0, 1.0]])).examples == pytest.approx(400 * 2**0.5)
     assert crossing(SIZES, np.array([[1.0, 2.0, 3.0, 4.0]]))[:2] == ("above", None)
     assert crossing(SIZES, np.array([[-1.0, -2.0, -3.0, -4.0]]))[:2] == ("below", None)
+
+
+def test_a_tie_is_no_overtaking():
+    """Methods that collapse with few examples are level there to the last digit."""
+    assert crossing(SIZES, np.array([[0.0, 0.0, -1.0, -2.0]] * 2))[:2] == ("below", None)
+    assert crossing(SIZES, np.array([[1.0, 0.0, 0.0, -2.0]] * 2))[:2] == ("falls", pytest.approx(400))
+    assert crossing(SIZES, np.array([[1.0, 0.0, 2.0, 0.0]] * 2))[:2] == ("above", None)
+    assert crossing(SIZES, np.full((2, 4), 0.1 + 0.2 - 0.3))[:2] == ("level", None)
+
+
+def test_a_dataset_s_own_sizes_are_its_curve():
+    """What others are cut into is no matter."""
+    block = {"source": "docstrings", "task": "classification", "text": "text", "label": "label"}
+    sizes, cuts = ["size-300", "size-900", "size-2700"], ["90-10", "30-70"]
+    study = default_study(datasets={"big": {**block, "splits": cuts}, "small": {**block, "splits": sizes}})
+    assert places.main_splits(study, "big") == cuts and places.main_splits(study, "small") == ["size-300"]
+    assert places.sized(study, "big") == ["90-10"] and places.sized(study, "small") == sizes
+    frame = pd.DataFrame({"dataset": ["big", "small", "small"], "split": ["size-300", "size-300", "size-900"]})
+    assert places.on_splits(frame, study, places.main_splits).index.tolist() == [1]
 
 
 def test_the_interval_is_the_sizes_whose_t_interval_holds_zero():

@@ -211,6 +211,30 @@ def test_figures_are_as_wide_as_the_text():
     assert f"textwidth={plotting.TEXT_WIDTH:g}in" in frame
 
 
+@pytest.mark.parametrize(
+    "asked", [[["size-300", "size-900"], ["90-10", "30-70"]], [["90-10"], ["30-70"]], [["90-10", "30-70"], ["90-10"]]]
+)
+def test_every_row_and_column_of_panels_is_labelled_where_it_begins_and_ends(asked, tmp_path):
+    """Also where a backbone is not run on all splits, and a panel is left out."""
+    backbones = {name: {"folder": name, "splits": splits} for name, splits in zip(["a", "b"], asked, strict=True)}
+    study = default_study(backbones=backbones)
+    metrics = write_metrics(tmp_path / "metrics", study, flaws=False)
+    files = [write_statistics(tmp_path, study) / "scores.csv", metrics / "runs.csv", metrics / "baselines.csv"]
+    found = SimpleNamespace(**{path.stem: statistics.read(path) for path in files})
+    figure = draw("score-by-method", found, study)
+    live = [axes for axes in figure.axes if axes.axison]
+    assert len(live) == sum(split in ("90-10", "30-70") for splits in asked for split in splits)
+    place = {axes: axes.get_subplotspec() for axes in live}
+    rows = {place[axes].rowspan.start for axes in live}
+    columns = {place[axes].colspan.start for axes in live}
+    for row in rows:
+        first = min((axes for axes in live if place[axes].rowspan.start == row), key=lambda a: place[a].colspan.start)
+        assert [t.get_text() for t in first.get_yticklabels() if t.get_visible()] == list(study.methods)
+    for column in columns:
+        last = max((axes for axes in live if place[axes].colspan.start == column), key=lambda a: place[a].rowspan.start)
+        assert any(t.get_visible() and t.get_text() for t in last.get_xticklabels())
+
+
 def of_six_datasets(**changes):
     block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
     datasets = {name: {**block, "text": name} for name in "abcdef"}  # of one text they would be draws of one dataset

@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from peftstudy import locks
+from peftstudy import locks, stopping
 
 HOLD = """
 import sys, time
@@ -63,6 +63,14 @@ def test_a_second_writer_waits_and_names_the_first(path, another, caplog):
     [said] = caplog.messages
     assert said.startswith(f"a run: process {process.pid} on ") and said.endswith("is at it; waiting for its end")
     assert list(path.parent.iterdir()) == [], "nothing is left"
+
+
+def test_who_waits_ends_when_asked_to(path, another, monkeypatch):
+    monkeypatch.setattr(stopping, "_asked", [("SIGTERM", 0.0)])
+    another(5)
+    said = r"the run: SIGTERM while process \d+ on \S+ was at it"
+    with pytest.raises(stopping.Stopped, match=said), locks.held(path, "the run"):
+        raise AssertionError("two at once")
 
 
 def test_where_there_are_no_links_writers_take_turns_too(path, another, caplog, monkeypatch):

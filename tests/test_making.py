@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import made_texts
 
-from peftstudy import backbones, files, making
+from peftstudy import backbones, files, making, pretraining
 from peftstudy.errors import StudyError
 from peftstudy.specs import Backbone, Pretraining
 from peftstudy.tasks import create
@@ -35,8 +35,28 @@ def test_a_pre_trained_backbone_is_made_with_its_manifest(table, tmp_path):
     assert manifest["pretraining"]["texts"] == 270
     assert manifest["pretraining"]["texts_left_out"]["excluded"] == 30
     assert manifest == files.read_json(tmp_path / "small" / "manifest.json")
-    again = making.make(backbone, tmp_path / "again", **inputs)
+    elsewhere = inputs | {"checkpoint": tmp_path / "elsewhere.pt"}
+    again = making.make(backbone, tmp_path / "again", **elsewhere)
     assert again["sha256"] == manifest["sha256"], "the same corpus and settings give the same bytes"
+
+
+def test_what_is_pre_trained_is_so_once(table, tmp_path, monkeypatch):
+    """Snakemake removes it where a file that it reads is newer, though it holds the same."""
+    trained, inputs = [], NOTHING | {"tables": [table], "checkpoint": tmp_path / "state" / "small.pt"}
+    really = pretraining.pretrain
+    monkeypatch.setattr(pretraining, "pretrain", lambda *given: trained.append(1) or really(*given))
+    small = Backbone("small", pretrain=PRETRAIN)
+
+    def made(backbone=small):
+        shutil.rmtree(tmp_path / "small", ignore_errors=True)
+        return making.make(backbone, tmp_path / "small", **inputs)["sha256"], len(trained)
+
+    first, _ = made()
+    assert made() == (first, 1)
+    (tmp_path / "state/small/config.json").write_text("{}")
+    assert made() == (first, 2), "what is damaged is made again"
+    made_texts(320).to_parquet(table)
+    assert made()[1] == 3 and made(Backbone("small", pretrain=dataclasses.replace(PRETRAIN, steps=4)))[1] == 4
 
 
 def test_a_random_backbone_has_the_shape_and_tokenizer_but_other_weights(bert, tmp_path):

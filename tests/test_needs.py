@@ -25,6 +25,19 @@ def test_a_shape_that_is_still_to_be_trained_has_the_parameters_that_it_will_hav
     assert needs.parameters(study, "tinybert") == needs.UNKNOWN_PARAMETERS, "it is on the hub still"
 
 
+def test_what_takes_longest_is_known_before_any_run():
+    """By the share of the examples, the tokens of each, and the backbone's size."""
+    study = default_study(splits=["30-70", "90-10", "size-300", "size-2700", "official", "official-10"])
+    sizes = {"bert-tiny": 1e6, "roberta-tiny": 4e6, "bert-tiny-random": 1e6}
+    packs = sorted(study.packs(), key=lambda pack: needs.work(study, pack, sizes[pack.backbone]) / len(pack.runs))
+    of_bert = [pack.split for pack in packs if pack.backbone == "bert-tiny"]
+    assert list(dict.fromkeys(of_bert)) == ["size-300", "official-10", "30-70", "size-2700", "90-10", "official"]
+    last = [(pack.backbone, pack.split) for pack in packs][-3:]
+    assert ("roberta-tiny", "90-10") in last and ("roberta-tiny", "30-70") in last
+    [one] = {needs.work(study, pack, 2) / needs.work(study, pack, 1) for pack in packs}
+    assert one == 2
+
+
 def test_a_folder_on_this_machine_is_counted_by_its_shape(bert, monkeypatch):
     monkeypatch.setenv("MODELS", str(bert.parent))
     asked = {"here": {"folder": f"$MODELS/{bert.name}"}, "away": {"folder": "$MODELS/nothing-here"}}

@@ -11,7 +11,7 @@ import yaml
 import zstandard
 from conftest import ROOT
 
-from peftstudy import bodies, configuration, files, formats, origins, present
+from peftstudy import bodies, configuration, files, formats, origins, present, specs
 from peftstudy.checking import check
 from peftstudy.errors import StudyError
 
@@ -129,6 +129,10 @@ def pretrained(corpus, **changes):
             r"backbones.small.pretrain.corpus \(source pairs\): .*pairs.jsonl: unknown column 'c'",
         ),
         (
+            lambda here: pretrained({"pairs": "a"}, exclude=["pairs:c"]),
+            r"backbones.small.pretrain.exclude \(source pairs\): .*pairs.jsonl: unknown column 'c'",
+        ),
+        (
             lambda here: pretrained({"pairs": "a"}, tokenizer={"folder": str(here / "words")}),
             "backbones.small.pretrain.tokenizer.folder: there is no folder .*words",
         ),
@@ -157,7 +161,34 @@ def test_what_was_read_may_be_gone(here):
     results = here / "results"
     files.write_json(results / "sources/pairs/manifest.json", {})
     shutil.copytree(bodies.folder("bert"), results / "backbones/small")
-    refuse(config(here / "gone", backbones={"small": {"folder": str(here / "gone")}}), results)
+    files.write_json(results / "backbones/small/manifest.json", {})  # as earlier versions wrote them
+    block = config(here / "gone", backbones={"small": {"folder": str(here / "gone")}})
+    refuse(block, results)
+    study = check(block, "mine.yaml")
+    assert present.kept(study, results) == (["pairs"], ["small"]), "no rule may make them again"
+    assert present.kept(check(config(here), "mine.yaml"), results) == ([], []), "what is here is watched"
+    assert present.kept(study, here) == ([], []), "nothing was made"
+
+
+def test_a_folder_that_is_misspelt_later_is_told_though_its_copy_is_there(here):
+    """The copy is of another request, and stays for that."""
+    results, block = here / "results", config(here)
+    study = check(block, "mine.yaml")
+    for name, spec in (("sources/pairs", study.sources["pairs"]), ("backbones/small", study.backbones["small"])):
+        files.write_json(results / name / "manifest.json", {"asked": specs.digest(spec)})
+    for asked in (config(here / "gone"), config(here, backbones={"small": {"folder": str(here / "gone")}})):
+        with pytest.raises(StudyError, match=r"there is no folder .*gone"):
+            refuse(asked, results)
+        assert present.kept(check(asked, "mine.yaml"), results) == ([], [])
+    (here / "pairs.jsonl").unlink()
+    assert present.kept(study, results)[0] == ["pairs"]
+
+
+def test_a_backbone_that_was_something_else_before_is_fetched(here):
+    results = here / "results"
+    shutil.copytree(bodies.folder("bert"), results / "backbones/small")
+    files.write_json(results / "backbones/small/manifest.json", {"origin": "pre-trained here"})
+    refuse(config(here, backbones={"small": {"hub": "org/small", "revision": "1" * 40}}), results)
 
 
 def test_what_was_fetched_tells_which_methods_it_can_have(here):

@@ -82,5 +82,10 @@ def test_the_seeds_of_the_config_are_those_that_the_widest_pair_needs(imdb):
     assert said == f"To tell all apart: seeds: {list(range(open_one.seeds_needed))}"
     hopeless = separating.pair("b", scores(0.8, 0.7, 0.9, 0.8), scores(0.7, 0.8, 0.8001, 0.9))
     assert "within reason" in separating.report([open_one, hopeless], study, "x", "y")
+    alone = separating.pair("c", scores(0.8), scores(0.7))
+    said = separating.report([open_one, alone], study, "x", "y").splitlines()[-2:]
+    assert said[0] == "In 1 of 2 places nothing is known of the spread, so no number is either."
+    assert said[1].startswith("To tell the others apart: seeds: [0, 1,")
+    assert "reason" not in separating.report([alone], study, "x", "y")
     many = separating.report([open_one._replace(seeds_needed=57)], study, "x", "y").splitlines()[-1]
     assert many == "To tell all apart: 57 seeds."

@@ -112,6 +112,11 @@ BROKEN = {
     "mixed.jsonl": (lines([{"text": "a"}, {"text": 1}]), "column 'text' holds values that do not go together"),
     "fields.csv": (b"text,label\na,1\nb\n", r"fields\.csv:3: 1 fields where the header has 2"),
     "quote.csv": (b'text,label\n"a,1\n', r"quote\.csv:\d: not a row"),
+    "rows.tsv": (
+        b'text\tlabel\na\t1\n"Hello, she said\t1\na film\t0\nof the quote"\t0\n',
+        r"rows\.tsv:3: a quotation mark makes one field of several rows; .* as JSON Lines\.$",
+    ),
+    "word.tsv": (b'text\tlabel\n"Quoted" word\t1\n', r"word\.tsv:2: not a row .*; put .* those inside doubled, or"),
     "latin.csv": ("text,label\né,1\n".encode("latin-1"), "not text in UTF-8"),
     "empty.jsonl": (b"", "has no rows"),
     "header.csv": (b"text,label\n", "has no rows"),

@@ -165,6 +165,24 @@ def test_a_dataset_may_be_tested_on_another_s_test_part(name):
     assert examples["borrowed"].iloc[split.test].all() and report["tested_on"] == "other"
 
 
+@pytest.mark.parametrize("name", ["90-10", "30-70", "size-400", "official"])
+def test_groups_of_another_s_test_part_are_not_learned_from(name):
+    """Two draws of one pool, or a paraphrased one, have articles in common, with other sentences of each."""
+    parts = ["train"] * 800 + ["test"] * 200
+    group = np.random.default_rng(0).integers(0, 400, 1000).astype(str)
+    own = make(parts=parts).assign(group=group)
+    other = make(texts=[f"further text {n}" for n in range(1000)], parts=parts).assign(group=group[::-1])
+    of = {"dataset": "own", "labels": ["a", "b", "c", "d"], "group": "article"}
+    tested = cut(other, name, 0.1, 7).test
+    for its_column, shares in (("article", 0), ("author", 1)):
+        examples, _ = borrow(own, of, other, of | {"dataset": "other", "group": its_column})
+        split = cut(examples, name, 0.1, 0, tested)
+        learned = set(own["group"].iloc[[*split.train, *split.validation]])
+        common = learned & set(other["group"].iloc[tested])
+        assert bool(common) == bool(shares)
+        assert ("of_groups_in_test" in split.report) != bool(shares)
+
+
 def test_who_is_tested_on_another_needs_no_test_part_of_its_own():
     own, other = make(parts=["train"] * 1000), make(texts=[f"further text {n}" for n in range(1000)])
     of = {"dataset": "other", "labels": ["a", "b", "c", "d"]}

@@ -52,9 +52,9 @@ def test_pairing_is_by_seed_and_not_by_position():
         paired_difference(a, pd.Series([0.1], index=[7]))
 
 
-def test_equal_scores_have_p_one():
+def test_scores_that_are_equal_by_chance_decide_nothing():
     a = pd.Series([0.5, 0.6])
-    assert paired_difference(a, a).p == 1.0
+    assert paired_difference(a, a) == (0.0, None, None, None, 2)
 
 
 def test_holm_by_hand_and_with_gaps():

@@ -115,6 +115,7 @@ def test_the_corpus_leaves_out_examples_and_columns():
     found = changed(backbones=blocks).exclusions("bert-tiny")
     assert found == [
         ("results/default/splits/libraries/examples.parquet", "text", "summary_masked"),
+        ("results/default/splits/libraries/examples.parquet", "id", "id"),
         ("results/default/sources/docstrings/table.parquet", "summary", "summary"),
     ]
 
@@ -124,6 +125,13 @@ def test_the_corpus_leaves_out_both_texts_of_a_pair():
     found = [(own, path) for path, column, own in offline.exclusions("bert-tiny") if column == "text_pair"]
     root = "results/tasks-offline/splits"
     assert found == [("body", f"{root}/pairs/examples.parquet"), ("docstring", f"{root}/questions/examples.parquet")]
+
+
+@pytest.mark.parametrize("path", ["~/films", "$DATA/films"])
+def test_a_path_that_is_expanded_starts_where_it_says(path):
+    source = {"kind": "files", "path": path, "files": {"all": "a.csv"}}
+    study = changed(folder="data", sources={"docstrings": source})
+    assert dict(study.sources["docstrings"].options)["path"] == path
 
 
 def test_a_relative_path_starts_at_the_folder(tmp_path):

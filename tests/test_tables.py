@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
 
-from peftstudy import checking, statistics, strict_yaml, tables, tasks, text_scores
+from peftstudy import checking, paper, statistics, strict_yaml, tables, tasks, text_scores
 from peftstudy.errors import StudyError
 from peftstudy.evidence import bargains, verdicts
 from peftstudy.evidence.places import of
+from peftstudy.families import FAMILIES
 from peftstudy.report import (
     answer,
     cost_tables,
+    evidence_tables,
     floats,
     grids,
     latex,
@@ -284,6 +286,78 @@ def test_a_best_method_that_trains_least_says_so(made):
     found.scores.loc[found.scores.method == "full", "test_score"] = 0.95
     found.scores.loc[found.scores.method == "head", "collapsed"] = 1
     assert "No method that trains fewer parameters finished every run" in answer.answer(found, study)
+
+
+def test_what_is_said_of_all_methods_leaves_none_out(made):
+    """A method that lost runs may come near all the same, and one without a score may train less."""
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    found.scores = found.scores[found.scores.method.isin(["full", "head", "lora"])]
+    found.scores.loc[found.scores.method == "head", "test_score"] = 0.3
+    found.differences.loc[found.differences.method == "head", "difference"] = -0.5
+    of_lora = found.scores.method == "lora"
+    found.scores.loc[of_lora, "finished"] = 2
+    text = answer.answer(found, study)
+    assert "Of the methods that finished every run without collapse, none that trains less" in text
+    found.scores.loc[of_lora, "finished"] = 0
+    assert "Nothing that trains less" not in answer.answer(found, study)
+    found.scores = found.scores[found.scores.method != "head"]
+    assert "trains the fewest parameters of all that finished a run." in answer.answer(found, study)
+    first = answer.choices(found, study)[0]
+    assert page_answer.saving(first, "").endswith("of all that finished a run.")
+
+
+def test_settings_where_nothing_was_learned_are_no_wins(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    first, second = answer.choices(found, study)
+    assert page_answer.short([first, second]) == r"\textbf{full} scores best in both settings."
+    empty = first._replace(best=first.best.copy())
+    empty.best["collapsed"] = empty.best.finished
+    said = page_answer.short([empty, second])
+    assert said == r"\textbf{full} scores best in 1 of 2 settings, nothing was learned in 1."
+    assert page_answer.short([empty]) == "Nothing was learned: all runs of the methods that score best collapsed."
+    found.scores["collapsed"] = found.scores.finished
+    assert "(nothing was learned)" in answer.headline(found, study)
+
+
+def test_why_there_are_no_ranks_is_what_is_missing(made):
+    study = default_study()
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
+    assert "; this study has 1, so none are given." in evidence_tables.ranking(found, study)
+    block = {"source": "docstrings", "task": "classification", "label": "library"}
+    many = default_study(datasets={name: {**block, "text": name} for name in "abcdef"}, splits=["90-10"])
+    assert "; this study asks for 6, but not all finished on so many," in evidence_tables.ranking(found, many)
+
+
+def test_a_study_that_writes_has_no_head(made):
+    block = {"source": "docstrings", "text": "text", "label": "summary"}
+    writes, reads = {**block, "task": "generation"}, {**block, "task": "classification"}
+    found = tables.load(made["default"] / "metrics", made["default"] / "statistics", default_study(), REPORTED)
+
+    def said(**datasets):
+        study = default_study(datasets=datasets, splits=["90-10"], methods={"full": {}, "lora": {}})
+        parts = tables.method_table(found, study, METHODS), paper.the_head(study), paper.what_seeds_fix(study)
+        return [bool(re.search("(the|The) head", part)) for part in parts]
+
+    assert said(a=reads) == said(a=reads, b=writes) == [True] * 3
+    assert said(b=writes) == [False] * 3
+
+
+def test_architectures_are_those_of_the_backbones():
+    families = SimpleNamespace(
+        backbones=pd.DataFrame({"family": ["gpt2", "gpt2", None], "parameters": [124e6, 1e6, 1e6]})
+    )
+    assert paper.architectures(families) == "; their architecture is that of GPT-2"
+    families.backbones = pd.DataFrame({"family": ["bert", "t5"], "parameters": [4e6, 6e7]})
+    assert paper.architectures(families) == r"; their architectures are those of BERT \citep{devlin2019bert} and T5"
+    assert set(paper.ARCHITECTURES) == set(FAMILIES)
+
+
+def test_a_study_may_be_named_like_a_number(tmp_path):
+    path = tmp_path / "claims.csv"
+    pd.DataFrame({"origin": ["2024"], "sentence": ["s"]}).to_csv(path, index=False)
+    assert statistics.read(path).origin.tolist() == ["2024"]
 
 
 def test_a_best_method_that_learned_nothing_is_not_praised_for_being_lean(made):

@@ -46,7 +46,8 @@ def test_a_cell_is_narrowed_down(runs):
 def test_what_a_figure_draws_is_what_stands_behind_it(runs):
     study, frame = default_study(), runs["default"]
     _, found = ask("score-by-training-examples", runs)
-    assert set(found.split) == set(sized(study)) and set(found.backbone) == {"bert-tiny"} | {"roberta-tiny"}
+    assert set(found.split) == set(sized(study, "libraries"))
+    assert set(found.backbone) == {"bert-tiny", "roberta-tiny"}
     _, found = ask("pretraining", runs)
     assert set(found.split) == {"90-10"} and set(found.method) == {"full", "head", "bitfit"}
     assert set(found.backbone) == {"bert-tiny", "bert-tiny-random"}

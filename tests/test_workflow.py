@@ -230,7 +230,7 @@ def test_jobs_that_are_cut_by_minutes_follow_the_finished_runs_and_repeat_none(c
     added = changed(splits=[*CONFIG["splits"], "50-50"], workflow=minutes)
     jobs = set(re.findall(r"rule (train_\S+):", copied.run(METRICS, "-n", config=added)))
     assert jobs == {f"train_made_50-50_small_{number}" for number in (1, 2, 3, 4)}
-    (copied.folder / ".snakemake/locks/0.input.lock").touch()
+    (copied.folder / ".snakemake/locks/0.input.lock").write_text("results/tiny/study.json\n")
     (copied.folder / "results/tiny/state/packs.json").unlink()
     jobs = set(re.findall(r"rule (train_\S+):", copied.run(METRICS, "-n", "--nolock", config=added)))
     assert jobs == {"train_made_50-50_small_1"}, "beside another Snakemake nothing is decided"
@@ -321,6 +321,42 @@ def test_what_came_back_after_an_interruption_for_other_inputs_or_another_traini
     assert not written(trained, copied.records()), "they were whole in the state folder"
 
 
+def test_what_another_study_s_lock_says_is_no_matter(copied):
+    """Snakemake lets two studies run in one folder, and a killed one leaves its lock."""
+    record = copied.folder / "results/tiny/runs/made/90-10/small/lora/seed-0/record.json"
+    was = files.read_sealed(record)
+    other = {**was, "provenance": {**was["provenance"], "inputs": {**was["provenance"]["inputs"], "train": "0" * 64}}}
+    files.write_sealed(record, {**other, "key": "0" * 64})
+    (copied.folder / "results/tiny/state/unfinished").touch()
+    lock = copied.folder / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("results/other/metrics/runs.csv\n")
+    assert "1 runs are of an earlier request" in copied.run("-n", METRICS, config=PART)
+    lock.write_text("results/tiny/metrics/runs.csv\n")
+    assert "earlier request" not in copied.run("-n", "--nolock", METRICS, config=PART), "who is at it has seen to it"
+
+
+def test_data_that_are_gone_take_nothing_with_them(copied):
+    """Snakemake would remove what was read of them, for the inputs are others, and then find nothing to read."""
+    table = copied.folder / "results/tiny/sources/made/table.parquet"
+    whole = table.read_bytes()
+    (copied.folder / "data").rename(copied.folder / "moved")
+    assert "Nothing to be done" in copied.run(METRICS)
+    for source in CONFIG["sources"].values():
+        source = {**source, "path": "dta"}
+        command = copied.command(METRICS, config=changed(sources={**CONFIG["sources"], "made": source}))
+        done = subprocess.run(command, cwd=copied.folder, capture_output=True, text=True)
+        assert done.returncode == 1 and "sources.made.path: there is no folder dta." in done.stdout + done.stderr
+    assert table.read_bytes() == whole
+
+
+def test_results_that_were_copied_here_have_the_configuration_of_now(copied):
+    """Without Snakemake's memory nothing else tells that a title is another one."""
+    shutil.rmtree(copied.folder / ".snakemake")
+    copied.run("results/tiny/study.json", config=changed(title="Another title"))
+    assert files.read_json(copied.folder / "results/tiny/study.json")["title"] == "Another title"
+
+
 def test_a_dry_run_lists_the_jobs_of_the_default_study_and_of_a_published_one(finished):
     for arguments in ([], ["--configfile", "studies/imdb-tiny.yaml"]):
         command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", *arguments]
@@ -365,6 +401,7 @@ def test_a_training_on_two_devices_has_two_of_what_it_needs(tmp_path):
     memory = [int(re.search(r"mem_mb=(\d+)", job[1])[1]) for job in (one, two)]
     assert memory[1] == 2 * memory[0]
     assert "runtime=25" in one[1], "30 minutes, but for the profile's limit"
+    assert re.search(r"rule make_backbone:.*?runtime=25", said, re.DOTALL)
 
 
 @pytest.mark.parametrize(("seed", "gpus"), [(7, 1), (8, 2)])

@@ -57,6 +57,8 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     for method in study.methods.values():
         made = methods.create(method.method, method.options, f"{where}: methods.{method.name}")
         _check_citation(f"{where}: methods.{method.name}", made)
+    for dataset in study.datasets.values():
+        _check_parts(f"{where}: datasets.{dataset.name}", dataset, study)
     starting.check(study, where)
     _check_possible(study, where)
     _check_run_somewhere(study, where)
@@ -172,6 +174,22 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
         refuse_classes(at, dataset, dataset.labels or dataset.names)
 
 
+def _check_parts(at: str, dataset: Dataset, study: Study) -> None:
+    """Refuse official parts that the source does not name; what the docstrings have is not told here."""
+    options = dict(study.sources[dataset.source].options)
+    present = [part for part, _ in options.get("files") or options.get("classes") or ()]
+    if not present:
+        return
+    _known(f"{at}.parts", "part", dataset.parts, present)
+    official = next((split for split in study.splits_on(dataset.name) if split.startswith("official")), None)
+    for part in ("train", *(() if dataset.test_from else ("test",))) if official else ():
+        if part not in (dataset.parts or present):
+            raise StudyError(
+                f"{at}: the split {official} needs a part {part!r}; found {', '.join(dataset.parts or present)}. Name "
+                f"its files in sources.{dataset.source}, or give the dataset other splits."
+            )
+
+
 def _check_metric(at: str, metric: str, task: tasks.Task) -> None:
     known = [name for name in task.metrics if name not in task.beside]
     if metric in task.beside:
@@ -234,7 +252,9 @@ def _check_backbone(at: str, backbone: Backbone, study: Study) -> None:
 
 def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
     _known(f"{at}.corpus", "source", dict(pretrain.corpus), study.sources)
-    for name, colon, _ in (excluded.partition(":") for excluded in pretrain.exclude or ()):
+    for name, colon, column in (excluded.partition(":") for excluded in pretrain.exclude or ()):
+        if colon and not column:
+            raise StudyError(f"{at}.exclude: {name + colon!r} names no column; write {name}:COLUMN.")
         _known(f"{at}.exclude", *(("source", [name], study.sources) if colon else ("dataset", [name], study.datasets)))
     shape = dict(pretrain.shape)
     hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)

@@ -72,6 +72,8 @@ def check_method(method: str, options: str) -> None:
         chosen = json.loads(options)
     except ValueError as error:
         raise StudyError(f"--options: found {options!r}, want a block in JSON ({error}).") from None
+    if not isinstance(chosen, dict):
+        raise StudyError(f'--options: found {options!r}, want a block in JSON, as {{"rank": 8}}.')
     for line in contract.check(methods.create(method, chosen, method)):
         print(line, flush=True)
 

@@ -43,7 +43,7 @@ def claim_from_config(block: Mapping[str, Any]) -> Claim:
 
 
 def _source(name: str, block: Mapping[str, Any], folder: str) -> Source:
-    if "path" in block:
+    if "path" in block and not block["path"].startswith(("~", "$")):
         block = {**block, "path": os.path.join(folder, block["path"])}
     return Source(name, block["kind"], freeze({key: block[key] for key in block if key != "kind"}))
 

@@ -1,6 +1,6 @@
 """The text that a backbone is pre-trained on, and the tokenizer that is trained on it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ import pandas as pd
 from peftstudy.errors import StudyError
 from peftstudy.families import WRITERS
 
+ID = "id"
+"""The column by which what is not a text is left out: of views of docstrings, the definitions."""
 ALPHABET = 500  # letters, the most frequent ones, of which words are made; words with others are unknown
 
 
@@ -21,8 +23,10 @@ def fold(text: str | Iterable[str]) -> str:
 
 
 def _folded(value: Any) -> str:
-    """Return the folded text of a cell; what is neither a text nor a list of words is written out."""
-    return fold(value if isinstance(value, list | np.ndarray) else str(value))
+    """Return the folded text of a cell, nothing for an empty one; what is no text or list of words is written out."""
+    if isinstance(value, list | np.ndarray):
+        return fold(str(word) for word in value if word is not None)
+    return "" if pd.isna(value) else fold(str(value))
 
 
 def read_corpus(
@@ -35,16 +39,17 @@ def read_corpus(
     compared with them beside the text, where a table has it (see study.Study.exclusions).
     Returns the texts and the number left out by reason.
     """
-    exclusions = list(exclusions)
-    banned = {fold(text) for path, column, _ in exclusions for text in pd.read_parquet(path, columns=[column])[column]}
-    checked = {own for _, _, own in exclusions}
+    banned: dict[str, set[str]] = defaultdict(set)
+    for path, column, own in exclusions:
+        banned[own].update(pd.read_parquet(path, columns=[column])[column].map(_folded))
+    of_texts = set().union(*(found for own, found in banned.items() if own != ID)) - {""}
     texts, seen, left_out = [], set(), {"empty": 0, "repeated": 0, "excluded": 0}
     for path, column in zip(tables, columns, strict=True):
         table = pd.read_parquet(path)
         if column not in table:
             raise StudyError(f"{path}: no column {column!r} for pre-training (known: {', '.join(table.columns)}).")
-        folds = {name: table[name].map(_folded) for name in {column} | (checked & set(table.columns))}
-        is_banned = np.any([key.isin(banned) for key in folds.values()], axis=0)
+        folds = {name: table[name].map(_folded) for name in {column} | (banned.keys() & set(table.columns))}
+        is_banned = np.any([key.isin(banned[ID] if own == ID else of_texts) for own, key in folds.items()], axis=0)
         for folded, out in zip(folds[column], is_banned, strict=True):
             reason = "excluded" if out else "empty" if not folded else "repeated" if folded in seen else None
             if reason:

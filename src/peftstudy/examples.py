@@ -65,6 +65,8 @@ def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.Dat
         report["metric"] = dataset.metric
     if dataset.names:
         report["names"] = list(dataset.names)
+    if dataset.group:
+        report["group"] = dataset.group
     return rows, report
 
 
@@ -73,7 +75,8 @@ def borrow(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return a dataset's examples with those of another behind them, which it is tested on, and the report.
 
-    A column `borrowed` tells them apart. Raises StudyError when the two have not the same classes.
+    A column `borrowed` tells them apart. Groups are known to be the same where both name one column for them. Raises
+    StudyError when the two have not the same classes.
     """
     name, of = report["dataset"], other_report["dataset"]
     if report["labels"] != other_report["labels"]:
@@ -83,6 +86,8 @@ def borrow(
         )
     shared = [column for column in examples if column in other or column in ("group", "alike")]
     other = other.assign(id=f"{of}/" + other["id"].astype(str)).reindex(columns=shared)
+    if "group" in shared and report.get("group") != other_report.get("group"):
+        other["group"] = None
     if "alike" in shared:
         other["alike"] += examples["alike"].max() + 1
     rows = pd.concat([examples[shared].assign(borrowed=False), other.assign(borrowed=True)], ignore_index=True)

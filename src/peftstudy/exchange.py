@@ -99,7 +99,7 @@ def _train_config(study: Study, spec: RunSpec, row: Mapping[str, Any], backbone:
     shape = spec.training
     steps, epochs = row.get("steps"), row.get("epochs")
     return {
-        "model_id": str(backbone.origin),
+        "model_id": str(backbone.origin) if backbone.get("kind") == "hub" else spec.backbone,
         "dtype": shape.precision,
         "max_seq_length": study.max_length(spec.dataset, spec.backbone),
         "batch_size": shape.batch_size,

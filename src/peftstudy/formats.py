@@ -124,19 +124,25 @@ def _mixed(rows: list[dict[str, Any]], columns: dict[str, None]) -> str:
     return "its columns do not make a table"
 
 
+MEND = "put fields with quotation marks in quotation marks, with those inside doubled, or save the table as JSON Lines"
+
+
 def _delimited(path: Path, text: str, delimiter: str) -> pa.Table:
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
         _refuse_delimiter(path, header, delimiter)
-        rows = []
+        rows, begin = [], reader.line_num + 1
         for row in reader:
+            if delimiter == "\t" and any("\t" in field and "\n" in field for field in row):
+                raise StudyError(f"{path}:{begin}: a quotation mark makes one field of several rows; {MEND}.")
+            begin = reader.line_num + 1
             if row and len(row) != len(header):
                 raise StudyError(f"{path}:{reader.line_num}: {len(row)} fields where the header has {len(header)}.")
             rows += [row] if row else []
     except csv.Error as error:
-        raise StudyError(f"{path}:{reader.line_num}: not a row of the file's format ({error}).") from None
+        raise StudyError(f"{path}:{reader.line_num}: not a row of the file's format ({error}); {MEND}.") from None
     if len(set(header)) != len(header):
         raise StudyError(f"{path}: a column's name stands twice in the header ({', '.join(header)}).")
     columns = zip(*rows, strict=True) if rows else [()] * len(header)

@@ -4,6 +4,7 @@ Snakemake puts the earlier outputs of a job back when it fails or is stopped, ne
 they were made from. The next start would take them for this request's, so they are looked through before it.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,17 @@ def remove(paths: Iterable[Path]) -> None:
     """Remove published files; what is whole in the state folder comes back from there."""
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+def is_locked(study: str, locks: Path = Path(".snakemake/locks")) -> bool:
+    """Return whether a Snakemake is at a study, or was killed at it: its locks name the files that it makes."""
+    found = (line for path in locks.glob("*") for line in path.read_text(encoding="utf-8").splitlines())
+    return any(line.startswith(f"results/{study}/") for line in found)
+
+
+def is_outdated(resolved: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a resolved configuration is there, and another one than that of now."""
+    return resolved.exists() and _read(resolved) != json.loads(json.dumps(config))
 
 
 def _inputs(pack: Pack, results: Path) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from peftstudy import stopping
+
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
@@ -174,12 +176,14 @@ def _read(path: Path) -> dict[str, Any]:
 def held(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; while another process holds it, say so and wait.
 
-    what: is named in the line that says who is waited for.
+    what: is named in the line that says who is waited for. Raises stopping.Stopped when asked to stop meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _Lock(path)
     said = None
     while other := lock.take():
+        if asked := stopping.asked():
+            raise stopping.Stopped(f"{what}: {asked} while {other} was at it.")
         if other != said:
             log.info("%s: %s is at it; waiting for its end", what, other)
             said = other

@@ -1,11 +1,13 @@
 """sources -> backbones: a Hugging Face folder with a manifest, from each of the four origins."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from peftstudy import files, locks
+from peftstudy.errors import StudyError
 from peftstudy.sources import expand
-from peftstudy.specs import Backbone, to_json
+from peftstudy.specs import Backbone, digest, to_json
 
 
 def make(
@@ -23,19 +25,30 @@ def make(
     """
     if not checkpoint:
         return _make(backbone, output, tables, exclude, base, None)
-    # Beside the checkpoint stands what was made here last: a writer that had to wait finds it and is done.
+    # Beside the checkpoint stands what was pre-trained here last: Snakemake removes `output` before it starts a job,
+    # also where nothing that is read has changed but its time. A writer that had to wait finds it, too.
     asked = {"spec": to_json(backbone), "inputs": [files.sha256(table) for table in tables]}
     asked["excluded"] = [[files.sha256(path), *rest] for path, *rest in exclude]
-    made = checkpoint.with_suffix(".json")
+    made, kept = checkpoint.with_suffix(".json"), checkpoint.with_suffix("")
     with locks.held(checkpoint.with_suffix(".lock"), f"backbone {backbone.name}"):
-        if backbone.pretrain and made.exists() and (output / "manifest.json").exists():
-            manifest = files.read_json(output / "manifest.json")
-            if files.read_sealed(made) == asked | {"manifest": manifest}:
-                return manifest
-        manifest = _make(backbone, output, tables, exclude, base, checkpoint)
-        files.write_sealed(made, asked | {"manifest": manifest})
-        checkpoint.unlink(missing_ok=True)
-    return manifest
+        if not (backbone.pretrain and made.exists() and _is_whole(kept, asked, files.read_sealed(made))):
+            manifest = _make(backbone, kept if backbone.pretrain else output, tables, exclude, base, checkpoint)
+            files.write_sealed(made, asked | {"manifest": manifest})
+            checkpoint.unlink(missing_ok=True)
+        if backbone.pretrain:
+            with files.whole_folder(output) as folder:
+                shutil.copytree(kept, folder, dirs_exist_ok=True)
+    return files.read_json(output / "manifest.json")
+
+
+def _is_whole(kept: Path, asked: dict[str, Any], made: dict[str, Any]) -> bool:
+    """Return whether the folder holds what was made for this request, undamaged."""
+    try:
+        manifest = files.read_json(kept / "manifest.json")
+        files.check_entries(kept, manifest["files"])
+    except StudyError:
+        return False
+    return made == asked | {"manifest": manifest}
 
 
 def _make(
@@ -69,7 +82,8 @@ def _make(
             extra["end"] = backbone.end
         shape = backbones.read_shape(folder)
         backbones.check_tokenizer(folder, shape)
-        return backbones.write_manifest(folder, {"kind": backbone.kind, "family": shape.family} | extra)
+        about = {"kind": backbone.kind, "family": shape.family, "asked": digest(backbone)}
+        return backbones.write_manifest(folder, about | extra)
 
 
 def _pretrain(

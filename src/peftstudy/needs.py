@@ -8,7 +8,7 @@ from peftstudy import files
 from peftstudy.errors import StudyError
 from peftstudy.shapes import planned_shape, read_shape
 from peftstudy.specs import Backbone
-from peftstudy.study import Study
+from peftstudy.study import Pack, Study
 
 PROCESS_MB = 2500
 """Python, torch and transformers (600 MB), the two Snakemakes around them (200 MB each), and data."""
@@ -20,6 +20,8 @@ WATTS = {"gpu": 300.0, "cpu": 15.0}
 """A guess of what a GPU draws with its share of the machine, and a core of a processor."""
 UNKNOWN_PARAMETERS = 125_000_000
 """Of a backbone that is not here yet and says nothing of its shape: BERT's and RoBERTa's base sizes."""
+UNKNOWN_EXAMPLES = 10_000
+"""Of a dataset that is taken whole: how many there are is not known before it is read."""
 START_MINUTES = 10
 """To load libraries and data, and a reserve."""
 RESERVE = 2.0
@@ -49,6 +51,14 @@ def _planned(backbone: Backbone) -> int:
     asked = backbone.pretrain
     vocabulary = dict(asked.tokenizer).get("vocabulary", 50_265)
     return planned_shape(asked.family, dict(asked.shape), vocabulary).parameters
+
+
+def work(study: Study, pack: Pack, parameters: int) -> float:
+    """Return what training a pack takes beside others, up to a factor; parameters: of its backbone."""
+    examples = study.datasets[pack.dataset].examples or UNKNOWN_EXAMPLES
+    kind, _, number = pack.split.partition("-")
+    share = int(kind if kind.isdigit() else number or 100) / (examples if kind == "size" else 100)
+    return examples * min(share, 1.0) * study.max_length(pack.dataset, pack.backbone) * parameters * len(pack.runs)
 
 
 def memory_mb(parameters: int, attempt: int) -> int:

@@ -51,6 +51,7 @@ def study_macros(study: Study) -> dict[str, str]:
         "NumberOfSeeds": number,
         "SeedWord": word,
         "WhatSeedsFix": what_seeds_fix(study),
+        "TheHead": the_head(study),
         "SelectionRule": tables.selection_rule(study),
         "SearchCurve": searches.curve(study),
         "SearchRule": searches.rule(study) if searching.searched(study) else "",
@@ -60,6 +61,35 @@ def study_macros(study: Study) -> dict[str, str]:
         **({"ReferenceMethod": latex.escape(study.reference)} if study.reference else {}),
         **({"Replicates": latex.escape(study.replicates)} if study.replicates else {}),
     }
+
+
+def the_head(study: Study) -> str:
+    """Return what is trained beside what a method chooses, in sentences that follow those on methods."""
+    trained = "Every method also trains the head, the freshly initialised output layers"
+    if tables.writing(study) == {False}:
+        return f"{trained}; its parameters are counted apart."
+    if tables.writing(study) == {True}:
+        return "Texts are written by the backbone's own output layer, so there is no head, and nothing new but these."
+    return f"{trained}, whose parameters are counted apart, but where texts are written by the backbone's own one."
+
+
+ARCHITECTURES = {
+    "bert": r"BERT \citep{devlin2019bert}", "roberta": r"RoBERTa \citep{liu2019roberta}", "electra": "ELECTRA",
+    "distilbert": "DistilBERT", "deberta-v2": "DeBERTa", "modernbert": "ModernBERT", "gpt2": "GPT-2", "llama": "Llama",
+    "t5": "T5", "bart": "BART",
+}  # fmt: skip
+MINIATURE = 30_000_000
+"""Parameters; BERT's published tiny, mini and small ones have 4, 11 and 29 million."""
+
+
+def architectures(data: SimpleNamespace) -> str:
+    """Return whose architectures the backbones have, as the end of a sentence; nothing while none is known."""
+    own = [ARCHITECTURES.get(family, latex.escape(family)) for family in data.backbones.family.dropna().unique()]
+    if not own:
+        return ""
+    small = r", in miniature \citep{turc2019well,bhargava2021generalization}"
+    alike = " their architecture is that" if len(own) == 1 else " their architectures are those"
+    return f";{alike} of {listed(own)}{small if data.backbones.parameters.max() < MINIATURE else ''}"
 
 
 def what_seeds_fix(study: Study) -> str:
@@ -73,7 +103,8 @@ def what_seeds_fix(study: Study) -> str:
             r"alike, so intervals are put together from the variance components \citep{searle1992variance}, those "
             "below zero taken for zero, with the degrees of freedom of the seed of which there are fewer."
         )
-    start, later = "the first values of the head and of what a method adds", "the order of the examples and dropout"
+    head = "" if tables.writing(study) == {True} else "of the head and "
+    start, later = f"the first values {head}of what a method adds", "the order of the examples and dropout"
     fixes = f"{start}, {later}"
     if max(levels) > 1:
         varied, same = (start, later) if levels[1] == 1 else (later, start)
@@ -105,6 +136,7 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
         "SearchFairness": searches.fairness(data.searches, study),
         "Comparability": answer.comparability(data, study),
         "RanksOverDatasets": evidence_tables.ranking(data, study),
+        "Architectures": architectures(data),
         "Commit": listed([rf"\texttt{{{latex.escape(commit[:10])}}}" for commit in commits]) or latex.NONE,
         "DirtyNote": " with changes that were not committed" if done.dirty.any() else "",
         "Headline": latex.escape(answer.headline(data, study)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from peftstudy import backbones, checking, docstring_views, docstrings, files, formats, sources
 from peftstudy.errors import StudyError, unknown
 from peftstudy.shapes import Shape, read_shape
-from peftstudy.specs import Backbone, Source
+from peftstudy.specs import Backbone, Source, digest, expanded
 from peftstudy.study import Study
 
 
@@ -18,16 +18,44 @@ def refuse_absent(study: Study, where: str, results: Path | None = None) -> None
     be gone, and backbones that are there tell what methods they can have. Nothing is read but the beginnings of files.
     """
     for name, source in study.sources.items():
-        if not (results and (results / "sources" / name / "manifest.json").exists()):
+        if not (results and _is_there(source, results / "sources" / name)):
             for place, columns in _tables(f"{where}: sources.{name}", source):
                 for key, wanted in _readers(study, name):
                     _refuse_columns(f"{where}: {key} (source {name}): {place}", wanted, columns(wanted))
     shapes = {}
     for name, backbone in study.backbones.items():
         made = results / "backbones" / name if results else None
-        shape = _shape(f"{where}: backbones.{name}", backbone, made if made and made.exists() else None)
+        is_made = made is not None and _is_there(backbone.without_grid(), made)
+        shape = _shape(f"{where}: backbones.{name}", backbone, made if is_made else None)
         shapes |= {name: shape} if shape else {}
     checking.refuse_impossible(study, shapes, where)
+
+
+def kept(study: Study, results: Path) -> tuple[list[str], list[str]]:
+    """Return the sources and the backbones whose copies under `results` stand for files that are gone.
+
+    Nothing makes them again: Snakemake would remove the copy first.
+    """
+    read = [name for name, source in study.sources.items()
+            if _is_there(source, results / "sources" / name) and not _can_be_read(source)]  # fmt: skip
+    made = [name for name, backbone in study.backbones.items()
+            if _is_there(backbone.without_grid(), results / "backbones" / name)
+            and backbone.reads and not expanded(backbone.reads).is_dir()]  # fmt: skip
+    return read, made
+
+
+def _can_be_read(source: Source) -> bool:
+    try:
+        list(_tables("", source))
+    except StudyError:
+        return False
+    return True
+
+
+def _is_there(asked: Source | Backbone, made: Path) -> bool:
+    """Return whether a source or a backbone was made as it is asked for now; earlier manifests do not say as what."""
+    path = made / "manifest.json"
+    return path.exists() and files.read_json(path).get("asked", told := digest(asked)) == told
 
 
 def _tables(at: str, source: Source) -> Iterator[tuple[str, Callable[[Sequence[str]], Collection[str]]]]:
@@ -64,6 +92,10 @@ def _readers(study: Study, source: str) -> Iterator[tuple[str, list[str]]]:
         for of, column in backbone.pretrain.corpus if backbone.pretrain else ():
             if of == source:
                 yield f"backbones.{name}.pretrain.corpus", [column]
+        for excluded in (backbone.pretrain.exclude or ()) if backbone.pretrain else ():
+            of, colon, column = excluded.partition(":")
+            if colon and of == source:
+                yield f"backbones.{name}.pretrain.exclude", [column]
 
 
 def _refuse_columns(at: str, wanted: Sequence[str], known: Collection[str]) -> None:
@@ -83,7 +115,7 @@ def _shape(at: str, backbone: Backbone, made: Path | None) -> Shape | None:
         if not (backbone.hub and made):
             return None
         fetched = files.read_json(made / "manifest.json")
-        is_the_one = (fetched["origin"], fetched["revision"]) == (backbone.hub, backbone.revision)
+        is_the_one = (fetched.get("origin"), fetched.get("revision")) == (backbone.hub, backbone.revision)
         return read_shape(made) if is_the_one else None
     try:
         folder = sources.local_folder(at, backbone.folder, ".folder")

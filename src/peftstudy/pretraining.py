@@ -18,7 +18,7 @@ from peftstudy.errors import StudyError
 from peftstudy.families import FAMILIES
 from peftstudy.plans import schedule
 from peftstudy.progress import Progress
-from peftstudy.specs import Pretraining, to_json
+from peftstudy.specs import Pretraining, expanded, to_json
 from peftstudy.tricks import dropout
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
         return corpora.train_tokenizer(settings.family, texts, options["vocabulary"], positions)
     from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast, RobertaTokenizerFast
 
-    folder = Path(options["folder"]).expanduser()
+    folder = expanded(options["folder"])
     if not folder.is_dir():
         raise StudyError(f"pretrain.tokenizer.folder: {folder} is not a folder.")
     if (folder / "tokenizer_config.json").exists():

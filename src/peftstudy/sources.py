@@ -1,6 +1,5 @@
 """Sources: read each into one table (table.parquet) with a manifest of what it was made from."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from peftstudy.docstring_views import VIEWS
 from peftstudy.errors import StudyError, unknown
 from peftstudy.files import file_entry, matching, names_under, sha256, sha256_json, whole, write_json
 from peftstudy.formats import read_table
-from peftstudy.specs import Source
+from peftstudy.specs import Source, digest, expanded
 
 RESERVED = "part"
 OF_CLASSES = ("id", "text", "label", "part")
@@ -47,7 +46,10 @@ def read_source(source: Source, output: Path, manifest: Path, lock: Path = Path(
     else:
         raise unknown(where, "kind", source.kind, ["docstrings", "files", "hub"])
     write_table(table, output)
-    described = {"kind": source.kind, "rows": table.num_rows, "columns": table.column_names, "sha256": sha256(output)}
+    described = {
+        "kind": source.kind, "rows": table.num_rows, "columns": table.column_names, "sha256": sha256(output),
+        "asked": digest(source),
+    }  # fmt: skip
     write_json(manifest, report | described)
 
 
@@ -61,11 +63,11 @@ def write_table(table: pa.Table | pd.DataFrame, path: Path) -> None:
 
 def expand(where: str, path: str) -> Path:
     """Return a path with ~ and environment variables expanded; one that is not set is an error."""
-    expanded = Path(os.path.expandvars(path)).expanduser()
-    missing = re.search(r"\$\{?(\w+)\}?", str(expanded))
+    found = expanded(path)
+    missing = re.search(r"\$\{?(\w+)\}?", str(found))
     if missing:
         raise StudyError(f"{where}: the environment variable {missing[1]} in the path {path!r} is not set.")
-    return expanded
+    return found
 
 
 def local_folder(where: str, path: str, key: str = ".path") -> Path:

@@ -1,5 +1,6 @@
 """What a configuration's blocks become: frozen values, down to the RunSpec that decides one run."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -164,18 +165,23 @@ class Backbone:
 
     def inputs(self) -> list[str]:
         """Return the local files that decide the backbone, as far as they exist."""
-        given = self.folder or (self.pretrain and dict(self.pretrain.tokenizer).get("folder"))
-        if not given:
+        if not self.reads:
             return []
         kinds = ("*.json", "*.safetensors", "*.txt")
-        return sorted(str(path) for kind in kinds for path in _expanded(given).glob(kind))
+        return sorted(str(path) for kind in kinds for path in expanded(self.reads).glob(kind))
+
+    @property
+    def reads(self) -> str | None:
+        """The folder on this machine that it is made from: the model's, or its tokenizer's."""
+        return self.folder or (dict(self.pretrain.tokenizer).get("folder") if self.pretrain else None)
 
     def without_grid(self) -> "Backbone":
         """The backbone as far as it decides its weights: not what it is run with."""
         return replace(self, max_length=None, devices=1, methods=(), splits=(), datasets=())
 
 
-def _expanded(path: str) -> Path:
+def expanded(path: str) -> Path:
+    """Return a path with ~ and the environment variables that are set expanded."""
     return Path(os.path.expandvars(path)).expanduser()
 
 
@@ -194,7 +200,7 @@ class Source:
         if self.kind == "hub":
             return []
         options = dict(self.options)
-        folder = _expanded(options["path"])
+        folder = expanded(options["path"])
         names = [name for _, part in options.get("files", ()) for name in ([part] if isinstance(part, str) else part)]
         found = [path for name in names for path in matching(folder, name)]
         for part, labels in options.get("classes", ()):
@@ -317,6 +323,11 @@ def to_json(spec: Source | Dataset | Backbone | Pretraining) -> str:
     What has its default is left out, so that a setting which is added later changes no job that goes without.
     """
     return json.dumps(_told(spec), separators=(",", ":"), sort_keys=True)
+
+
+def digest(spec: Source | Backbone) -> str:
+    """Return what a specification is known by in the manifest of what was made of it."""
+    return hashlib.sha256(to_json(spec).encode()).hexdigest()
 
 
 def _told(value: Any) -> Any:

@@ -77,7 +77,8 @@ def cut(
     validation: the share of the training part that is set apart. Copies (white space folded; both
     texts of a pair) of a training or validation text are kept out of test, and copies of a training
     text out of validation; the report counts them. Where there is a column `group`, all examples of a group
-    fall into one part (of `official`, where the source has put them). Where there is a column `alike`, so do those
+    fall into one part (of `official`, where the source has put them); what is of a group that another dataset's test
+    part holds is left out of train and validation, and counted. Where there is a column `alike`, so do those
     that are alike, and validation and test hold the first of them alone.
     Raises StudyError for a size larger than the data, a part that would be empty or of one class,
     and a class that is not in train.
@@ -90,8 +91,10 @@ def cut(
         learn, validating, test = _official(own, validation, rng, tested is None)
     else:
         learn, validating, test = _drawn(own, asked["percent"] / 100, validation, rng)
+    foreign = 0
     if tested is not None:
         test = len(own) + tested.astype(np.int64)
+        learn, validating, foreign = _without_groups_of(test, examples, learn, validating)
     learn, validating, test, duplicates = _without_copies(examples, learn, validating, test)
     kept = np.arange(len(learn))
     if asked["kind"] == "size":
@@ -113,6 +116,8 @@ def cut(
         "sizes": {part: len(numbers) for part, numbers in parts.items()},
         "labels": {part: _counts(classes[numbers]) if by_class else {} for part, numbers in parts.items()},
     }  # fmt: skip
+    if foreign:
+        report["of_groups_in_test"] = foreign
     return Split(name, **parts, report=report)
 
 
@@ -235,6 +240,17 @@ def _validates(classes: np.ndarray, share: float) -> np.ndarray:
         steps = np.floor(np.arange(len(places) + 1) * share + start)
         validates[places] = np.diff(steps) > 0
     return validates
+
+
+def _without_groups_of(
+    test: np.ndarray, examples: pd.DataFrame, learn: np.ndarray, validating: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return train and validation without the groups that another dataset's test part holds, and how many were left."""
+    if "group" not in examples:
+        return learn, validating, 0
+    groups = examples["group"]
+    tested = groups.iloc[learn].isin(groups.iloc[test].dropna().unique()).to_numpy()
+    return learn[~tested], validating[~tested], int(tested.sum())
 
 
 def _without_copies(

@@ -39,7 +39,7 @@ MUST_AGREE: dict[str, list[str]] = {
     "engine": ["dataset", "backbone", "method"], "signatures": ["dataset", "split"],
 }  # fmt: skip
 """Column -> among which runs it must be one: the tokens of a dataset, for instance, differ by backbone."""
-NAMES = [*CELL, "reference"]
+NAMES = [*CELL, "reference", "baseline", "origin"]
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,18 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from peftstudy import seeds, tasks
-from peftstudy.specs import Backbone, Claim, Dataset, MethodSpec, RunSpec, Search, Source, Training, several
+from peftstudy.specs import (
+    Backbone,
+    Claim,
+    Dataset,
+    MethodSpec,
+    Pretraining,
+    RunSpec,
+    Search,
+    Source,
+    Training,
+    several,
+)
 
 
 @dataclass(frozen=True)
@@ -126,8 +137,11 @@ class Study:
 
     def first_split(self, dataset: str) -> str:
         """Return the first of the study's splits that a dataset is run on: reports look at it most closely."""
-        run = (split for split in self.splits if any(self.has(dataset, split, name) for name in self.backbones))
-        return next(run, self.splits[0])
+        return next(iter(self.splits_on(dataset)), self.splits[0])
+
+    def splits_on(self, dataset: str) -> list[str]:
+        """Return the splits that a dataset is run on, in the config's order."""
+        return [split for split in self.splits if any(self.has(dataset, split, name) for name in self.backbones)]
 
     def budget(self, dataset: str) -> Training:
         """Return how long runs on a dataset train: as it says itself, or as the study does."""
@@ -214,7 +228,14 @@ class Study:
                 examples = f"{root}/splits/{name}/examples.parquet"
                 columns = zip(("text", "text_pair"), self.datasets[name].text, strict=False)
                 found += [(examples, column, own) for column, own in columns]
+                if self._is_of_docstrings(name, pretrain):
+                    found.append((examples, "id", "id"))
         return found
+
+    def _is_of_docstrings(self, dataset: str, pretrain: Pretraining) -> bool:
+        """Return whether a dataset and a corpus are of the same definitions, which their ids tell, not their texts."""
+        corpora = [self.sources[source].kind for source, _ in pretrain.corpus]
+        return "docstrings" in corpora and self.sources[self.datasets[dataset].source].kind == "docstrings"
 
     def base_folder(self, backbone: str) -> list[str]:
         """Return the folder whose shape a random backbone takes; none for the others."""

@@ -114,10 +114,19 @@ def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> s
             ", ".join(rate(value) for value in used) or NONE, origin_of_rate(study, spec),
         ])  # fmt: skip
     columns = "l" + "".join(rf">{{\raggedright\arraybackslash}}p{{{width}in}}" for width in (1.75, 1.25, 0.85, 0.8))
-    header = [["method", "trains, besides the head", "source", "learning rate", "chosen"]]
+    besides = "" if writing(study) == {True} else ", besides the head"
+    header = [["method", f"trains{besides}", "source", "learning rate", "chosen"]]
     rate_rule = f" {searches.rule(study)}" if searching.searched(study) else ""
-    caption = f"Methods. The head, freshly initialised, is trained with every method.{rate_rule}"
+    head = " The head, freshly initialised, is trained with every method." if besides else ""
+    if len(writing(study)) == 2:
+        head += " Where texts are written there is none."
+    caption = f"Methods.{head}{rate_rule}"
     return floating(tabular(columns, header, rows), caption, "methods")
+
+
+def writing(study: Study) -> set[bool]:
+    """Return whether the study's tasks write texts, by the backbone's own output layer, and need no head."""
+    return {tasks.create(dataset.task).writes for dataset in study.datasets.values()}
 
 
 def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
@@ -193,9 +202,10 @@ def kinds(study: Study) -> list[str]:
         absent_ones.add("searches")
     if not any(statistics.random_twins(study).values()):
         absent_ones.add("pretraining")
-    if not study.reference or len(sized(study)) < 2:
+    sizes = max(len(sized(study, dataset)) for dataset in study.datasets)
+    if not study.reference or sizes < 2:
         absent_ones.add("efficiency")
-    if len(study.methods) < 2 or len(sized(study)) < 2:
+    if len(study.methods) < 2 or sizes < 2:
         absent_ones.add("crossings")
     if len(study.seeds) < 2:
         absent_ones.add("spread")

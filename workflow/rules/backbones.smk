@@ -22,12 +22,14 @@ rule make_backbone:
         checkpoint="results/{study}/state/backbones/{backbone}.pt",
     log:
         "results/{study}/logs/backbones/{backbone}.log",
-    # Most of the study waits for them, so no run of another backbone takes their place.
-    priority: 10
+    wildcard_constraints:
+        backbone=names(study.backbones, "pretrain", "random", without=KEPT_BACKBONES),
+    priority: FIRST
     conda:
         ENVIRONMENT
     resources:
         mem_mb=lambda wildcards, attempt: memory_of(wildcards.backbone)(wildcards, attempt),
+        runtime=lambda wildcards, attempt: min(240 * attempt, LONGEST),
     shell:
         "python -m peftstudy backbone --spec {params.spec:q} --tables {input.tables:q}"
         " {params.exclude:q} --base {input.base:q}"
@@ -37,7 +39,7 @@ rule make_backbone:
 # Downloads are made where a network is: on a cluster, on the login node. A copy of a folder wants no GPU either.
 use rule make_backbone as fetch_backbone with:
     wildcard_constraints:
-        backbone=names(study.backbones, "hub", "folder"),
+        backbone=names(study.backbones, "hub", "folder", without=KEPT_BACKBONES),
 
 
 ruleorder: fetch_backbone > make_backbone

@@ -28,7 +28,7 @@ try:
         load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
     study = check(config, CONFIG)
     # Who starts the workflow decides how jobs are cut; the jobs, and a second one beside it, take it as it is.
-    is_first = workflow.is_main_process and not REBUILDS and not any(Path(".snakemake/locks").glob("*"))
+    is_first = workflow.is_main_process and not REBUILDS and not leftovers.is_locked(study.name)
     study = (cutting.decided if is_first else cutting.kept)(study, Path("results") / study.name)
 except StudyError as error:
     sys.exit(str(error))
@@ -38,14 +38,20 @@ RAW = expand(f"{FOLDER}/{{top}}", top=archive.UNPACKED) if REBUILDS else study.r
 
 # There from the first job until all are done: what an interrupted start leaves is looked through by the next.
 UNFINISHED = Path(FOLDER, "state/unfinished")
+# A dry run changes nothing; that it is one, Snakemake itself knows later than here.
+is_dry = any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", argument) for argument in sys.argv)
 if is_first and UNFINISHED.exists():
     stale = list(leftovers.stale(study, Path(FOLDER)))
-    # A dry run changes nothing; that it is one, Snakemake itself knows later than here.
-    if not any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", argument) for argument in sys.argv):
+    if not is_dry:
         leftovers.remove(stale)
     elif stale:
         count = len({path.parent for path in stale})
         print(f"{FOLDER}: {count} runs are of an earlier request; the next start does them again.", file=sys.stderr)
+
+
+# Results that were copied here come without Snakemake's memory of what the configuration was when they were made.
+if is_first and not is_dry and leftovers.is_outdated(Path(FOLDER, "study.json"), resolved(config)):
+    leftovers.remove([Path(FOLDER, "study.json")])
 
 
 # What is not on this machine is told before the first job; a dry run lists the jobs all the same.
@@ -60,7 +66,8 @@ onstart:
 
 
 onsuccess:
-    UNFINISHED.unlink(missing_ok=True)
+    if is_first:
+        UNFINISHED.unlink(missing_ok=True)
 
 
 ENVIRONMENT = "../../envs/peftstudy.yaml"
@@ -103,6 +110,9 @@ def memory_of(backbone, processes=1):
     return lambda wildcards, attempt: processes * needs.memory_mb(needs.parameters(study, backbone), attempt)
 
 
+# What many runs wait for takes no turn behind runs that are ready, nor behind those of another backbone.
+FIRST = 1_000_000
+
 # Minutes that a profile allows a job at most: what takes longer goes on from its checkpoint when it is tried again.
 LONGEST = (workflow.resource_settings.default_resources or {}).get("max_runtime")
 LONGEST = (LONGEST and LONGEST.value) or math.inf
@@ -118,9 +128,14 @@ def scoring_runtime_of(pack):
     return lambda wildcards, attempt: min(max(30 * attempt, runtime_of(pack)(wildcards, attempt)), LONGEST)
 
 
-def names(blocks, *kinds):
+# What was made of folders that are gone stays as it is: no rule makes it.
+KEPT_SOURCES, KEPT_BACKBONES = ([], []) if REBUILDS else present.kept(study, Path(FOLDER))
+
+
+def names(blocks, *kinds, without=()):
     """A pattern of those names whose block is of these kinds; of none, one that nothing matches."""
-    return "|".join(re.escape(name) for name, block in blocks.items() if block.kind in kinds) or "(?!)"
+    chosen = [re.escape(name) for name, block in blocks.items() if block.kind in kinds and name not in without]
+    return "|".join(chosen) or "(?!)"
 
 
 def keeping(methods):

@@ -13,7 +13,11 @@ out: results/{study}/runs/{dataset}/{split}/{backbone}/{method}/seed-{seed}/
 KEEP = keeping(study.keep_weights)
 READ = study.read_by_others()
 
-for pack in study.packs():
+# What takes longest starts first, or a core would be at it alone in the end; what is trained is scored at once.
+SIZES = {name: needs.parameters(study, name) for name in study.backbones}
+RANKED = sorted(study.packs(), key=lambda pack: needs.work(study, pack, SIZES[pack.backbone]))
+
+for rank, pack in enumerate(RANKED):
     devices = study.backbones[pack.backbone].devices
     folders = f"--state results/{study.name}/state/runs --output results/{study.name}/runs"
     # A param: where runs that start from these are added later, those whose weights are gone are trained again.
@@ -38,6 +42,7 @@ for pack in study.packs():
             seconds=study.checkpoint_seconds,
         log:
             f"results/{study.name}/logs/runs/train_{pack.name}.log",
+        priority: rank
         conda:
             ENVIRONMENT
         threads: devices
@@ -68,6 +73,7 @@ for pack in study.packs():
             folders=folders,
         log:
             f"results/{study.name}/logs/runs/evaluate_{pack.name}.log",
+        priority: len(RANKED)
         conda:
             ENVIRONMENT
         resources:

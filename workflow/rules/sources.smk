@@ -15,6 +15,9 @@ rule read_source:
         spec=lambda wildcards: to_json(study.sources[wildcards.source]),
     log:
         "results/{study}/logs/sources/{source}.log",
+    wildcard_constraints:
+        source=names(study.sources, "docstrings", "files", without=KEPT_SOURCES),
+    priority: FIRST
     conda:
         ENVIRONMENT
     shell:

@@ -19,6 +19,7 @@ rule take_examples:
         folder=subpath(output.table, parent=True),
     log:
         "results/{study}/logs/splits/{dataset}.log",
+    priority: FIRST
     conda:
         ENVIRONMENT
     shell:
@@ -39,6 +40,7 @@ rule cut_split:
         folder=subpath(output.about, parent=True),
     log:
         "results/{study}/logs/splits/{dataset}_{split}.log",
+    priority: FIRST
     conda:
         ENVIRONMENT
     shell:

@@ -15,6 +15,7 @@ rule tokenize:
         max_length=lambda wildcards: study.max_length(wildcards.dataset, wildcards.backbone),
     log:
         "results/{study}/logs/tokens/{dataset}_{backbone}.log",
+    priority: FIRST
     conda:
         ENVIRONMENT
     shell:

@@ -47,11 +47,16 @@ def on_front(costs: pd.Series, scores: pd.Series) -> pd.Series:
     return pd.Series(~beaten & costs.notna().to_numpy(), index=costs.index)
 
 
+def is_sound(cells: pd.DataFrame) -> pd.Series:
+    """Return which methods finished every run, and collapsed in none."""
+    return (cells.finished == cells.asked) & (cells.collapsed == 0)
+
+
 def best_under(cells: pd.DataFrame, column: str, share_of_dearest: float) -> pd.Series | None:
     """Return the best method of one dataset, split and backbone that keeps within a limit; None where none does.
 
     A method that lost a run, or collapsed in one, is not offered.
     """
-    sound = cells[(cells.finished == cells.asked) & (cells.collapsed == 0)]
+    sound = cells[is_sound(cells)]
     # The limit is that of all methods, whether they are offered or not.
     return statistics.best(sound[sound[column] <= share_of_dearest * cells[column].max()])

@@ -1,7 +1,7 @@
 """How many examples it takes: to overtake another method, and to come near full fine-tuning."""
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,8 @@ COLUMNS = ["dataset", "backbone", "kind", "method", "reference", "seeds", "small
 class Crossing(NamedTuple):
     """Where a curve over sizes crosses zero for the last time, and the sizes at which it may be zero.
 
-    state: `above` or `below` throughout, or `rises` or `falls` through zero at `examples`.
+    state: `above` or `below` wherever it is not zero, `level` where it is nowhere else, or `rises` or `falls` through
+    zero at `examples`.
     low, high: the first and the last size at which the 95 % interval of the mean holds zero; infinite
     where that is the end of the sweep, None where no size is, or one seed tells no spread.
     """
@@ -45,15 +46,17 @@ def crossing(sizes: np.ndarray, values: np.ndarray, level: float = 0.95, labels:
     >>> found.state, round(found.examples)
     ('rises', 207)
     """
-    mean = values.mean(axis=0)
-    ahead = mean >= 0
-    turns = np.flatnonzero(ahead[1:] != ahead[:-1])
-    state, examples = ("above" if ahead[-1] else "below"), None
-    if len(turns):
-        left = turns[-1]
-        part = mean[left] / (mean[left] - mean[left + 1])
-        examples = float(np.exp(np.log(sizes[left]) + part * np.log(sizes[left + 1] / sizes[left])))
-        state = "rises" if ahead[-1] else "falls"
+    mean = values.mean(axis=0).round(12)  # scores are fractions: what is level must not differ in the last bit
+    apart = np.flatnonzero(mean)
+    turns = [right for left, right in pairwise(apart) if mean[left] * mean[right] < 0]
+    state = ("above" if mean[apart[-1]] > 0 else "below") if len(apart) else "level"
+    examples = None
+    if turns:
+        right = turns[-1]
+        left = right - 1
+        part = mean[left] / (mean[left] - mean[right])
+        examples = float(np.exp(np.log(sizes[left]) + part * np.log(sizes[right] / sizes[left])))
+        state = "rises" if state == "above" else "falls"
     seeds = range(len(values)) if labels is None else labels
     return Crossing(state, examples, *_level_sizes(sizes, values, level, seeds))
 
@@ -89,12 +92,12 @@ def efficiency(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     rows = []
     for dataset in study.datasets:
         for backbone in backbones(study, dataset=dataset):
-            rows += _of_backbone(of(runs, dataset=dataset, backbone=backbone, status="finished"), study)
+            found = of(runs, dataset=dataset, backbone=backbone, status="finished")
+            rows += _of_backbone(found[found.split.isin(sized(study, dataset))], study)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _of_backbone(runs: pd.DataFrame, study: Study) -> Iterator[dict]:
-    runs = runs[runs.split.isin(sized(study))]
     sizes = runs.groupby("split").train_examples.mean().sort_values()
     if len(sizes) < 2:
         return

@@ -28,9 +28,8 @@ class Difference(NamedTuple):
 def paired_difference(a: pd.Series, b: pd.Series, level: float = 0.95) -> Difference:
     """Return mean(a - b), its interval and its p value, over the seeds that both have.
 
-    a, b: scores, indexed by seed, without gaps. Where all differences are alike and not zero, there are
-    no bounds and no p value: seeds that agree by chance are no evidence. Raises ValueError when no seed
-    is shared.
+    a, b: scores, indexed by seed, without gaps. Where all differences are alike there are no bounds and
+    no p value: seeds that agree by chance are no evidence. Raises ValueError when no seed is shared.
 
     >>> paired_difference(pd.Series([0.7, 0.8], index=[0, 1]), pd.Series([0.5, 0.5], index=[1, 2])).pairs
     1
@@ -41,10 +40,10 @@ def paired_difference(a: pd.Series, b: pd.Series, level: float = 0.95) -> Differ
     differences = (a.loc[seeds] - b.loc[seeds]).to_numpy(dtype=float)
     # Accuracies are fractions: 0.7 - 0.6 and 0.8 - 0.7 differ in the last bit, and must not.
     differences = differences.round(12) + 0.0
-    if len(seeds) == 1 or (np.ptp(differences) == 0 and differences[0] != 0):
+    if np.ptp(differences) == 0:
         return Difference(float(differences[0]), None, None, None, len(seeds))
-    p = _p_value(differences, seeds) if np.ptp(differences) > 0 else 1.0
-    return Difference(*over_seeds(pd.Series(differences, index=seeds), level), p, len(seeds))
+    interval = over_seeds(pd.Series(differences, index=seeds), level)
+    return Difference(*interval, _p_value(differences, seeds), len(seeds))
 
 
 def _p_value(differences: np.ndarray, seeds: pd.Index) -> float | None:

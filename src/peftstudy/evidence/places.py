@@ -1,5 +1,7 @@
 """Where scores are looked at: the backbones, splits and methods of a study, and the rows of results there."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from peftstudy import statistics
@@ -19,10 +21,10 @@ def one(frame: pd.DataFrame, **wanted: str) -> pd.Series | None:
     return rows.iloc[0] if len(rows) else None
 
 
-def sized(study: Study) -> list[str]:
-    """Return the splits that are tested on one same part, and so may be joined to a curve over sizes."""
-    drawn = [split for split in study.splits if split.startswith("size-") or split == "90-10"]
-    official = [split for split in study.splits if split.startswith("official")]
+def sized(study: Study, dataset: str) -> list[str]:
+    """Return a dataset's splits that are tested on one same part, and so may be joined to a curve over sizes."""
+    drawn = [split for split in study.splits_on(dataset) if split.startswith("size-") or split == "90-10"]
+    official = [split for split in study.splits_on(dataset) if split.startswith("official")]
     return max(drawn, official, key=len)
 
 
@@ -49,9 +51,16 @@ def methods_on(study: Study, dataset: str) -> list[str]:
     return [name for name in study.methods if name in asked]
 
 
-def main_splits(study: Study) -> list[str]:
-    """Return the splits that are compared as such; smaller training parts are points of a curve."""
-    return [split for split in study.splits if not split.startswith(("size-", "official-"))] or list(study.splits[:1])
+def main_splits(study: Study, dataset: str) -> list[str]:
+    """Return a dataset's splits that are compared as such; smaller training parts are points of a curve."""
+    splits = study.splits_on(dataset)
+    return [split for split in splits if not split.startswith(("size-", "official-"))] or splits[:1]
+
+
+def on_splits(frame: pd.DataFrame, study: Study, chosen: Callable[[Study, str], list[str]]) -> pd.DataFrame:
+    """Return the rows on those splits that are chosen of their dataset: main_splits, or those that are sized."""
+    kept = {(dataset, split) for dataset in study.datasets for split in chosen(study, dataset)}
+    return frame[[place in kept for place in zip(frame.dataset, frame.split, strict=True)]]
 
 
 def first_splits(study: Study) -> str:

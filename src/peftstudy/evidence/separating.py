@@ -103,16 +103,20 @@ def report(pairs: list[Pair], study: Study, a: str, b: str) -> str:
     ]
     lines += [f"  {pair.place}: {sentence(pair)}" for pair in pairs]
     open_ones = [pair for pair in pairs if not pair.is_apart]
-    needed = [pair.seeds_needed for pair in open_ones]
+    needed = [pair.seeds_needed for pair in open_ones if pair.sd is not None]
+    unknown, them = len(open_ones) - len(needed), "all"
+    if unknown:
+        lines.append(f"In {unknown} of {len(pairs)} places nothing is known of the spread, so no number is either.")
+        them = "the others"
     if not open_ones:
         lines.append("All are told apart by the seeds that there are.")
     elif None in needed:
-        lines.append("No number of seeds within reason tells all of them apart.")
-    elif max(needed) > LISTED:
-        lines.append(f"To tell all apart: {max(needed)} seeds.")
-    else:
+        lines.append(f"No number of seeds within reason tells {them} apart.")
+    elif needed and max(needed) > LISTED:
+        lines.append(f"To tell {them} apart: {max(needed)} seeds.")
+    elif needed:
         plain = [seed for seed in study.seeds if isinstance(seed, int)]
-        lines.append(f"To tell all apart: seeds: [{', '.join(map(str, more_seeds(plain, max(needed))))}]")
+        lines.append(f"To tell {them} apart: seeds: [{', '.join(map(str, more_seeds(plain, max(needed))))}]")
     return "\n".join(lines)
 
 

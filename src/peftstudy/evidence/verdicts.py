@@ -116,7 +116,7 @@ def found(claim: Claim, results: Results, study: Study) -> Iterator[Finding]:
 def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, str, str]]:
     """Return the datasets, splits and backbones that a statement is made for; none of what its terms all name.
 
-    A claim that names no datasets is about those that all its methods are run on.
+    A claim that names no datasets, or no backbones, is about those that all its methods are run on.
     """
     terms = [term for _, term in statement.terms]
     methods = {term.method for term in terms}
@@ -126,10 +126,20 @@ def places(claim: Claim, statement: Statement, study: Study) -> list[tuple[str, 
         for dataset in claim.datasets or datasets
         for split in _splits(claim, statement, study, dataset)
         for backbone in (
-            (claim.backbones or backbones(study, split, dataset))
+            (claim.backbones or _with_all(terms, study, dataset, split))
             if any(term.backbone is None for term in terms)
             else [""]
         )
+    ]
+
+
+def _with_all(terms: list[Term], study: Study, dataset: str, split: str) -> list[str]:
+    """Return the backbones that the methods of all terms which name no backbone are run on."""
+    asked = [(term.split or split, term.method) for term in terms if term.backbone is None]
+    return [
+        name
+        for name in backbones(study, split, dataset)
+        if all(study.runs_on(dataset, there, name, method) for there, method in asked)
     ]
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy import seeds, statistics
+from peftstudy.evidence import bargains
 from peftstudy.evidence.places import backbones, of
 from peftstudy.evidence.spread import is_counted
 from peftstudy.report import latex
@@ -22,12 +23,14 @@ NEAR = 0.03
 SEPARABLE = 0.05
 """Methods are told apart when the adjusted p value of their difference is below."""
 NOTHING = "All of its runs collapsed, giving every example one answer: nothing was learned here."
+NONE_LEANER = "No method that trains fewer parameters finished every run without collapse."
 
 
 class Choice(NamedTuple):
     """The best method on one dataset, split and backbone, and the leanest of those that come near.
 
-    others: the summaries of the other methods there that finished a run. seeds: what sentences call the study's seeds.
+    others: the summaries of the other methods there that finished a run. unknown: how many finished none. seeds: what
+    sentences call the study's seeds.
     """
 
     dataset: str
@@ -37,6 +40,7 @@ class Choice(NamedTuple):
     lean: pd.Series | None
     difference: pd.Series | None
     others: pd.DataFrame
+    unknown: int
     seeds: str
 
     @property
@@ -49,8 +53,18 @@ class Choice(NamedTuple):
         return bool(self.best.collapsed >= self.best.finished)
 
     @property
+    def leaner(self) -> pd.DataFrame:
+        """The others that train fewer parameters, as far as a finished run tells."""
+        return self.others[self.others.trained < self.best.trained]
+
+    @property
     def is_leanest(self) -> bool:
-        return not (self.others.trained < self.best.trained).any()
+        return not len(self.leaner)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every method that may train less finished every run without collapse, and so could be offered."""
+        return not self.unknown and bool(bargains.is_sound(self.leaner).all())
 
     @property
     def is_highest(self) -> bool:
@@ -65,13 +79,14 @@ def choices(tables: SimpleNamespace, study: Study) -> list[Choice]:
     for dataset in study.datasets:
         split = study.first_split(dataset)
         for backbone in backbones(study, split, dataset):
-            here = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
-            here = here[here.finished > 0].assign(trained=lambda frame: frame.method_parameters + frame.head_parameters)
+            asked = of(tables.scores, dataset=dataset, split=split, backbone=backbone)
+            here = asked[asked.finished > 0]
+            here = here.assign(trained=here.method_parameters + here.head_parameters)
             if len(here):
                 differences = of(tables.differences, kind="best", dataset=dataset, split=split, backbone=backbone)
                 chosen = choose(here, differences)
                 others = here[here.method != chosen[0].method]
-                found.append(Choice(dataset, split, backbone, *chosen, others, word))
+                found.append(Choice(dataset, split, backbone, *chosen, others, len(asked) - len(here), word))
     return found
 
 
@@ -82,8 +97,8 @@ def choose(scores: pd.DataFrame, differences: pd.DataFrame):
     """
     best = statistics.best(scores)
     to_best = differences.set_index("method")
-    sound = (scores.finished == scores.asked) & (scores.collapsed == 0) & scores.method.isin(to_best.index)
-    less = scores[sound & (scores.trained < best.trained)]
+    offered = bargains.is_sound(scores) & scores.method.isin(to_best.index)
+    less = scores[offered & (scores.trained < best.trained)]
     if not len(less):
         return best, None, None
     losses = less.method.map(to_best.difference)
@@ -111,9 +126,9 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     if choice.is_empty:
         return [*said, NOTHING]
     if choice.is_leanest:
-        return [*said, "It also trains the fewest parameters of all."]
+        return [*said, leanest(choice)]
     if lean is None:
-        return [*said, "No method that trains fewer parameters finished every run without collapse."]
+        return [*said, NONE_LEANER]
     other = r"\textbf{" + latex.escape(lean.method) + "}"
     loss = latex.estimate(gap.difference, gap.low, gap.high)
     trained, time, stored = (ratio(lean, best, column) for column in ("trained", "training_seconds", "stored_bytes"))
@@ -124,11 +139,17 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
             f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count."
         )
     else:
+        none = "Nothing" if choice.is_whole else "Of the methods that finished every run without collapse, none"
         said.append(
-            f"Nothing that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
+            f"{none} that trains less comes within {NEAR:g} of it; the nearest, {other}, loses: {loss}, at {costs}."
         )
         said.append(f"Take {latex.escape(best.method)}, unless that saving is worth the loss.")
     return [*said, sureness(choice)]
+
+
+def leanest(choice: Choice) -> str:
+    """Return that the best method trains the least, in a sentence."""
+    return f"It also trains the fewest parameters of {'all that finished a run' if choice.unknown else 'all'}."
 
 
 def sureness(choice: Choice) -> str:
@@ -236,8 +257,11 @@ def headline(tables: SimpleNamespace, study: Study) -> str:
     for choice in choices(tables, study):
         best, lean = choice.best, choice.lean
         text = f"{choice.dataset} {choice.split} {choice.backbone}: {plain(best)}"
-        if lean is not None:
-            text += f", {plain(lean)} at {100 * lean.trained / best.trained:.2g} % of the trained parameters"
+        if choice.is_empty:
+            text += " (nothing was learned)"
+        elif lean is not None:
+            share = latex.share(lean.trained / best.trained).replace(r"\%", " %")
+            text += f", {plain(lean)} at {share} of the trained parameters"
         lines.append(text)
     return "; ".join(lines) or "no run has finished"
 

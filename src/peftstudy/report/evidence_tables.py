@@ -153,10 +153,14 @@ def ranking(tables: SimpleNamespace, study: Study) -> str:
     found = tables.ranks
     if not len(found):
         asked = rankable(study)
+        has = f"{'asks for' if asked < len(study.datasets) else 'has'} {count(asked)}"
+        if asked >= FEWEST_DATASETS:
+            has = f"asks for {count(asked)}, but not all finished on so many"
+        if len(study.methods) < 2:
+            has = "has one method"
         return (
             f"Ranks over datasets, with Friedman's test, need {FEWEST_DATASETS} datasets or more on which all methods "
-            f"finished; this study {'asks for' if asked < len(study.datasets) else 'has'} {count(asked)}, so none are "
-            "given."
+            f"finished; this study {has}, so none are given."
         )
     row = found.iloc[0]
     return (

@@ -83,10 +83,16 @@ def amount(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a share in percent, with digits enough to tell small ones apart."""
+    r"""Return a share in percent, with digits enough to tell small ones apart.
+
+    >>> share(0.996), share(0.0045), share(0.0000085), share(0)
+    ('99.6\\%', '0.45\\%', '0.00085\\%', '0\\%')
+    """
     if absent(value):
         return NONE
     percent = 100 * value
+    if 0 < percent < 0.01:
+        return np.format_float_positional(percent, precision=2, fractional=False, trim="-") + r"\%"
     text = f"{percent:.{1 if percent >= 1 else 2}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) + r"\%"
 

@@ -31,18 +31,21 @@ class Card(NamedTuple):
 
 
 def short(choices: list[Choice]) -> str:
-    """Return in a sentence which methods score best, and in how many settings."""
-    wins = Counter(choice.best.method for choice in choices)
+    """Return in a sentence which methods score best, and in how many of the settings where something was learned."""
     if not choices:
         return "No run has finished, so there is no answer."
+    wins = Counter(choice.best.method for choice in choices if not choice.is_empty)
+    if not wins:
+        return "Nothing was learned: all runs of the methods that score best collapsed."
     method, number = wins.most_common(1)[0]
     name = rf"\textbf{{{latex.escape(method)}}}"
     if len(choices) == 1:
         return f"{name} scores best."
-    if len(wins) == 1:
+    if number == len(choices):
         return f"{name} scores best in {'both' if number == 2 else f'all {number}'} settings."
-    others = listed([f"{latex.escape(other)} in {count}" for other, count in wins.most_common()[1:]])
-    return f"{name} scores best in {number} of {len(choices)} settings, {others}."
+    others = [f"{latex.escape(other)} in {count}" for other, count in wins.most_common()[1:]]
+    others += [f"nothing was learned in {empty}"] if (empty := len(choices) - wins.total()) else []
+    return f"{name} scores best in {number} of {len(choices)} settings, {listed(others)}."
 
 
 def card(choice: Choice, data: SimpleNamespace, links: Links) -> Card:
@@ -92,9 +95,9 @@ def saving(choice: Choice, name: str) -> str:
     if choice.is_empty:
         return answer.NOTHING
     if choice.is_leanest:
-        return "It also trains the fewest parameters of all."
+        return answer.leanest(choice)
     if lean is None:
-        return "No method that trains fewer parameters finished every run without collapse."
+        return answer.NONE_LEANER
     costs = {"trained": "trained parameters", "training_seconds": "training time", "stored_bytes": "storage"}
     parts = [f"{answer.ratio(lean, best, column)} of the {what}" for column, what in costs.items()]
     difference = latex.estimate(gap.difference, gap.low, gap.high)

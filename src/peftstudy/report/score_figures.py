@@ -20,15 +20,16 @@ BY_WORDS = ("tfidf-logistic-regression", "tfidf-ridge")
 
 def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw the scores of each method: a row of panels a split, a panel a backbone, baselines as lines."""
-    splits = [split for split in main_splits(study) if backbones(study, split, dataset)]
-    columns = backbones(study, dataset=dataset)
+    splits = [split for split in main_splits(study, dataset) if backbones(study, split, dataset)]
+    asked = [backbones(study, split, dataset) for split in splits]
+    columns = [name for name in backbones(study, dataset=dataset) if any(name in names for names in asked)]
     order = methods_on(study, dataset)
     look = looks(list(study.methods))
     figure, axes = panels(len(splits), len(columns), 0.17 * len(order) + 0.45, sharex=True, sharey=True)
     for i, split in enumerate(splits):
         for j, backbone in enumerate(columns):
             here = axes[i, j]
-            if backbone not in backbones(study, split, dataset):
+            if backbone not in asked[i]:
                 here.set_axis_off()
                 continue
             baselines(here, data, dataset, split, names=i == 0)
@@ -111,7 +112,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
 
 def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str) -> Figure:
     """Draw each method's score over the size of the training part, with its interval; a panel a backbone."""
-    splits = sized(study)
+    splits = sized(study, dataset)
     columns = [name for name in backbones(study) if is_curve(study, dataset, name)]
     look = looks(list(study.methods))
     figure, axes = panels(1, len(columns), 2.6, sharey=True)
@@ -181,7 +182,7 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
 
 def is_curve(study: Study, dataset: str, backbone: str) -> bool:
     """Return whether a backbone is run on a dataset with three sizes or more."""
-    return sum(study.has(dataset, split, backbone) for split in sized(study)) >= 3
+    return sum(study.has(dataset, split, backbone) for split in sized(study, dataset)) >= 3
 
 
 def place(row) -> str:
@@ -214,5 +215,10 @@ def front_line(axes, points: list[tuple[float, float]]) -> None:
 
 
 def name_rows(axes, names: list[str]) -> None:
+    """Name the rows of panels that share both axes, and label the outermost panels that are drawn."""
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+    for row in axes:
+        next(here for here in row if here.axison).tick_params(labelleft=True)
+    for column in axes.T:
+        [here for here in column if here.axison][-1].tick_params(labelbottom=True)

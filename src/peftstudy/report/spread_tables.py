@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from peftstudy.evidence import apart
-from peftstudy.evidence.places import main_splits
+from peftstudy.evidence.places import main_splits, on_splits
 from peftstudy.evidence.spread import draws
 from peftstudy.report.captions import rule
 from peftstudy.report.grids import pages, spaced
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
 def table(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return where the spread of each method comes from, on the splits that are compared as such."""
-    found = tables.spread[tables.spread.split.isin(main_splits(study))]
+    found = on_splits(tables.spread, study, main_splits)
     layout = (_crossed if min(apart.levels(study)) > 1 else _together)(found, study)
     blocks = []
     for (dataset, split, backbone), here in found.groupby(["dataset", "split", "backbone"], sort=False):

@@ -8,7 +8,7 @@ import pandas as pd
 from peftstudy import figures, tables
 from peftstudy.errors import unknown
 from peftstudy.evidence import verdicts
-from peftstudy.evidence.places import backbones, main_splits, sized
+from peftstudy.evidence.places import backbones, main_splits, on_splits, sized
 from peftstudy.report import result_tables
 from peftstudy.specs import several
 from peftstudy.statistics import CELL
@@ -36,11 +36,11 @@ def on_first_split(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def on_main_splits(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    return shown(runs, study)[lambda frame: frame.split.isin(main_splits(study))]
+    return on_splits(shown(runs, study), study, main_splits)
 
 
 def on_sizes(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    return shown(runs, study)[lambda frame: frame.split.isin(sized(study))]
+    return on_splits(shown(runs, study), study, sized)
 
 
 def trained_and_random(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
