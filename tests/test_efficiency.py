@@ -51,6 +51,7 @@ def test_a_dataset_s_own_sizes_are_its_curve():
     assert places.sized(study, "big") == ["90-10"] and places.sized(study, "small") == sizes
     frame = pd.DataFrame({"dataset": ["big", "small", "small"], "split": ["size-300", "size-300", "size-900"]})
     assert places.on_splits(frame, study, places.main_splits).index.tolist() == [1]
+    assert places.on_splits(frame[:0], study, places.main_splits).columns.tolist() == ["dataset", "split"]
 
 
 def test_the_interval_is_the_sizes_whose_t_interval_holds_zero():

@@ -60,7 +60,8 @@ def main_splits(study: Study, dataset: str) -> list[str]:
 def on_splits(frame: pd.DataFrame, study: Study, chosen: Callable[[Study, str], list[str]]) -> pd.DataFrame:
     """Return the rows on those splits that are chosen of their dataset: main_splits, or those that are sized."""
     kept = {(dataset, split) for dataset in study.datasets for split in chosen(study, dataset)}
-    return frame[[place in kept for place in zip(frame.dataset, frame.split, strict=True)]]
+    is_kept = [place in kept for place in zip(frame.dataset, frame.split, strict=True)]
+    return frame[pd.Series(is_kept, index=frame.index, dtype=bool)]
 
 
 def first_splits(study: Study) -> str:
