@@ -235,6 +235,26 @@ def test_every_row_and_column_of_panels_is_labelled_where_it_begins_and_ends(ask
         assert any(t.get_visible() and t.get_text() for t in last.get_xticklabels())
 
 
+@pytest.mark.parametrize("kind", ["score-by-method", "learning-curves", "score-by-training-seconds"])
+def test_panels_of_many_backbones_stand_in_rows(kind, tmp_path):
+    """Twenty side by side could not be read."""
+    names = [f"a-tiny-backbone-{number}" for number in range(7)]
+    study = default_study(backbones={name: {"folder": name} for name in names}, splits=["90-10"])
+    metrics = write_metrics(tmp_path / "metrics", study, flaws=False)
+    files = [write_statistics(tmp_path, study) / "scores.csv"]
+    files += [metrics / f"{name}.csv" for name in ("runs", "epochs", "baselines")]
+    figure = draw(kind, SimpleNamespace(**{path.stem: statistics.read(path) for path in files}), study)
+    live = [axes for axes in figure.axes if axes.axison]
+    assert [re.split(r",\s", axes.get_title("left"))[0].split("\n")[0] for axes in live] == names
+    assert {axes.get_subplotspec().get_geometry()[:2] for axes in live} == {(2, 4)}
+    boxes = [axes.get_window_extent() for axes in live] + [axes._left_title.get_window_extent() for axes in live]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i]), "nothing is overwritten"
+    assert figure.get_size_inches()[1] <= plotting.TALLEST
+    first = [axes for axes in live if axes.get_subplotspec().is_first_col()]
+    assert all(any(label.get_visible() for label in axes.get_yticklabels()) for axes in first)
+    assert all(any(label.get_text() for label in axes.get_xticklabels()) for axes in live[-4:])
+
+
 def of_six_datasets(**changes):
     block = {"source": "docstrings", "task": "classification", "text": "text", "label": "library"}
     datasets = {name: {**block, "text": name} for name in "abcdef"}  # of one text they would be draws of one dataset

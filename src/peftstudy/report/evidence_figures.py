@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from peftstudy.evidence import aggregates, overall
 from peftstudy.evidence.places import backbones, of
 from peftstudy.evidence.ranks import cliques
-from peftstudy.report.plotting import label_ends, looks, panels
+from peftstudy.report.plotting import entitle, label_ends, looks, one_each, panels
 from peftstudy.report.views import NothingToDraw, measure
 from peftstudy.searching import best_so_far, expected_best
 from peftstudy.study import Study
@@ -74,10 +74,10 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
     columns = [name for name in backbones(study, split, dataset) if name in set(found.backbone)]
     if not columns:
         raise NothingToDraw(f"no search on {split} has finished")
-    figure, axes = panels(1, len(columns), 2.1, sharey=True)
+    figure, axes = one_each(columns, 2.1, f"{measure(data, dataset)} on validation")
     look = looks(list(study.methods))
     ends = {}
-    for here, backbone in zip(axes[0], columns, strict=True):
+    for here, backbone in axes:
         for method in study.methods:
             scores = of(found, backbone=backbone, method=method).validation_score
             if scores.notna().any():
@@ -86,10 +86,9 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
                 here.plot(np.arange(1, len(curve) + 1), curve, color=look[method].colour, ls=look[method].dashes,
                           marker=look[method].shape, ms=3, url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip
                 ends.setdefault(here, []).append((len(curve), curve[-1], method, look[method].ink))
-        here.set_title(f"{backbone}, {split}", loc="left")
+        entitle(here, f"{backbone}, {split}")
         here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("trials", fontsize=8)
-    axes[0, 0].set_ylabel(f"{measure(data, dataset)} on validation")
     return figure

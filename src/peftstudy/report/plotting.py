@@ -1,6 +1,6 @@
 """How figures look on paper: sizes, inks, marks, and labels that keep out of each other's way."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,12 @@ from matplotlib.figure import Figure
 from peftstudy.files import whole
 from peftstudy.report.views import NothingToDraw
 
+TALLEST = 8.3
+"""Inches; what paper/report.tex leaves of a page above a caption."""
+LETTER = 0.057
+"""Inches that a letter of a panel's title takes, on the average."""
+ACROSS = 4
+"""So many panels stand side by side; the next ones below them."""
 TEXT_WIDTH = 6.0
 """Inches; paper/report.tex sets the same, so that no figure is scaled."""
 
@@ -59,16 +65,43 @@ def style(**changes) -> Iterator[None]:
 
 
 def panels(rows: int, columns: int, height: float, **shared) -> tuple[Figure, np.ndarray]:
-    """Return a figure as wide as the text, and its axes, shape (rows, columns). height: inches of a row.
+    """Return a figure as wide as the text, and its axes, shape (rows, columns).
 
+    height: inches of a row, or as many as a page has room for.
     Raises NothingToDraw where no backbone, or no split, is asked for.
     """
     if not rows or not columns:
         raise NothingToDraw("the study asks for no such runs")
-    figure = Figure(figsize=(TEXT_WIDTH, height * rows + 0.25), layout="constrained")
+    figure = Figure(figsize=(TEXT_WIDTH, min(height * rows + 0.25, TALLEST)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.03)
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def across(count: int) -> int:
+    """Return how many of so many panels stand side by side: at most ACROSS, and as many in each row.
+
+    >>> [across(count) for count in (1, 4, 5, 20)]
+    [1, 4, 3, 4]
+    """
+    return -(-count // -(-count // ACROSS)) if count else 0
+
+
+def entitle(axes: Axes, text: str, **placed) -> None:
+    """Give a panel its title, in two lines where it is longer than one of so many panels side by side."""
+    is_long = len(text) * LETTER > TEXT_WIDTH / axes.get_subplotspec().get_geometry()[1]
+    axes.set_title(text.replace(", ", "\n", 1) if is_long else text, loc="left", **placed)
+
+
+def one_each(names: Sequence[str], height: float, label: str) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """Return a figure and its panels, one for each name, which share y; label: what y is."""
+    wide = across(len(names))
+    figure, axes = panels(-(-len(names) // max(wide, 1)), wide, height, sharey=True)
+    for here in axes.flat[len(names) :]:
+        here.set_axis_off()
+    for row in axes:
+        row[0].set_ylabel(label)
+    return figure, list(zip(axes.flat, names, strict=False))
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -93,12 +126,12 @@ def seeds_and_mean(
     axes.plot(*mean, look.shape, color=look.colour, ms=4.5, mec="white", mew=0.4, zorder=5, gid="mean", url=place)
 
 
-def fit(axes: np.ndarray, axis: str, values: Sequence[float]) -> None:
-    """Set the limits along `axis` ("x" or "y") to hold `values`: a wide interval is cut, not allowed to squeeze all."""
+def fit(axes: Iterable[Axes], axis: str, values: Sequence[float]) -> None:
+    """Make panels hold `values` along `axis` ("x" or "y"): a wide interval is cut, not allowed to squeeze all."""
     values = np.asarray(values, dtype=float)
     low, high = np.nanmin(values), np.nanmax(values)
     room = 0.06 * (high - low) or 0.05
-    for here in axes.flat:
+    for here in axes:
         here.set(**{f"{axis}lim": (low - room, high + room)})
 
 

@@ -1,6 +1,7 @@
 """Figures of scores: by method, epoch, cost and size, and beside random weights."""
 
 from collections.abc import Callable
+from itertools import zip_longest
 from types import SimpleNamespace
 
 import pandas as pd
@@ -10,7 +11,21 @@ from matplotlib.ticker import MaxNLocator
 from peftstudy import statistics
 from peftstudy.evidence.bargains import on_front
 from peftstudy.evidence.places import backbones, finished_epochs, main_splits, methods_on, of, sized
-from peftstudy.report.plotting import GREY, fit, label_ends, label_points, logarithmic, looks, panels, seeds_and_mean
+from peftstudy.report.grids import pieces
+from peftstudy.report.plotting import (
+    ACROSS,
+    GREY,
+    across,
+    entitle,
+    fit,
+    label_ends,
+    label_points,
+    logarithmic,
+    looks,
+    one_each,
+    panels,
+    seeds_and_mean,
+)
 from peftstudy.report.views import NothingToDraw, cells, measure, shown
 from peftstudy.study import Study
 
@@ -25,11 +40,15 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
     columns = [name for name in backbones(study, dataset=dataset) if any(name in names for names in asked)]
     order = methods_on(study, dataset)
     look = looks(list(study.methods))
-    figure, axes = panels(len(splits), len(columns), 0.17 * len(order) + 0.45, sharex=True, sharey=True)
-    for i, split in enumerate(splits):
-        for j, backbone in enumerate(columns):
-            here = axes[i, j]
-            if backbone not in asked[i]:
+    rows = [(split, columns) for split in splits]
+    if len(columns) > ACROSS:
+        rows = [(split, some) for split, names in zip(splits, asked, strict=True)
+                for some in pieces(names, across(len(names)))]  # fmt: skip
+    width = max((len(some) for _, some in rows), default=0)
+    figure, axes = panels(len(rows), width, 0.17 * len(order) + 0.45, sharex=True, sharey=True)
+    for i, (split, some) in enumerate(rows):
+        for here, backbone in zip_longest(axes[i], some):
+            if backbone not in asked[splits.index(split)]:
                 here.set_axis_off()
                 continue
             baselines(here, data, dataset, split, names=i == 0)
@@ -37,9 +56,9 @@ def score_by_method(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                 y = order.index(method)
                 seeds_and_mean(here, seeds, [y] * len(seeds), (row.test_score, y), look[method],
                                place(row), seeds.index, (row.low, row.high), across=True)  # fmt: skip
-            here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left", pad=10 if i == 0 else 4)
+            entitle(here, named(study, dataset, f"{backbone}, {split}"), pad=10 if i == 0 else 4)
             here.grid(axis="y", visible=False)
-    fit(axes, "x", shown(data, dataset, splits, columns))
+    fit(axes.flat, "x", shown(data, dataset, splits, columns))
     name_rows(axes, order)
     figure.supxlabel(f"{measure(data, dataset)} on test", fontsize=8)
     return figure
@@ -52,15 +71,19 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
     scores = {"validation_score": "validation"} if study.validation else {}
     if study.training.test_curve:
         scores["test_score"] = "test"
-    figure, axes = panels(len(scores), len(columns), 2.1, sharex="col", sharey=True)
+    wide = across(len(columns))
+    rows = [(*score, some) for some in pieces(columns, wide or 1) for score in scores.items()]
+    figure, axes = panels(len(rows), wide, 2.1, sharex="col", sharey=True)
     look = looks(list(study.methods))
     epochs = of(finished_epochs(data.runs, data.epochs), dataset=dataset, split=split)
     if not len(epochs):
         raise NothingToDraw("no run has finished an epoch")
     ends = {}
-    for i, (column, name) in enumerate(scores.items()):
-        for j, backbone in enumerate(columns):
-            here = axes[i, j]
+    for i, (column, name, some) in enumerate(rows):
+        for j, (here, backbone) in enumerate(zip_longest(axes[i], some)):
+            if backbone is None:
+                here.set_axis_off()
+                continue
             curves = of(epochs, backbone=backbone).groupby(["method", "epoch"])[column].mean().dropna()
             for method in [m for m in study.methods if m in curves.index.get_level_values(0)]:
                 curve = curves[method]
@@ -68,10 +91,11 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                           url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip
                 end = (curve.index[-1], curve.iloc[-1], method, look[method].ink)
                 ends.setdefault((i, j), []).append(end)
-            here.set_title(named(study, dataset, f"{backbone}, {split}: {name}"), loc="left")
+            entitle(here, named(study, dataset, f"{backbone}, {split}: {name}"))
             here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     for (i, j), names in ends.items():
         label_ends(axes[i, j], names)
+    label_outermost(axes)
     figure.supxlabel("epoch", fontsize=8)
     figure.supylabel(measure(data, dataset), fontsize=8)
     return figure
@@ -84,9 +108,9 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
         split = study.first_split(dataset)
         columns = backbones(study, split, dataset)
         look = looks(list(study.methods))
-        figure, axes = panels(1, len(columns), 2.6, sharey=True)
+        figure, axes = one_each(columns, 2.6, f"{measure(data, dataset)} on test")
         points = {}
-        for here, backbone in zip(axes[0], columns, strict=True):
+        for here, backbone in axes:
             for method, seeds, row in cells(data, study, dataset, split, backbone):
                 runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method, status="finished")
                 costs = column(runs).set_axis(runs.seed).loc[seeds.index]
@@ -94,15 +118,14 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                                place(row), seeds.index, (row.low, row.high))  # fmt: skip
                 points.setdefault(here, []).append((costs.mean(), row.test_score, method, look[method].ink))
             front_line(here, [place[:2] for place in points.get(here, [])])
-            here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
+            entitle(here, named(study, dataset, f"{backbone}, {split}"))
             spent = column(of(data.runs, dataset=dataset, split=split, backbone=backbone, status="finished")).dropna()
             if len(spent):
                 logarithmic(here, spent)
             else:
                 here.set_xticks([])
-        fit(axes, "y", shown(data, dataset, [split], columns, baselines=False))
+        fit(dict(axes), "y", shown(data, dataset, [split], columns, baselines=False))
         figure.supxlabel(title, fontsize=8)
-        axes[0, 0].set_ylabel(f"{measure(data, dataset)} on test")
         for here, names in points.items():
             label_points(figure, here, names)
         return figure
@@ -115,14 +138,14 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
     splits = sized(study, dataset)
     columns = [name for name in backbones(study) if is_curve(study, dataset, name)]
     look = looks(list(study.methods))
-    figure, axes = panels(1, len(columns), 2.6, sharey=True)
+    figure, axes = one_each(columns, 2.6, f"{measure(data, dataset)} on test")
     scores = of(data.scores, dataset=dataset).dropna(subset=["test_score"])
     scores = scores[scores.split.isin(splits)].sort_values("train_examples", kind="stable")
     scores = scores[scores.backbone.isin(columns)]
     if not len(scores):
         raise NothingToDraw(f"no run on {', '.join(splits)} has finished")
     ends, lines = {}, []
-    for here, backbone in zip(axes[0], columns, strict=True):
+    for here, backbone in axes:
         for method in study.methods:
             curve = of(scores, backbone=backbone, method=method)
             if not len(curve):
@@ -140,13 +163,12 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
             here.plot(line["size"], line.test_score, color=GREY, lw=0.8)
             lines += list(line.test_score)
             ends.setdefault(here, []).append((line["size"].iloc[-1], line.test_score.iloc[-1], "tf-idf", GREY))
-        here.set_title(named(study, dataset, backbone), loc="left")
+        entitle(here, named(study, dataset, backbone))
         logarithmic(here, sizes, sizes)
-    fit(axes, "y", [*scores.test_score, *lines])
+    fit(dict(axes), "y", [*scores.test_score, *lines])
     for here, names in ends.items():
         label_ends(here, names)
     figure.supxlabel("training examples", fontsize=8)
-    axes[0, 0].set_ylabel(f"{measure(data, dataset)} on test")
     return figure
 
 
@@ -173,7 +195,7 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
             y = order.index(row.method)
             seeds_and_mean(here, seeds, [y] * len(seeds), (row.difference, y), look[row.method],
                            place(row), seeds.index, (row.low, row.high), across=True)  # fmt: skip
-        here.set_title(named(study, dataset, f"{backbone}, {split}"), loc="left")
+        entitle(here, named(study, dataset, f"{backbone}, {split}"))
         here.grid(axis="y", visible=False)
     name_rows(axes, order)
     figure.supxlabel(f"{measure(data, dataset)}: pre-trained minus random weights", fontsize=8)
@@ -215,9 +237,14 @@ def front_line(axes, points: list[tuple[float, float]]) -> None:
 
 
 def name_rows(axes, names: list[str]) -> None:
-    """Name the rows of panels that share both axes, and label the outermost panels that are drawn."""
+    """Name the rows of panels that share both axes."""
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+    label_outermost(axes)
+
+
+def label_outermost(axes) -> None:
+    """Label the first panel of each row, and the last one of each column, that is drawn."""
     for row in axes:
         next(here for here in row if here.axison).tick_params(labelleft=True)
     for column in axes.T:
