@@ -86,7 +86,8 @@ def borrow(
         )
     shared = [column for column in examples if column in other or column in ("group", "alike")]
     other = other.assign(id=f"{of}/" + other["id"].astype(str)).reindex(columns=shared)
-    if "group" in shared and report.get("group") != other_report.get("group"):
+    own_group = report.get("group")
+    if "group" in shared and other_report.get("group", own_group) != own_group:  # earlier reports do not name it
         other["group"] = None
     if "alike" in shared:
         other["alike"] += examples["alike"].max() + 1

@@ -54,8 +54,11 @@ def _can_be_read(source: Source) -> bool:
 
 def _is_there(asked: Source | Backbone, made: Path) -> bool:
     """Return whether a source or a backbone was made as it is asked for now; earlier manifests do not say as what."""
-    path = made / "manifest.json"
-    return path.exists() and files.read_json(path).get("asked", told := digest(asked)) == told
+    try:
+        manifest = files.read_json(made / "manifest.json")
+    except StudyError:  # none there, or a damaged one, which the next stage tells of
+        return False
+    return manifest.get("asked", told := digest(asked)) == told
 
 
 def _tables(at: str, source: Source) -> Iterator[tuple[str, Callable[[Sequence[str]], Collection[str]]]]:
