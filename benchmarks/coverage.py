@@ -53,6 +53,20 @@ def intervals(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, 
             for i in range(max(draws // 6, 20))
         ]
         yield "probability of improvement", f"{settings} settings, 5 seeds", 0.95, float(np.mean(held))
+        held = [
+            holds(
+                aggregates.with_interval(aggregates.probability_of_improvement, *pair(rng, settings, 0.02), seed=i),
+                float(stats.norm.cdf(1 / 2**0.5)),
+            )
+            for i in range(max(draws // 6, 20))
+        ]
+        yield "probability of improvement", f"{settings} settings, 5 seeds, better", 0.95, float(np.mean(held))
+    for settings, seeds in product((2, 4, 12), (3, 5)):
+        held = [
+            holds(aggregates.with_interval(aggregates.interquartile_mean, alike(rng, settings, seeds), seed=i), 0.5)
+            for i in range(max(draws // 6, 20))
+        ]
+        yield "interquartile mean", f"{settings} settings, {seeds} seeds", 0.95, float(np.mean(held))
     grid = np.arange(9).reshape(3, 3)
     held = [
         holds(aggregates.with_interval(aggregates.interquartile_mean, on_grids(rng, 4), grid=grid, seed=i), 0.0)
@@ -68,6 +82,9 @@ def tests(rng: np.random.Generator, draws: int) -> Iterator[tuple[str, str, floa
         yield "paired t", f"{seeds} seeds", 0.05, float(np.mean(p < 0.05))
     p = stats.ttest_1samp(rng.normal(0, 0.02, (draws, 7, 3)), 0, axis=2).pvalue
     yield "paired t, Holm, any of 7", "3 seeds", 0.05, float(np.mean([(holm(row) < 0.05).any() for row in p]))
+    for methods, seeds in product((3, 8, 14), (3, 10)):
+        wrong = np.mean([beats_others(rng.normal(0, 0.02, (methods, seeds))) for _ in range(draws)])
+        yield "paired t, Holm, the best against the rest", f"{methods} methods, {seeds} seeds", 0.05, float(wrong)
     for examples in (300, 2500):
         both = [answers(rng, examples) for _ in range(draws)]
         p = [paired_tests.mcnemar(int((a > b).sum()), int((b > a).sum())) for a, b in both]
@@ -141,12 +158,18 @@ def instead(seed: int, draws: int) -> Iterator[tuple[str, str, float, float]]:
 
 
 def holds(found, truth: float) -> bool:
-    return found.low <= truth <= found.high
+    """Return whether an interval holds the truth; one that is not given, where it would have no width, does not."""
+    return found.low is not None and found.low <= truth <= found.high
 
 
-def pair(rng: np.random.Generator, settings: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the scores of two methods that are alike, five seeds in each setting."""
-    return tuple([rng.normal(0.1 * i, 0.02, 5) for i in range(settings)] for _ in range(2))
+def pair(rng: np.random.Generator, settings: int, better: float = 0.0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the scores of two methods of which one is better by so much, five seeds in each setting."""
+    return tuple([rng.normal(0.1 * i + more, 0.02, 5) for i in range(settings)] for more in (better, 0.0))
+
+
+def alike(rng: np.random.Generator, settings: int, seeds: int) -> list[np.ndarray]:
+    """Return the scores of a method, around 0.5 in each setting."""
+    return [rng.normal(0.5, 0.02, seeds) for _ in range(settings)]
 
 
 def on_grids(rng: np.random.Generator, settings: int) -> list[np.ndarray]:
@@ -155,6 +178,13 @@ def on_grids(rng: np.random.Generator, settings: int) -> list[np.ndarray]:
         rng.normal(0, 0.02, (3, 1)) + rng.normal(0, 0.02, 3) + rng.normal(0, 0.01, (3, 3)) for _ in range(settings)
     ]
     return [scores.ravel() for scores in parts]
+
+
+def beats_others(scores: np.ndarray) -> bool:
+    """Return whether the method with the highest mean is told apart from another; scores: shape (methods, seeds)."""
+    best = scores.mean(axis=1).argmax()
+    p = stats.ttest_1samp(scores[best] - np.delete(scores, best, axis=0), 0, axis=1).pvalue
+    return bool((holm(p) < 0.05).any())
 
 
 def answers(rng: np.random.Generator, examples: int) -> np.ndarray:

@@ -249,19 +249,26 @@ def write_statistics(folder: Path, study: Study) -> Path:
     return folder / "statistics"
 
 
+def write_numbers(folder: Path, study: Study, published: Path) -> None:
+    """Write the numbers of the report's text, paper/numbers.tex."""
+    from peftstudy import files, paper
+
+    files.write_text(folder / "paper" / "numbers.tex", paper.numbers(paper.load(folder, study, published), study))
+
+
 def write_results(folder: Path, study: Study, published: Path, runs: pd.DataFrame | None = None) -> Path:
     """Write what the report's page is made from: metrics, statistics, tables, numbers, configuration, records.
 
     runs: instead of the invented ones, as metrics/runs.csv has them.
     """
-    from peftstudy import files, paper, tables
+    from peftstudy import files, tables
 
     metrics = write_metrics(folder / "metrics", study)
     if runs is not None:
         runs.to_csv(metrics / "runs.csv", index=False)
     write_statistics(folder, study)
     tables.write(metrics, folder / "statistics", folder / "tables", study, METHODS, published)
-    paper.write(folder, study, published)
+    write_numbers(folder, study, published)
     files.write_json(
         folder / "study.json",
         {"study": study.name, "folder": "/home/somebody/data", "seeds": [*map(seeds.plain, study.seeds)]},

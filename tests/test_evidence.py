@@ -129,10 +129,12 @@ def test_probability_of_improvement_is_mann_whitneys():
 
 def test_bootstrap_draws_within_settings():
     far = [np.array([0.0, 0.0]), np.array([1.0, 1.0])]
-    assert aggregates.with_interval(aggregates.interquartile_mean, far) == (0.5, 0.5, 0.5)
+    assert aggregates.with_interval(aggregates.interquartile_mean, far) == (0.5, None, None)
     once = [np.array([0.3]), np.array([0.5])]
     assert aggregates.with_interval(aggregates.interquartile_mean, once)[1:] == (None, None)
     near = [np.array([0.1, 0.2, 0.4]), np.array([0.2, 0.3, 0.9])]
     found = aggregates.with_interval(aggregates.interquartile_mean, near)
     assert found.low < found.mean < found.high
     assert found == aggregates.with_interval(aggregates.interquartile_mean, near)
+    above = [scores + 1 for scores in near]
+    assert aggregates.with_interval(aggregates.probability_of_improvement, above, near) == (1.0, None, None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
+from synthetic import METHODS, course_study, default_study, write_metrics, write_numbers, write_statistics
 
 from peftstudy import figures, paper, tables
 from peftstudy.errors import StudyError
@@ -28,7 +28,7 @@ def finish(results: Path, study) -> Path:
     write_statistics(results, study)
     figures.write(metrics, results / "statistics", results / "figures", study)
     tables.write(metrics, results / "statistics", results / "tables", study, METHODS, REPORTED)
-    paper.write(results, study, REPORTED)
+    write_numbers(results, study, REPORTED)
     return results
 
 
@@ -193,6 +193,7 @@ def test_a_missing_piece_is_named(made, tmp_path):
 
 
 def test_the_headline_is_one_line_with_the_answer(made):
-    line = paper.headline(made["default"], default_study(), REPORTED)
+    study = default_study()
+    line = paper.headline(made["default"], paper.load(made["default"], study, REPORTED), study)
     assert "\n" not in line
     assert re.search(r"report\.pdf: libraries 90-10 bert-tiny: full 0\.\d\d \[0\.\d\d, 0\.\d\d\], lora 0\.\d\d", line)

@@ -12,7 +12,7 @@ from made_tasks import dataset
 
 from peftstudy import __main__, building, checking, evaluation, files, runs, strict_yaml, tasks, tokens
 from peftstudy.configuration import from_config
-from peftstudy.publication import formats, publishing
+from peftstudy.publication import cards, formats, publishing
 from peftstudy.records import Place
 from peftstudy.splits import cut, write_split
 
@@ -99,12 +99,18 @@ def test_the_card_names_study_run_score_and_interval_in_the_hub_s_form(method, p
         for seed in (0, 1)
     ]
     assert result.metric_type == "accuracy" and result.metric_value == pytest.approx(scores[1], abs=1e-4)
-    assert f"mean is {sum(scores) / 2:.3f}, 95 % interval" in card.text
+    assert f"mean is {sum(scores) / 2:.3f}" in card.text
+    assert ("95 % interval" in card.text) == (scores[0] != scores[1])
     for said in ("Made texts", "`made/50-50/tiny/" + method, "from a local folder", "| seed | 1 |", "transformers 4."):
         assert said in card.text
     assert "Classes, by number: 0 0, 1 1, 2 2." in card.text
     assert str(published) not in "".join(path.read_text() for path in (published / method).glob("*.*")
                                          if path.suffix in (".md", ".json") and path.name != "run.json")  # fmt: skip
+
+
+def test_what_to_expect_of_a_method_is_its_mean_over_seeds():
+    said = cards._expected(pd.Series([0.4, 0.6], index=["0", "1"]))
+    assert "Over the 2 seeds that finished the mean is 0.500, 95 % interval -0.771 to 1.771" in said
 
 
 def test_weights_are_those_that_were_kept_or_the_same_to_the_bit(published):
@@ -179,7 +185,8 @@ def test_every_task_s_models_can_be_published(task, bert, make_backbone, make_ta
         ids = formats.run(lines.splitlines(), tmp_path / "out")["input_ids"][0].tolist()
         data = tokens.load(tmp_path / "made/tokens/made/tiny")
         assert ids == data.input_ids[: data.lengths[0]].tolist()
-    assert "It is the score of one seed" in (tmp_path / "out/README.md").read_text()
+    card = (tmp_path / "out/README.md").read_text()
+    assert "It is the score of one seed" in card and ("and a fresh head" in card) == (not tasks.create(task).writes)
 
 
 def test_a_method_that_is_to_keep_its_weights_must_be_known():

@@ -40,7 +40,8 @@ def test_the_course_report_s_table_is_the_archive_s(course):
     said = table(section("A course report, done again"), "method")
     assert set(said.index) == set(scores.method) and said.size == len(scores)
     for row in scores.itertuples():
-        written = f"{row.test_score:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        interval = "(no interval)" if pd.isna(row.low) else f"[{row.low:.2f}, {row.high:.2f}]"
+        written = f"{row.test_score:.2f} {interval}"
         assert said.loc[row.method, f"{row.backbone}, {row.split}"] == written
 
 

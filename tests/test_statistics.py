@@ -24,7 +24,7 @@ def test_interval_of_three_by_hand():
 
 def test_one_score_has_no_interval_and_equal_scores_have_no_width():
     assert interval([0.7]) == (0.7, None, None)
-    assert interval([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
+    assert interval([0.5, 0.5, 0.5]) == (0.5, None, None)
 
 
 @pytest.mark.parametrize("scores", [[], [0.5, float("nan")], [[0.5, 0.6]]])
@@ -257,9 +257,24 @@ def test_what_separating_takes_is_that_of_the_paired_differences(runs):
         index="seed", columns="method", values="test_score"
     )
     gaps = seeds.lora - seeds.full
-    assert row.seeds_needed == power.seeds_to_separate(gaps.mean(), gaps.std())
-    assert row.detectable == pytest.approx(power.minimum_detectable(gaps.std(), 3))
+    level = 0.05 * row.p / row.p_holm
+    assert level < 0.05
+    assert row.seeds_needed == power.seeds_to_separate(gaps.mean(), gaps.std(), level=level)
+    assert row.detectable == pytest.approx(power.minimum_detectable(gaps.std(), 3, level=level))
     assert row.improvement == np.mean([np.sign(a - b) / 2 + 0.5 for a in seeds.lora for b in seeds.full])
+
+
+def test_what_three_seeds_would_see_they_do_not_miss(runs):
+    """A difference beyond what is visible is found after the adjustment, too: one level is behind both."""
+    found = statistics.differences(runs, "full", {}).dropna(subset=["detectable"])
+    seen = found[(found.pairs == 3) & (found.difference.abs() > 1.2 * found.detectable)]
+    assert len(seen) and (seen.p_holm < 0.05).all()
+
+
+def test_pairs_are_counted_beside_the_runs_that_were_asked_for(runs):
+    found = statistics.differences(runs, "full", {})
+    short = found[found.pairs < found.asked]
+    assert len(short) and (found.asked == 3).all()
 
 
 def test_all_settings_together_are_those_that_every_method_finished(runs):

@@ -132,6 +132,22 @@ def test_a_correlation_that_is_not_defined_is_none(predicted):
     assert task.collapsed(predicted, [1.0, 2.0, 3.0]) == (predicted == [2.0, 2.0, 2.0])
 
 
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        ([2.7, 2.7 + 1e-7, 2.7 + 2e-7, 2.7 + 3e-7], True),
+        ([2.7, 2.71, 2.72, 2.73], False),
+        ([math.nan] * 4, True),
+        ([math.nan, 2.7, 2.7, 2.7], False),
+    ],
+)
+def test_predictions_that_differ_by_rounding_are_one_answer(predicted, expected):
+    """A body whose outputs died leaves the last bits of a sum, whose order may even be that of the labels."""
+    task, targets = tasks.create("regression"), [0.0, 1.0, 2.0, 3.0]
+    assert task.collapsed(predicted, targets) is expected
+    assert (task.score(predicted, targets, [])["pearson"] == 0) == (expected or math.isnan(predicted[0]))
+
+
 LABELS = ["B-loc", "B-per", "I-loc", "I-per", "O"]
 
 

@@ -9,6 +9,7 @@ from synthetic import course_study, default_study, write_metrics
 
 from peftstudy import figures, statistics, tables
 from peftstudy.errors import StudyError
+from peftstudy.evidence import overall
 from peftstudy.evidence.places import sized
 from peftstudy.report import why
 
@@ -72,6 +73,21 @@ def test_results_with_random_weights_have_their_runs(runs):
     }  # fmt: skip
     _, found = ask("pretraining/90-10/bert-tiny-random/full", runs)
     assert set(found.backbone) == {"bert-tiny-random"} and len(found) == 3
+
+
+def test_a_rate_of_loss_is_of_all_runs_of_its_cell(runs):
+    _, found = ask("losses/90-10/bert-tiny/prompt", runs)
+    assert found.seed.tolist() == [0, 1, 2] and found.collapsed.sum() == 1
+
+
+def test_what_is_taken_together_is_of_the_shared_settings(runs):
+    study, frame = default_study(), runs["default"]
+    _, found = ask("overall/lora", runs)
+    settings = set(overall.shared(frame, study))
+    assert set(found.method) == {"lora", "full"} and (found.status == "finished").all()
+    assert set(zip(found.dataset, found.split, found.backbone, strict=True)) == settings
+    fewer = {"default": frame[(frame.split == "90-10") | (frame.method != "head")]}
+    assert set(ask("overall/lora", fewer)[1].split) == {"90-10"}
 
 
 def test_a_claim_names_what_it_looks_at(runs):

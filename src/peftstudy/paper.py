@@ -11,8 +11,9 @@ from peftstudy import figures, searching, seeds, tables
 from peftstudy.errors import StudyError
 from peftstudy.evidence import places
 from peftstudy.evidence.intervals import MANY
-from peftstudy.files import whole, write_text
+from peftstudy.files import whole
 from peftstudy.report import answer, evidence_tables, latex, searches
+from peftstudy.report.views import took
 from peftstudy.study import Study
 from peftstudy.wording import listed
 
@@ -121,7 +122,7 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
     """Return what the runs say, as macros."""
     runs = data.runs
     done = runs[runs.status == "finished"]
-    seconds = done[["setup_seconds", "training_seconds", "evaluation_seconds", "test_seconds"]].sum().sum()
+    seconds = took(runs)
     commits = sorted(done.commit.dropna().astype(str).unique())
     macros = {
         "Metric": answer.metric(data),
@@ -133,6 +134,7 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
         else f"{latex.amount(seconds / 60)} minutes",
         "Answer": answer.answer(data, study),
         "SamplingError": answer.sampling_error(data, study),
+        "LostRuns": answer.losses(data),
         "SearchFairness": searches.fairness(data.searches, study),
         "Comparability": answer.comparability(data, study),
         "RanksOverDatasets": evidence_tables.ranking(data, study),
@@ -154,18 +156,13 @@ def result_macros(data: SimpleNamespace, study: Study) -> dict[str, str]:
     return macros
 
 
-def load(results: Path, study: Study, reported: Path) -> SimpleNamespace:
+def load(results: Path, study: Study, reported: Path = Path("paper/reported")) -> SimpleNamespace:
     return tables.load(results / "metrics", results / "statistics", study, reported)
 
 
-def write(results: Path, study: Study, reported: Path = Path("paper/reported")) -> None:
-    """Write results/<study>/paper/numbers.tex from the metrics and statistics in `results`."""
-    write_text(results / "paper" / "numbers.tex", numbers(load(results, study, reported), study))
-
-
-def headline(results: Path, study: Study, reported: Path = Path("paper/reported")) -> str:
+def headline(results: Path, data: SimpleNamespace, study: Study) -> str:
     """Return one line for the terminal: where the report is, and what it found."""
-    return f"{results / 'paper' / 'report.pdf'}: {answer.headline(load(results, study, reported), study)}"
+    return f"{results / 'paper' / 'report.pdf'}: {answer.headline(data, study)}"
 
 
 def typeset(paper: Path, results: Path, output: Path, study: Study) -> None:

@@ -168,9 +168,10 @@ def tabulate(study: Path, results: Path, output: Path) -> str:
 def number(study: Path, results: Path, output: Path, headline: Path) -> str:
     from peftstudy import paper
 
-    found = paper.headline(results, load_study(study))
-    paper.write(results, load_study(study))
-    files.write_text(headline, found + "\n")
+    asked = load_study(study)
+    data = paper.load(results, asked)
+    files.write_text(output, paper.numbers(data, asked))
+    files.write_text(headline, f"{paper.headline(results, data, asked)}\n")
     return str(output)
 
 

@@ -11,7 +11,7 @@ from peftstudy.evidence import power
 from peftstudy.evidence.aggregates import probability_of_improvement
 from peftstudy.evidence.components import spread
 from peftstudy.evidence.intervals import over_seeds, rate
-from peftstudy.evidence.paired_tests import holm, paired_difference
+from peftstudy.evidence.paired_tests import holm, holm_levels, paired_difference
 from peftstudy.files import whole
 from peftstudy.study import Study
 
@@ -32,7 +32,7 @@ COUNTS = [
 SCORES = [
     "test_score", "sd", "low", "high", "sound_score", "sound_low", "sound_high", "optimism", "validation_score",
 ]  # fmt: skip
-COMPARED = ["pairs", "difference", "low", "high", "p", "improvement", "detectable", "seeds_needed"]
+COMPARED = ["pairs", "asked", "difference", "low", "high", "p", "improvement"]
 MUST_AGREE: dict[str, list[str]] = {
     "device": [], "precision": [], "threads": [], "environment": [], "commit": [],
     "data_sha256": ["dataset", "backbone"], "backbone_sha256": ["backbone"],
@@ -94,12 +94,14 @@ def differences(runs: pd.DataFrame, reference: str | None, random: dict[str, str
 
     kind `reference`: a method minus the reference method; `best`: a method minus the `best` one there;
     `pretraining`: a backbone minus the one of its shape with random weights, same method.
-    random: the backbone with random weights -> the backbone that it is the twin of.
+    random: the backbone with random weights -> the backbone that it is the twin of. asked: the runs that the method
+    was to have; pairs: the seeds that both finished.
     """
+    asked = runs.groupby(CELL).size()
     scores = {cell: scores_by_seed(group) for cell, group in runs.groupby(CELL, sort=False)}
     scores = {cell: values for cell, values in scores.items() if len(values)}
     leaders = {where: best(cells) for where, cells in summarise(runs).groupby(CELL[:3])}
-    rows = []
+    rows, gaps = [], []
     for dataset, split, backbone in dict.fromkeys(cell[:3] for cell in scores):
         here = {cell[3]: values for cell, values in scores.items() if cell[:3] == (dataset, split, backbone)}
         leader = leaders[dataset, split, backbone].method
@@ -111,16 +113,33 @@ def differences(runs: pd.DataFrame, reference: str | None, random: dict[str, str
             ("pretraining", method, twin, scores.get((dataset, split, twin, method)))
             for twin in twins for method in here
         ]  # fmt: skip
-        rows += [
-            {**where, "kind": kind, "method": method, "reference": other, **compare(here[method], values)}
-            for kind, method, other, values in pairs
-            if values is not None and len(values.index.intersection(here[method].index))
-        ]
-    columns = ["dataset", "split", "backbone", "kind", "method", "reference"]
-    frame = pd.DataFrame(rows, columns=[*columns, *COMPARED])
+        for kind, method, other, values in pairs:
+            if values is not None and len(values.index.intersection(here[method].index)):
+                names = {**where, "kind": kind, "method": method, "reference": other}
+                rows.append(names | {"asked": asked[dataset, split, backbone, method]} | compare(here[method], values))
+                gaps.append(here[method] - values)
+    frame = pd.DataFrame(rows, columns=["dataset", "split", "backbone", "kind", "method", "reference", *COMPARED])
     families = frame.groupby(["dataset", "split", "backbone", "kind"], sort=False)["p"]
     frame["p_holm"] = families.transform(holm) if len(frame) else []
-    return frame
+    levels = families.transform(holm_levels) if len(frame) else []
+    found = [visible(*each) for each in zip(gaps, frame.difference, levels, strict=True)]
+    return frame.join(pd.DataFrame(found, columns=["detectable", "seeds_needed"]))
+
+
+def visible(gaps: pd.Series, difference: float, level: float) -> tuple[float | None, int | None]:
+    """Return what so many pairs would see, at the level at which Holm's procedure tests them.
+
+    First the difference that pairs with this spread find in four studies of five, then how many pairs do so for this
+    difference; None where nothing is known of the spread. gaps: paired differences, indexed by seed.
+    """
+    gaps = gaps.dropna()
+    over = spread(gaps.to_numpy(dtype=float), gaps.index)
+    if over is None or over.sd <= 1e-12:
+        return None, None
+    return (
+        power.minimum_detectable(over.mean_sd, over.independent, level=level),
+        power.seeds_to_separate(difference, over.sd, level=level),
+    )
 
 
 def scores_by_seed(runs: pd.DataFrame, column: str = "test_score") -> pd.Series:
@@ -130,20 +149,11 @@ def scores_by_seed(runs: pd.DataFrame, column: str = "test_score") -> pd.Series:
 
 
 def compare(a: pd.Series, b: pd.Series) -> dict[str, float | None]:
-    """Return what paired scores say: COMPARED, by name.
-
-    improvement: how probable it is that a run of a beats one of b. detectable: the difference that so many
-    pairs with this spread find in four studies of five; seeds_needed: how many pairs do so for this difference.
-    """
+    """Return what paired scores say, by name; improvement: how probable it is that a run of a beats one of b."""
     found = paired_difference(a, b)
-    paired = (a - b).dropna()
-    gaps = spread(paired.to_numpy(dtype=float), paired.index)
-    known = gaps is not None and gaps.sd > 1e-12
     return {
         "pairs": found.pairs, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p,
         "improvement": float(probability_of_improvement([a.to_numpy()], [b.to_numpy()])),
-        "detectable": power.minimum_detectable(gaps.mean_sd, gaps.independent) if known else None,
-        "seeds_needed": power.seeds_to_separate(found.mean, gaps.sd) if known else None,
     }  # fmt: skip
 
 

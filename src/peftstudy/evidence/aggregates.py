@@ -2,7 +2,9 @@
 
 The definitions are those of Agarwal et al. (2021), "Deep reinforcement learning at the edge of the
 statistical precipice" (rliable); a setting (dataset, split, backbone) stands where they have a task.
-Intervals are percentiles of a bootstrap that draws runs anew within each setting.
+Intervals are percentiles of a bootstrap that draws runs anew within each setting. What is drawn
+from n runs has (n - 1) / n of the variance of runs, with three seeds two thirds; so deviations from their mean are
+stretched before they are drawn (against what Hesterberg, 2015, calls narrowness bias).
 """
 
 from collections.abc import Callable, Sequence
@@ -56,8 +58,8 @@ def with_interval(
 
     samples: what `statistic` takes. grid: where runs share seeds, which run has which two, shape (initialisations,
     orders): both are drawn anew, and a run comes along with its two (the pigeonhole bootstrap of Owen, 2007).
-    There are no bounds where no setting has two runs, for then nothing can be drawn anew, nor where a setting lacks a
-    run of the grid.
+    There are no bounds where no setting has two runs, for then nothing can be drawn anew, nor where all draws agree, as
+    they do when each run of one method beats each of the other, nor where a setting lacks a run of the grid.
     """
     value = float(statistic(*samples))
     if all(len(scores) < 2 for runs in samples for scores in runs):
@@ -67,6 +69,8 @@ def with_interval(
     rng = np.random.default_rng(seed)
     again = [[_drawn(scores, grid, rng) for scores in runs] for runs in samples]
     drawn = statistic(*again)
+    if np.ptp(drawn) < 1e-12:
+        return Interval(value, None, None)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
 
@@ -74,7 +78,16 @@ def with_interval(
 def _drawn(scores: np.ndarray, grid: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Return RESAMPLES draws of the runs of a setting, shape (RESAMPLES, runs)."""
     if grid is None:
-        return rng.choice(scores, (RESAMPLES, len(scores)))
+        return rng.choice(_stretched(scores), (RESAMPLES, len(scores)))
     rows, columns = grid.shape
-    chosen = grid[rng.integers(rows, size=(RESAMPLES, rows, 1)), rng.integers(columns, size=(RESAMPLES, 1, columns))]
-    return scores[chosen].reshape(RESAMPLES, -1)
+    first, then = rng.integers(rows, size=(RESAMPLES, rows, 1)), rng.integers(columns, size=(RESAMPLES, 1, columns))
+    return _stretched(scores[grid])[first, then].reshape(RESAMPLES, -1)
+
+
+def _stretched(scores: np.ndarray) -> np.ndarray:
+    """Return scores whose levels, along each axis, spread as much more as draws from them spread less."""
+    middle, apart = scores.mean(), np.zeros_like(scores)
+    for axis, levels in enumerate(scores.shape):
+        others = tuple(other for other in range(scores.ndim) if other != axis)
+        apart = apart + (np.sqrt(levels / max(levels - 1, 1)) - 1) * (scores.mean(others, keepdims=True) - middle)
+    return scores + apart

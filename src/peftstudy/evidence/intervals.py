@@ -15,7 +15,7 @@ scores are skewed or some runs collapse (benchmarks/coverage.py)."""
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds of its interval; the bounds are None where one value says nothing of spread."""
+    """A mean and the bounds of its interval; the bounds are None where the values say nothing of spread."""
 
     mean: float
     low: float | None
@@ -25,7 +25,8 @@ class Interval(NamedTuple):
 def interval(scores: Sequence[float] | np.ndarray, level: float = 0.95, seed: int = 0) -> Interval:
     """Return the mean of some scores and its interval: Student's t for few, the BCa bootstrap for many.
 
-    scores: shape (seeds,), finite. One score has no interval. `seed` fixes the bootstrap's draws.
+    scores: shape (seeds,), finite. One score has no interval, nor have scores that are all the same: on a hundred test
+    examples seeds may agree by chance. `seed` fixes the bootstrap's draws.
     Raises ValueError when there are no scores, or one is not finite.
     Source: Efron and Tibshirani (1993), chapters 12 and 14.
 
@@ -36,10 +37,8 @@ def interval(scores: Sequence[float] | np.ndarray, level: float = 0.95, seed: in
     if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
         raise ValueError("an interval needs one finite score or more")
     mean = float(scores.mean())
-    if len(scores) == 1:
-        return Interval(mean, None, None)
     if np.ptp(scores) == 0:
-        return Interval(mean, mean, mean)
+        return Interval(mean, None, None)
     low, high = stats.t.interval(level, len(scores) - 1, mean, stats.sem(scores))
     if len(scores) >= MANY:
         rng = np.random.default_rng(seed)
@@ -62,6 +61,18 @@ def over_seeds(scores: pd.Series, level: float = 0.95) -> Interval:
         return Interval(mean, None, None)
     half = float(stats.t.ppf((1 + level) / 2, found.independent - 1) * found.error)
     return Interval(mean, mean - half, mean + half)
+
+
+def of_one_more(mean: float, sd: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return where one further score lies, given the mean and standard deviation of `count`, two or more, normal ones.
+
+    Source: Hahn and Meeker (1991), section 4.3.
+
+    >>> [round(float(x), 2) for x in of_one_more(2.0, 1.0, 3)]
+    [-2.97, 6.97]
+    """
+    half = stats.t.ppf((1 + level) / 2, count - 1) * sd * np.sqrt(1 + 1 / count)
+    return mean - half, mean + half
 
 
 def rate(count: int, of: int, level: float = 0.95) -> Interval:

@@ -25,6 +25,7 @@ class Results:
 
     def __init__(self, runs: pd.DataFrame, epochs: pd.DataFrame):
         done = runs[runs.status == "finished"]
+        self.asked = runs.groupby(CELL).size().to_dict()
         self.runs = {cell: group.set_index("seed").sort_index() for cell, group in done.groupby(CELL)}
         self.epochs = dict(iter(finished_epochs(runs, epochs).groupby(CELL)))
 
@@ -45,6 +46,14 @@ class Results:
             return 0, 0
         found = self.runs[cell].collapsed
         return int(found.sum()), len(found)
+
+    def lost(self, term: Term, dataset: str, split: str, backbone: str) -> tuple[int, int]:
+        """Return how many runs behind a measure did not finish, and of how many; 0 of 0 for counts that are CERTAIN."""
+        if term.measure in CERTAIN:
+            return 0, 0
+        cell = (dataset, term.split or split, term.backbone or backbone, term.method)
+        asked = self.asked.get(cell, 0)
+        return asked - len(self.runs.get(cell, ())), asked
 
     def curve(self, name: str, cell: tuple[str, ...]) -> pd.DataFrame:
         """A measure after each epoch, shape (epochs, seeds)."""

@@ -22,10 +22,16 @@ def settings(runs: pd.DataFrame, study: Study) -> dict[str, list[np.ndarray]]:
 
     Backbones with random weights are no setting of their own: they are there to be compared with.
     """
+    done = runs[runs.status == "finished"].set_index([*SETTING, "method"]).test_score.dropna().sort_index()
+    places = shared(runs, study)
+    return {method: [done.loc[[(*place, method)]].to_numpy() for place in places] for method in study.methods}
+
+
+def shared(runs: pd.DataFrame, study: Study) -> list[tuple[str, str, str]]:
+    """Return the settings on which every method finished a run, but for backbones with random weights."""
     done = runs[(runs.status == "finished") & runs.test_score.notna() & ~_of_twins(runs, study)]
-    groups = [group.groupby("method").test_score for _, group in done.groupby(SETTING, sort=False)]
-    shared = [group for group in groups if set(group.groups) == set(study.methods)]
-    return {method: [group.get_group(method).to_numpy() for group in shared] for method in study.methods}
+    groups = done.groupby(SETTING, sort=False).method
+    return [setting for setting, methods in groups if set(methods) == set(study.methods)]
 
 
 def _of_twins(runs: pd.DataFrame, study: Study) -> pd.Series:

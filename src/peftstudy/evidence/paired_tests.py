@@ -118,3 +118,18 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     steps = p_values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
     return adjusted
+
+
+def holm_levels(p_values: Iterable[float], level: float = 0.05) -> np.ndarray:
+    """Return the level at which Holm's procedure tests each p value at its rank; NaN where there is none.
+
+    A comparison that is open is found once its p value falls below that, and those of clearer ones did.
+
+    >>> [round(float(x), 4) for x in holm_levels([0.01, 0.04, 0.03])]
+    [0.0167, 0.05, 0.025]
+    """
+    p_values = np.asarray(list(p_values), dtype=float)
+    known = np.flatnonzero(~np.isnan(p_values))
+    levels = np.full(len(p_values), np.nan)
+    levels[known[np.argsort(p_values[known], kind="stable")]] = level / np.arange(len(known), 0, -1)
+    return levels

@@ -99,7 +99,8 @@ def report(pairs: list[Pair], study: Study, a: str, b: str) -> str:
     """Return a sentence for each pair, and the seeds that would tell all of them apart, as the config has them."""
     lines = [
         f"{a} minus {b}, paired by seed; seeds needed are for a power of {power.POWER:.0%} "
-        "(paired t test, two-sided, 0.05), if difference and spread are the true ones."
+        "(paired t test, two-sided, 0.05, not adjusted for other comparisons), if difference and spread are the true "
+        "ones."
     ]
     lines += [f"  {pair.place}: {sentence(pair)}" for pair in pairs]
     open_ones = [pair for pair in pairs if not pair.is_apart]

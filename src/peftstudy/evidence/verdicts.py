@@ -27,7 +27,7 @@ COLUMNS = ["origin", "sentence", "verdict", "seeds_needed", "evidence"]
 class Finding(NamedTuple):
     """A statement in one place: what was found there, and the spread over seeds.
 
-    absent: why there is no value. collapsed: which of the runs collapsed, in brackets.
+    absent: why there is no value. troubled: which of the runs collapsed or were lost, in brackets.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
     sd: float | None = None
     seeds: int = 0
     absent: str = "not measured"
-    collapsed: str = ""
+    troubled: str = ""
 
     @property
     def verdict(self) -> str:
@@ -50,13 +50,16 @@ class Finding(NamedTuple):
         above = low > s.high or (low == s.high and not s.high_within)
         return "fails" if below or above else "undecided"
 
-    @property
-    def seeds_needed(self) -> int | None:
-        """How many seeds decide, with a power of 0.8, if mean and spread are the true ones; None where too many."""
+    def seeds_needed(self, wanted: float) -> int | None:
+        """Return how many seeds decide with such a power, if mean and spread are the true ones; None where too many.
+
+        Within two bounds, both must be cleared: each may be missed half as often.
+        """
         if self.value is None or self.sd is None:
             return None
-        nearest = min(abs(self.value.mean - self.statement.low), abs(self.value.mean - self.statement.high))
-        needed = power.seeds_to_separate(nearest, self.sd)
+        low, high = self.value.mean - self.statement.low, self.statement.high - self.value.mean
+        both = 0 < low < np.inf and 0 < high < np.inf
+        needed = power.seeds_to_separate(min(abs(low), abs(high)), self.sd, (1 + wanted) / 2 if both else wanted)
         return needed and max(needed, self.seeds + 1)  # those that there are did not
 
     @property
@@ -69,7 +72,7 @@ class Finding(NamedTuple):
             return f"{self.what}: {self.absent}"
         mean, low, high = self.value
         interval = " (no interval)" if low is None else f" [{_short(low)}, {_short(high)}]" if low < high else ""
-        return f"{self.what}: {_short(mean)}{interval}{self.collapsed}"
+        return f"{self.what}: {_short(mean)}{interval}{self.troubled}"
 
 
 def _short(value: float) -> str:
@@ -81,15 +84,19 @@ def check(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame, reported: Path
     """Return sentence, verdict (holds, fails, undecided) and evidence of each claim, the study's own first.
 
     origin: the study, or the publication that it replicates, whose claims lie in a folder of `reported`.
-    seeds_needed: how many would decide a claim that is open; empty where not even a thousand would.
+    seeds_needed: how many would decide a claim that is open, all its open statements together; empty where not even a
+    thousand would.
     """
     results = Results(runs, epochs)
     rows = []
     for origin, claim in [*((study.name, claim) for claim in study.claims), *published(study, reported)]:
         findings = list(found(claim, results, study))
         said = verdict(findings)
-        open_ones = [finding.seeds_needed for finding in findings if finding.verdict == "undecided"]
-        needed = max(open_ones) if said == "undecided" and open_ones and None not in open_ones else None
+        open_ones = [finding for finding in findings if finding.verdict == "undecided"]
+        # The misses of several add up at worst, so each may have its share of them.
+        wanted = 1 - (1 - power.POWER) / max(len(open_ones), 1)
+        seeds = [finding.seeds_needed(wanted) for finding in open_ones]
+        needed = max(seeds) if said == "undecided" and seeds and None not in seeds else None
         rows.append((origin, claim.sentence, said, needed, evidence(findings)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -161,22 +168,31 @@ def finding(statement: Statement, results: Results, place: tuple[str, str, str],
     values = sum(factor * results.of(term, *place) for factor, term in statement.terms).dropna()
     differ = [name for i, name in enumerate(place) if name and (i == 2 or len({other[i] for other in places}) > 1)]
     what = _words(statement) + (f" ({', '.join(differ)})" if differ else "")
+    missing = {term: results.lost(term, *place) for _, term in statement.terms}
     if not len(values):
-        return Finding(what, statement, None)
+        return Finding(what, statement, None, absent="not measured" + _troubled({"came to nothing": missing}))
     lost = {term: results.collapsed(term, *place) for _, term in statement.terms}
     if _is_empty(statement, lost):
         names = listed([_named(term) for term, (some, every) in lost.items() if 0 < some == every])
         said = f"nothing was learned there: every run of {names} gave all examples one answer"
         return Finding(what, statement, None, absent=said)
-    counts = [f"{some} of {every} runs of {_named(term)}" for term, (some, every) in lost.items() if some]
-    collapsed = f" ({listed(counts)} collapsed)" if counts else ""
+    troubled = _troubled({"collapsed": lost, "came to nothing": missing})
     mean, low, high, _, _ = paired_difference(values, values * 0)
     certain = all(term.measure in CERTAIN for _, term in statement.terms)
     if certain and len(values) > 1 and values.nunique() == 1:
         low = high = mean
     gaps = spread(values.to_numpy(dtype=float), values.index) if values.nunique() > 1 else None
-    found = Finding(what, statement, Interval(mean, low, high), collapsed=collapsed)
+    found = Finding(what, statement, Interval(mean, low, high), troubled=troubled)
     return found if gaps is None else found._replace(sd=gaps.sd, seeds=gaps.independent)
+
+
+def _troubled(ends: dict[str, dict[Term, tuple[int, int]]]) -> str:
+    """Return in brackets how many of the runs behind each term ended how; nothing where none did."""
+    said = []
+    for how, runs in ends.items():
+        counts = [f"{some} of {every} runs of {_named(term)}" for term, (some, every) in runs.items() if some]
+        said += [f"{listed(counts)} {how}"] if counts else []
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _is_empty(statement: Statement, lost: dict[Term, tuple[int, int]]) -> bool:

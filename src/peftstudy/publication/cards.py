@@ -83,8 +83,8 @@ def _opening(
         f"One run of the study *{study.title}* (`{study.name}`), made and published by peftstudy.",
         question,
         f"On test: **{score:.3f}** ({METRICS.get(metric, metric)}). {_expected(scores)}",
-        f"Method: {spec.adaptation}{f' ({options})' if options else ''}, which trains {trained.method.trains}, "
-        f"and a fresh head. Form: {form.library}.",
+        f"Method: {spec.adaptation}{f' ({options})' if options else ''}, which trains {trained.method.trains}"
+        f"{'' if trained.task.writes else ', and a fresh head'}. Form: {form.library}.",
         spec.origins and "It starts from " + ", ".join(f"`{origin.path}`" for origin in spec.origins) + ".",
     ]))  # fmt: skip
 

@@ -48,6 +48,11 @@ class Choice(NamedTuple):
         return self.difference is not None and self.difference.difference > -NEAR
 
     @property
+    def is_surely_near(self) -> bool:
+        """Whether the whole interval of the difference is near, and not its mean alone."""
+        return self.is_near and not latex.absent(self.difference.low) and self.difference.low > -NEAR
+
+    @property
     def is_empty(self) -> bool:
         """Whether the best method learned nothing: each of its runs gives all examples one answer."""
         return bool(self.best.collapsed >= self.best.finished)
@@ -134,7 +139,8 @@ def sentences(choice: Choice, tables: SimpleNamespace, study: Study) -> list[str
     trained, time, stored = (ratio(lean, best, column) for column in ("trained", "training_seconds", "stored_bytes"))
     costs = f"{trained} of the trained parameters, {time} of the training time and {stored} of the storage"
     if choice.is_near:
-        said.append(f"{other} comes within {NEAR:g} of it (difference {loss}) at {costs}.")
+        unsure = "" if choice.is_surely_near else " on average, while a larger loss is not ruled out"
+        said.append(f"{other} comes within {NEAR:g} of it{unsure} (difference {loss}) at {costs}.")
         said.append(
             f"Take {latex.escape(best.method)} for the score alone, {latex.escape(lean.method)} where costs count."
         )
@@ -222,18 +228,34 @@ def pretraining_gain(tables: SimpleNamespace, study: Study) -> str:
 
 
 def sampling_error(tables: SimpleNamespace, study: Study) -> str:
-    """Return how far the draw of the test part may move an accuracy: a binomial 95 % half-width."""
-    found = choices(tables, study)
-    metric = measure(tables, found[0].dataset) if found else None
-    if metric != "accuracy" or not is_counted(metric, study.datasets[found[0].dataset].task):
+    """Return how far the draw of each test part may move an accuracy: a binomial 95 % half-width."""
+    parts = []
+    for dataset, choice in {choice.dataset: choice for choice in reversed(choices(tables, study))}.items():
+        metric, best = measure(tables, dataset), choice.best
+        if metric == "accuracy" and is_counted(metric, study.datasets[dataset].task):
+            half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5
+            its = "its" if len(study.datasets) == 1 else f"the {latex.escape(dataset)} test part's"
+            parts.append(
+                f"{its} {latex.count(best.test_examples)} examples alone may move an accuracy of "
+                f"{latex.score(best.test_score)} by {latex.score(half)} either way"
+            )
+    if not parts:
         return "The intervals over seeds do not hold the draw of the test part."
-    best = found[0].best
-    half = 1.96 * (best.test_score * (1 - best.test_score) / best.test_examples) ** 0.5
     return (
-        "The intervals are over seeds and do not hold the draw of the test part: its "
-        f"{latex.count(best.test_examples)} examples alone may move an accuracy of {latex.score(best.test_score)} by "
-        f"{latex.score(half)} either way "
+        f"The intervals are over seeds and do not hold the draw of the test part: {'; '.join(reversed(parts))} "
         "(differences, being paired on the same examples, less)."
+    )
+
+
+def losses(tables: SimpleNamespace) -> str:
+    """Return what intervals are worth where runs collapsed or were lost; nothing where none did."""
+    troubled = (tables.scores.collapsed > 0) | (tables.scores.finished < tables.scores.asked)
+    if not troubled.any():
+        return ""
+    return (
+        f"{latex.count(troubled.sum())} of {latex.count(len(troubled))} cells lost runs or had some collapse: a few "
+        r"seeds tell little of how often that happens, and an interval of such a cell holds the true mean less often "
+        r"than 95\,\% of the time (Table~\ref{tab:losses} has the cells, and the rates that are possible)."
     )
 
 

@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
+
 from peftstudy import seeds, statistics
 from peftstudy.evidence.intervals import MANY
 from peftstudy.report.latex import escape
@@ -17,7 +19,10 @@ def over_seeds(study: Study) -> str:
     number = len(study.seeds)
     if number == 1:
         return "There is one seed, so there are no intervals and no tests over seeds, which need two or more."
-    return f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way(study)}."
+    return (
+        f"In brackets 95\\,\\% intervals over {' '.join(seeds.counted(study.seeds))}, by {way(study)}; none where all "
+        "agree, which tells nothing of the spread."
+    )
 
 
 def way(study: Study) -> str:
@@ -25,6 +30,17 @@ def way(study: Study) -> str:
     if min(seeds.shared(study.seeds)) > 1:
         return "their variance components and Student's t"
     return "Student's t" if len(study.seeds) < MANY else "the bias-corrected and accelerated bootstrap"
+
+
+def paired(row) -> str:
+    """Return how many seeds a difference rests on, and of how many; nothing where no run was lost."""
+    return "" if row.pairs == row.asked else f" ({row.pairs} of {row.asked})"
+
+
+def of_pairs(differences: pd.DataFrame) -> str:
+    """Return what the counts of `paired` mean, where there are any."""
+    lost = (differences.pairs < differences.asked).any()
+    return " In round brackets: the seeds that both finished, where runs were lost." if lost else ""
 
 
 def mixed(tables: SimpleNamespace) -> str:

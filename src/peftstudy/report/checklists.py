@@ -14,7 +14,7 @@ from peftstudy.report import cost_tables, searches
 from peftstudy.report.answer import comparability
 from peftstudy.report.captions import way
 from peftstudy.report.latex import amount, count, escape, floating, tabular
-from peftstudy.report.views import selection_rule
+from peftstudy.report.views import selection_rule, took
 from peftstudy.study import Study
 from peftstudy.wording import listed
 
@@ -152,10 +152,11 @@ def commits(data: SimpleNamespace) -> str:
 
 
 def hours(data: SimpleNamespace) -> str:
-    """Return what all finished runs took."""
-    done = data.runs[data.runs.status == "finished"]
-    seconds = done[["setup_seconds", "training_seconds", "evaluation_seconds", "test_seconds"]].sum().sum()
-    return f"{count(len(done))} runs took {amount(seconds / 3600)} hours together."
+    """Return what all runs took."""
+    return (
+        f"{count(len(data.runs))} runs took {amount(took(data.runs) / 3600)} hours together, without searches of rates "
+        "and pre-training."
+    )
 
 
 def kilowatt_hours(data: SimpleNamespace) -> str:

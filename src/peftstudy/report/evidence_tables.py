@@ -3,13 +3,13 @@
 from types import SimpleNamespace
 
 from peftstudy import seeds
-from peftstudy.evidence.overall import rankable
+from peftstudy.evidence.overall import SETTING, rankable, shared
 from peftstudy.evidence.paired_tests import RESAMPLES
 from peftstudy.evidence.places import of, one
 from peftstudy.evidence.power import MOST_SEEDS, POWER
 from peftstudy.evidence.ranks import FEWEST_DATASETS
 from peftstudy.report.answer import metric
-from peftstudy.report.captions import over_seeds, rule
+from peftstudy.report.captions import of_pairs, over_seeds, paired, rule
 from peftstudy.report.grids import ROWS, grid, pieces
 from peftstudy.report.latex import (
     NONE,
@@ -40,7 +40,7 @@ def power(tables: SimpleNamespace, study: Study, methods) -> str:
         row = one(found, dataset=dataset, split=split, backbone=backbone, method=method)
         if row is None:
             return None
-        return [share(row.improvement), score(row.detectable), needed(row)]
+        return [share(row.improvement), f"{score(row.detectable)}{paired(row)}", needed(row)]
 
     alone = "" if seeds.shared(study.seeds) == (0, 0) else ", each for initialisation and order"
 
@@ -49,8 +49,9 @@ def power(tables: SimpleNamespace, study: Study, methods) -> str:
             f"How sure the differences in {metric(tables, dataset)} to {escape(study.reference)} are. {rule(study)} "
             "Better: how probable it is that a run of the method beats one of the reference, ties counting half "
             rf"\citep{{agarwal2021deep}}. Visible: the difference that this many seeds find with a power of "
-            f"{share(POWER)} (paired $t$ test, two-sided, 0.05). Seeds: how many find the difference that was seen "
-            f"with that power, if it and its spread are the true ones{alone}."
+            f"{share(POWER)} (paired $t$ test, two-sided, at the level that the procedure of \\citet{{holm1979}} has "
+            "for its rank among the comparisons of a backbone and split). Seeds: how many find the difference that was "
+            f"seen with that power, if it and its spread are the true ones{alone}.{of_pairs(found)}"
         )
 
     return grid(study, caption, "power", ["better", "visible", "seeds"], "rrr", 3, cell, lambda dataset, split: [])
@@ -123,7 +124,8 @@ def overall(tables: SimpleNamespace, study: Study, methods) -> str:
         return "No two settings have a finished run of every method, so there is no mean over settings.\n"
     rows = [
         [escape(row.method), count(row.runs), score(row.iqm), bounds(row.iqm_low, row.iqm_high),
-         share(row.improvement), shares(row.improvement_low, row.improvement_high), optimism(tables, row.method)]
+         share(row.improvement), shares(row.improvement_low, row.improvement_high),
+         optimism(tables, study, row.method)]
         for row in found.itertuples()
     ]  # fmt: skip
     reference = f" than {escape(study.reference)}" if study.reference else ""
@@ -132,8 +134,8 @@ def overall(tables: SimpleNamespace, study: Study, methods) -> str:
         f"All {count(found.settings.iloc[0])} settings (dataset, split, backbone) on which every method finished a "
         f"run, taken together. {rule(study)} Mean: the interquartile mean of {metric(tables)} over runs; better: the "
         r"probability of improvement; both with 95\,\% intervals by the bootstrap within settings, as defined by "
-        r"\citet{agarwal2021deep}. Optimism: how much higher the score were, had each run reported its best epoch on "
-        "test; a dash where epochs were not scored on test."
+        r"\citet{agarwal2021deep}, none where all draws agree. Optimism: how much higher the score were, had each run "
+        "reported its best epoch on test; a dash where epochs were not scored on test."
     )
     return floating(tabular("lrrlrlr", header, rows), caption, "overall")
 
@@ -142,9 +144,10 @@ def shares(low: float | None, high: float | None) -> str:
     return "" if absent(low) else f"[{share(low)}, {share(high)}]"
 
 
-def optimism(tables: SimpleNamespace, method: str) -> str:
-    """Return the mean over the cells of a method of what choosing the epoch on test would add."""
-    found = of(tables.scores, method=method).optimism.dropna()
+def optimism(tables: SimpleNamespace, study: Study, method: str) -> str:
+    """Return the mean over the shared settings of a method of what choosing the epoch on test would add."""
+    rows = of(tables.scores, method=method).set_index(SETTING)
+    found = rows.optimism[rows.index.isin(shared(tables.runs, study))].dropna()
     return f"+{score(found.mean())}" if len(found) else NONE
 
 
@@ -186,7 +189,8 @@ def claims(tables: SimpleNamespace, study: Study, methods) -> str:
     caption = (
         f"Claims, tested here. {rule(study)} A claim holds when every interval that it rests on lies within what it "
         "says, fails when one of them lies beyond, and is undecided otherwise; in brackets how many seeds would "
-        f"decide it with a power of {share(POWER)}, if means and spreads are the true ones. "
+        f"decide it, all its open parts together, with a power of {share(POWER)}, if means and spreads are the true "
+        "ones. "
         r"Differences are paired by seed, with 95\,\% intervals. Where every run of what is compared collapsed, "
         "nothing was learned, and the claim is undecided."
     )

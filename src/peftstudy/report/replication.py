@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from peftstudy import errors, statistics, tasks
+from peftstudy.evidence.intervals import of_one_more
 from peftstudy.evidence.places import backbones, of
 from peftstudy.report.captions import over_seeds, rule
 from peftstudy.report.latex import NONE, absent, bounds, count, escape, floating, group, score, tabular
@@ -65,19 +66,21 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
     header = [spans, ["method", *["published", "here", "interval"] * len(splits)]]
     caption = (
         f"Accuracies as published (one run each) and as found here. {rule(study)} {over_seeds(study)} "
-        r"$^{\ast}$: the published value lies outside the interval."
+        r"$^{\ast}$: the published value lies where 19 of 20 further runs would not (outside the prediction interval "
+        "of one run, which is wider than that of the mean)."
     )
     return floating(tabular("l" + "rrl" * len(splits), header, rows, lines), caption, "replication-scores")
 
 
 def beside(theirs, ours) -> list[str]:
-    """Return the cells published, here, interval; a mark where the interval excludes the published value."""
+    """Return the cells published, here, interval; a mark where hardly a run like ours has the published value."""
     value = theirs.accuracy.iloc[0] if len(theirs) else None
     if not len(ours):
         return [score(value, 2), "", ""]
     row = ours.iloc[0]
-    known = not (absent(value) or absent(row.low))
-    mark = r"$^{\ast}$" if known and not row.low <= value <= row.high else ""
+    known = not (absent(value) or absent(row.sd)) and row.sd > 0
+    low, high = of_one_more(row.test_score, row.sd, row.finished) if known else (value, value)
+    mark = r"$^{\ast}$" if known and not low <= value <= high else ""
     return [score(value, 2), score(row.test_score) + mark, bounds(row.low, row.high)]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from peftstudy import statistics, tasks
 from peftstudy.evidence.places import backbones, of, one
 from peftstudy.report.answer import SEPARABLE, metric
-from peftstudy.report.captions import mixed, over_seeds, rule
+from peftstudy.report.captions import mixed, of_pairs, over_seeds, paired, rule
 from peftstudy.report.grids import ROWS, grid, spaced
 from peftstudy.report.latex import absent, bounds, count, escape, floating, group, p_value, score, shortened, tabular
 from peftstudy.report.views import METRICS
@@ -65,7 +65,9 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
             f"Scores: {metric(tables, dataset)} on test. {rule(study)} {over_seeds(study)} $n$: runs that finished; "
             f"c: collapsed, which count. {mixed(tables)}"
             "Bold: the best mean, of methods that finished every run where there are any; "
-            "$^{=}$: not told apart from it (paired $t$ test, Holm-adjusted, 0.05). Grey: baselines without a backbone."
+            "$^{=}$: not told apart from it (paired $t$ test, Holm-adjusted, 0.05; the best is chosen by "
+            "these same runs, so that of many equal methods one is told apart more often than that). "
+            "Grey: baselines without a backbone."
         )
 
     return grid(study, caption, "scores", ["mean", "interval", "$n$"], "rll", 3, cell, below)
@@ -79,13 +81,13 @@ def differences(tables: SimpleNamespace, study: Study, methods) -> str:
         row = one(found, dataset=dataset, split=split, backbone=backbone, method=method)
         if row is None:
             return None
-        return [score(row.difference), bounds(row.low, row.high), p_value(row.p_holm)]
+        return [score(row.difference), f"{bounds(row.low, row.high)}{paired(row)}".strip(), p_value(row.p_holm)]
 
     def caption(dataset):
         return (
             f"Differences in {metric(tables, dataset)} to {escape(study.reference)}, paired by seed. {rule(study)} "
             f"{over_seeds(study)} $p$: paired $t$ test, adjusted after \\citet{{holm1979}} "
-            "among the methods of a backbone and split."
+            f"among the methods of a backbone and split.{of_pairs(found)}"
         )
 
     heads = ["difference", "interval", "$p$"]
@@ -95,18 +97,19 @@ def differences(tables: SimpleNamespace, study: Study, methods) -> str:
 def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
     """Return what pre-training gives each method: scores from trained and from random weights, and their difference."""
     rows = []
-    for row in of(tables.differences, kind="pretraining").itertuples():
+    found = of(tables.differences, kind="pretraining")
+    for row in found.itertuples():
         where = {"dataset": row.dataset, "split": row.split, "method": row.method}
         pair = [of(tables.scores, **where, backbone=name).test_score.iloc[0] for name in (row.backbone, row.reference)]
         rows.append([
             escape(row.backbone if len(study.datasets) == 1 else f"{row.dataset}, {row.backbone}"),
             escape(row.split), escape(row.method), *map(score, pair),
-            score(row.difference), bounds(row.low, row.high), p_value(row.p_holm),
+            score(row.difference), f"{bounds(row.low, row.high)}{paired(row)}".strip(), p_value(row.p_holm),
         ])  # fmt: skip
     header = [["backbone", "split", "method", "pre-trained", "random", "difference", "interval", "$p$"]]
     caption = (
         f"What pre-training gives: {metric(tables)} from pre-trained weights and from random ones of the same shape, "
-        f"paired by seed. {rule(study)} {over_seeds(study)} $p$ is Holm-adjusted."
+        f"paired by seed. {rule(study)} {over_seeds(study)} $p$ is Holm-adjusted.{of_pairs(found)}"
     )
     return floating(tabular("lllrrrlr", header, rows), caption, "pretraining")
 

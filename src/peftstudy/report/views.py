@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
+
 from peftstudy import statistics
 from peftstudy.evidence.places import of
 from peftstudy.study import Study
@@ -45,6 +47,11 @@ def measure(data: SimpleNamespace, dataset: str | None = None) -> str:
     if len(metrics) > 2:
         return "the main metric of each dataset"
     return METRICS.get(metrics[0], metrics[0])
+
+
+def took(runs: pd.DataFrame) -> float:
+    """Return the seconds of setting up, training and scoring all runs, as far as they were measured."""
+    return float(runs[["setup_seconds", "training_seconds", "evaluation_seconds", "test_seconds"]].sum().sum())
 
 
 def selection_rule(study: Study) -> str:

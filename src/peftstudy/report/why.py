@@ -7,8 +7,9 @@ import pandas as pd
 
 from peftstudy import figures, tables
 from peftstudy.errors import unknown
-from peftstudy.evidence import verdicts
+from peftstudy.evidence import overall, verdicts
 from peftstudy.evidence.places import backbones, main_splits, on_splits, sized
+from peftstudy.evidence.spread import draws
 from peftstudy.report import result_tables
 from peftstudy.specs import several
 from peftstudy.statistics import CELL
@@ -62,6 +63,18 @@ def troubled(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     return runs[(runs.status != "finished") | runs.collapsed]
 
 
+def troubled_cells(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """All runs of the cells that lost some, which the means and rates are of."""
+    cells = pd.MultiIndex.from_frame(troubled(runs, study)[CELL])
+    return runs[pd.MultiIndex.from_frame(runs[CELL]).isin(cells)]
+
+
+def on_shared_settings(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The settings on which every method finished a run."""
+    own = pd.MultiIndex.from_frame(runs[overall.SETTING]).isin(overall.shared(runs, study))
+    return runs[own & (runs.status == "finished")]
+
+
 def signed(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     return result_tables.signed(runs)
 
@@ -73,16 +86,17 @@ def none(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 TABLES: dict[str, Chosen] = {
     "data": none, "tokens": none, "backbones": none, "settings": none, "methods": every, "searches": searched,
-    "scores": shown, "differences": shown, "overall": shown, "efficiency": on_sizes,
+    "scores": shown, "differences": shown, "overall": on_shared_settings, "efficiency": on_sizes,
     "crossings": on_sizes, "power": shown,
     "spread": on_main_splits, "predictions": shown, "claims": every,
     "pretraining": trained_and_random, "costs": on_first_split, "seconds": on_first_split,
     "best-under": on_first_split, "failures": troubled,
-    "losses": troubled, "epochs": on_first_split, "checklist": every, "metrics": on_first_split, "signatures": signed,
+    "losses": troubled_cells, "epochs": on_first_split, "checklist": every, "metrics": on_first_split,
+    "signatures": signed,
     "replication-scores": shown, "replication-figures": on_first_split, "replication-parameters": shown,
 }  # fmt: skip
 FIGURES: dict[str, Chosen] = {
-    "score-by-method": on_main_splits, "learning-curves": on_first_split, "performance-profile": shown,
+    "score-by-method": on_main_splits, "learning-curves": on_first_split, "performance-profile": on_shared_settings,
     "score-by-trained-parameters": on_first_split, "score-by-training-seconds": on_first_split,
     "score-by-training-examples": on_sizes, "pretraining-gain": trained_and_random, "ranks": on_first_split,
     "expected-score-by-trials": searched,
@@ -90,11 +104,12 @@ FIGURES: dict[str, Chosen] = {
 NUMBERS: dict[str, Chosen] = {
     "Answer": on_first_split, "Headline": on_first_split, "SamplingError": on_first_split,
     "PretrainingGain": trained_and_random, "SearchFairness": searched, "RanksOverDatasets": on_first_split,
-    "NumberOfCollapsedRuns": troubled,
+    "NumberOfCollapsedRuns": troubled, "LostRuns": troubled_cells,
 }  # fmt: skip
 """Numbers of the text that rest on some of the runs; the others rest on all."""
 
 BESIDE_REFERENCE = ("differences", "power", "predictions", "efficiency", "overall")
+BESIDE_DRAWS = ("spread",)
 BESIDE_TWINS = ("pretraining", "pretraining-gain", "PretrainingGain")
 
 
@@ -104,6 +119,8 @@ def beside(kind: str, place: str, study: Study) -> tuple[str, ...]:
         return place, study.reference
     if kind in BESIDE_TWINS and place in study.backbones:
         return place, *(name for name, backbone in study.backbones.items() if backbone.random == place)
+    if kind in BESIDE_DRAWS and place in study.datasets:
+        return tuple(draws(study).get(place, [place]))
     return (place,)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from peftstudy.tokens import Tokens
 
+FLAT = 1e-3
+"""Predictions whose range is below this share of the labels' spread differ by rounding: they are one answer."""
 STRATA = 10
 """Examples are drawn and cut so that each tenth of the scores has its share."""
 
@@ -56,17 +58,27 @@ class Regression(Reading):
             "predicted": pa.array(logits[:, 0], pa.float32()),
         })  # fmt: skip
 
+    def collapsed(self, predicted: Sequence[float], targets: Sequence[float]) -> bool:
+        """Return whether all predictions are alike, but for rounding, and the targets are not."""
+        import numpy as np
+
+        predicted = np.asarray(predicted, float)
+        told = predicted[~np.isnan(predicted)]
+        if 0 < len(told) < len(predicted):
+            return False
+        return bool(np.ptp(targets) > 0 and (not len(told) or np.ptp(told) <= FLAT * np.std(targets)))
+
     def score(self, predicted: Sequence[float], targets: Sequence[float], labels: Sequence[str]) -> dict[str, float]:
         """Return both correlations and the root mean squared error.
 
-        A correlation is 0 where predictions or targets do not differ, or a prediction is not finite:
-        it is not defined there, and nothing was learned.
+        A correlation is 0 where targets do not differ, or predictions by no more than rounding, or a prediction is not
+        finite: it is not defined there, and nothing was learned.
         """
         import numpy as np
         from scipy import stats
 
         predicted, targets = np.asarray(predicted, float), np.asarray(targets, float)
-        known = np.isfinite(predicted).all() and np.ptp(predicted) > 0 and np.ptp(targets) > 0
+        known = np.isfinite(predicted).all() and np.ptp(targets) > 0 and not self.collapsed(predicted, targets)
         return {
             "pearson": float(stats.pearsonr(predicted, targets).statistic) if known else 0.0,
             "spearman": float(stats.spearmanr(predicted, targets).statistic) if known else 0.0,
