@@ -11,7 +11,7 @@ from synthetic import course_study, default_study, write_metrics
 
 from peftstudy import statistics
 from peftstudy.errors import StudyError
-from peftstudy.evidence import claims, measures, power, verdicts
+from peftstudy.evidence import claims, measures, power, summaries, verdicts
 from peftstudy.evidence.claims import Statement, expand, read
 from peftstudy.evidence.intervals import Interval
 from peftstudy.evidence.verdicts import Finding, verdict
@@ -133,7 +133,7 @@ def test_a_claim_is_about_each_of_its_places(made):
     row = judged(made, "lora >= full - 0.05", splits=("30-70",), backbones=("bert-tiny", "roberta-tiny"))
     assert (row.origin, row.verdict) == ("default", "holds")
     means = [
-        statistics.scores_by_seed(runs[(runs.split == "30-70") & (runs.backbone == b) & (runs.method == m)])
+        summaries.scores_by_seed(runs[(runs.split == "30-70") & (runs.backbone == b) & (runs.method == m)])
         for b in ("bert-tiny", "roberta-tiny") for m in ("lora", "full")
     ]  # fmt: skip
     for value in ((means[0] - means[1]).mean(), (means[2] - means[3]).mean()):
@@ -148,7 +148,7 @@ def test_an_open_claim_says_how_many_seeds_would_decide(made):
     assert row.verdict == "undecided"
     main = runs[runs.split == "90-10"]
     a, b = (
-        statistics.scores_by_seed(main[(main.backbone == "roberta-tiny") & (main.method == m)])
+        summaries.scores_by_seed(main[(main.backbone == "roberta-tiny") & (main.method == m)])
         for m in ("lora", "encoder")
     )
     assert row.seeds_needed == power.seeds_to_separate((a - b).mean(), (a - b).std()) or np.isnan(row.seeds_needed)
@@ -325,8 +325,8 @@ def test_verdicts_turn_when_the_scores_do(published_runs):
 def test_claims_about_nothing_are_undecided():
     empty = verdicts.check(course_study(), *(
         pd.DataFrame(columns=columns) for columns in (
-            [*statistics.CELL, "seed", "status", "test_score"],
-            [*statistics.CELL, "seed", "epoch", "training_loss", "test_score", "validation_score"],
+            [*summaries.CELL, "seed", "status", "test_score"],
+            [*summaries.CELL, "seed", "epoch", "training_loss", "test_score", "validation_score"],
         )
     ), REPORTED)  # fmt: skip
     assert set(empty.verdict) == {"undecided"} and set(empty.evidence.str[-12:]) == {"not measured"}

@@ -1,5 +1,7 @@
 """Tests and aggregates against published worked examples, by hand, and at their edges."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,9 +74,9 @@ def test_seeds_needed_are_cohens():
 
 
 def test_what_is_detectable_is_found_with_the_wanted_power():
-    for pairs in (2, 3, 10, 50):
-        smallest = power.minimum_detectable(0.02, pairs)
-        assert power.power(smallest, 0.02, pairs) == pytest.approx(0.8, abs=1e-6)
+    for pairs, level in product((2, 3, 10, 50), (0.05, 0.05 / 90)):
+        smallest = power.minimum_detectable(0.02, pairs, level=level)
+        assert power.power(smallest, 0.02, pairs, level) == pytest.approx(0.8, abs=1e-6)
     assert power.minimum_detectable(0.02, 1) is None and power.minimum_detectable(float("nan"), 3) is None
     rng = np.random.default_rng(0)
     draws = rng.normal(power.minimum_detectable(1.0, 5), 1.0, (4000, 5))

@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from peftstudy import __main__, archive, commands, configuration, exchange, files, metrics, statistics
 from peftstudy.errors import StudyError
+from peftstudy.evidence import summaries
 
 LISTED = {
     "run_info": {"created_at", "total_time", "experiment_name", "peft_branch", "train_config", "peft_config",
@@ -38,8 +39,8 @@ def results(tmp_path_factory):
     archive.unpack(folder, study, place)
     metrics.write(study, place, place / "metrics")
     runs = statistics.read(place / "metrics/runs.csv")
-    statistics.write_csv(place / "statistics/scores.csv", statistics.summarise(runs))
-    statistics.write_csv(place / "statistics/differences.csv", statistics.differences(runs, "full", {}))
+    statistics.write_csv(place / "statistics/scores.csv", summaries.summarise(runs))
+    statistics.write_csv(place / "statistics/differences.csv", summaries.differences(runs, "full", {}))
     return place
 
 

@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from peftstudy import __main__, archive, configuration, files, merging, metrics, statistics
 from peftstudy.errors import StudyError
+from peftstudy.evidence import mixtures, summaries
 
 WHOLE = ROOT / "results/archive/imdb-local"
 
@@ -48,7 +49,7 @@ def test_the_parts_of_a_study_are_the_study_again(tmp_path, capsys):
     study, runs = unpacked(tmp_path / "merged", tmp_path / "one")
     assert study.seeds == (0, 2, 1)
     _, before = unpacked(WHOLE, tmp_path / "two")
-    order = [*statistics.CELL, "seed"]
+    order = [*summaries.CELL, "seed"]
     pd.testing.assert_frame_equal(*(frame.sort_values(order, ignore_index=True) for frame in (runs, before)))
     for name in ("history.csv", "predictions.parquet"):
         one, two = (tmp_path / place / "runs/imdb/30-70/tinybert/full/seed-1" / name for place in ("one", "two"))
@@ -97,8 +98,8 @@ def test_a_run_that_stands_in_both_must_be_the_same(tmp_path):
 def test_mixtures_are_marked_or_refused_where_the_study_is_strict(tmp_path):
     merging.merge([part([0], tmp_path / "a"), part([1], tmp_path / "b", of_another_device)], tmp_path / "merged")
     _, runs = unpacked(tmp_path / "merged", tmp_path / "out")
-    assert statistics.mixtures(runs) == {"device": ["A-GPU", "cpu"]}
-    assert set(statistics.summarise(runs).mixed) == {"device"}
+    assert mixtures.of(runs) == {"device": ["A-GPU", "cpu"]}
+    assert set(summaries.summarise(runs).mixed) == {"device"}
     strict = [part([0], tmp_path / "c", strict=True), part([1], tmp_path / "d", of_another_device, strict=True)]
     with pytest.raises(StudyError, match=r"the runs mix device \(A-GPU, cpu\), and the study is strict"):
         merging.merge(strict, tmp_path / "refused")

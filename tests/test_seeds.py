@@ -27,6 +27,7 @@ from peftstudy import (
     training,
 )
 from peftstudy.checkpoints import Checkpoints
+from peftstudy.evidence import summaries
 from peftstudy.evidence.places import finished_epochs
 from peftstudy.paper import what_seeds_fix
 from peftstudy.report import page, why
@@ -220,7 +221,7 @@ def test_the_page_leads_to_the_runs_of_two_seeds(tmp_path):
 
 
 def test_epochs_of_plain_seeds_alone_are_found_beside_runs_of_two_seeds(tmp_path):
-    cell = dict.fromkeys(statistics.CELL, "a")
+    cell = dict.fromkeys(summaries.CELL, "a")
     runs = [cell | {"seed": "0", "status": "finished"}, cell | {"seed": "i0-o1", "status": "failed"}]
     pd.DataFrame(runs).to_csv(tmp_path / "runs.csv", index=False)
     pd.DataFrame([cell | {"seed": "0", "epoch": 1}]).to_csv(tmp_path / "epochs.csv", index=False)

@@ -7,10 +7,11 @@ from synthetic import course_study, default_study, write_metrics, write_predicti
 
 from peftstudy import statistics
 from peftstudy.errors import StudyError
-from peftstudy.evidence import overall, power, predictions
+from peftstudy.evidence import mixtures, overall, power, predictions, summaries
 from peftstudy.evidence.intervals import interval
 from peftstudy.evidence.paired_tests import holm, paired_difference
-from peftstudy.statistics import mixtures, read, summarise
+from peftstudy.evidence.summaries import summarise
+from peftstudy.statistics import read
 
 SLEEP_GAIN = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
 """Student (1908): hours of sleep gained, of ten patients, by one drug over another; t = 4.0621, 9 degrees."""
@@ -109,12 +110,12 @@ def test_a_cell_without_a_finished_run_keeps_its_row(runs):
     row = cell(summarise(runs), "lora", split="30-70")
     assert (row.asked, row.finished, row.failed) == (3, 0, 3)
     assert np.isnan(row.test_score)
-    found = statistics.differences(runs, "full", {})
+    found = summaries.differences(runs, "full", {})
     assert not ((found.method == "lora") & (found.split == "30-70")).any()
 
 
 def test_differences_are_to_the_reference_the_best_and_random_weights(runs):
-    found = statistics.differences(runs, "full", {"bert-tiny-random": "bert-tiny"})
+    found = summaries.differences(runs, "full", {"bert-tiny-random": "bert-tiny"})
     here = found[(found.split == "90-10") & (found.backbone == "bert-tiny")]
     assert set(here[here.kind == "pretraining"].method) == {"full", "head", "bitfit"}
     assert (here[here.kind == "pretraining"].difference > 0.05).all()
@@ -130,38 +131,38 @@ def test_differences_are_to_the_reference_the_best_and_random_weights(runs):
 
 
 def test_a_reference_that_failed_gives_no_differences(runs):
-    found = statistics.differences(runs[runs.method != "full"], "full", {})
+    found = summaries.differences(runs[runs.method != "full"], "full", {})
     assert set(found.kind) == {"best"}
-    assert set(statistics.differences(runs, None, {}).kind) == {"best"}
+    assert set(summaries.differences(runs, None, {}).kind) == {"best"}
 
 
 def test_mixtures_are_named(runs):
-    assert mixtures(runs) == {}
+    assert mixtures.of(runs) == {}
     runs = runs.copy()
     runs.loc[0, "device"] = "cuda"
-    assert mixtures(runs) == {"device": ["cpu", "cuda"]}
+    assert mixtures.of(runs) == {"device": ["cpu", "cuda"]}
     tokens = runs.data_sha256[0]
     runs.loc[0, ["device", "data_sha256"]] = ["cpu", "other"]
-    assert mixtures(runs) == {"data_sha256": sorted([tokens, "other"])}
+    assert mixtures.of(runs) == {"data_sha256": sorted([tokens, "other"])}
     runs.loc[0, "data_sha256"] = tokens
     first = runs[runs.status == "finished"].index[0]
     runs.loc[first, "micro_batch_size"] = 8
-    assert mixtures(runs) == {"micro_batch_size": ["32", "8"]}, "other parts of a batch, other dropout masks"
+    assert mixtures.of(runs) == {"micro_batch_size": ["32", "8"]}, "other parts of a batch, other dropout masks"
 
 
 def test_the_best_is_sought_among_methods_that_finished_every_run(runs):
     here = summarise(runs)
     here = here[(here.split == "90-10") & (here.backbone == "bert-tiny")].copy()
     here.loc[here.method == "encoder", "test_score"] = 0.99
-    assert cell(here, "encoder").finished == 2 and statistics.best(here).method == "full"
-    assert statistics.best(here[here.method.isin(["encoder", "bitfit"])]).method == "encoder"
-    assert statistics.best(here.head(0)) is None
+    assert cell(here, "encoder").finished == 2 and summaries.best(here).method == "full"
+    assert summaries.best(here[here.method.isin(["encoder", "bitfit"])]).method == "encoder"
+    assert summaries.best(here.head(0)) is None
 
 
 def test_differences_to_the_best_are_to_a_method_that_finished_every_run(runs):
     runs = runs.copy()
     runs.loc[(runs.method == "encoder") & runs.test_score.notna(), "test_score"] += 0.2
-    found = statistics.differences(runs, None, {})
+    found = summaries.differences(runs, None, {})
     to_best = found[(found.split == "90-10") & (found.backbone == "bert-tiny")]
     assert set(to_best.reference) == {"full"}
 
@@ -251,7 +252,7 @@ def test_optimism_is_the_best_epoch_on_test_minus_the_reported_one(tmp_path):
 
 
 def test_what_separating_takes_is_that_of_the_paired_differences(runs):
-    found = statistics.differences(runs, "full", {})
+    found = summaries.differences(runs, "full", {})
     row = cell(found[found.kind == "reference"], "lora")
     seeds = runs[(runs.split == "90-10") & (runs.backbone == "bert-tiny")].pivot(
         index="seed", columns="method", values="test_score"
@@ -266,13 +267,13 @@ def test_what_separating_takes_is_that_of_the_paired_differences(runs):
 
 def test_what_three_seeds_would_see_they_do_not_miss(runs):
     """A difference beyond what is visible is found after the adjustment, too: one level is behind both."""
-    found = statistics.differences(runs, "full", {}).dropna(subset=["detectable"])
+    found = summaries.differences(runs, "full", {}).dropna(subset=["detectable"])
     seen = found[(found.pairs == 3) & (found.difference.abs() > 1.2 * found.detectable)]
     assert len(seen) and (seen.p_holm < 0.05).all()
 
 
 def test_pairs_are_counted_beside_the_runs_that_were_asked_for(runs):
-    found = statistics.differences(runs, "full", {})
+    found = summaries.differences(runs, "full", {})
     short = found[found.pairs < found.asked]
     assert len(short) and (found.asked == 3).all()
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 RULES = sorted(ROOT.glob("workflow/rules/*.smk"))
 FOLDERS = {
-    "evidence": {"report", "tables", "figures", "paper", "methods"},
+    "evidence": {"report", "tables", "figures", "paper", "methods", "statistics"},
     "tricks": {"report", "evidence", "methods", "tasks", "runs", "training"},
     "tasks": {"report", "evidence", "methods", "runs", "training"},
     "methods": {"report", "evidence", "runs", "training"},

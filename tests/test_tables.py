@@ -13,7 +13,7 @@ from synthetic import METHODS, course_study, default_study, write_metrics, write
 
 from peftstudy import checking, paper, statistics, strict_yaml, tables, tasks, text_scores
 from peftstudy.errors import StudyError
-from peftstudy.evidence import bargains, verdicts
+from peftstudy.evidence import bargains, mixtures, verdicts
 from peftstudy.evidence.places import of
 from peftstudy.families import FAMILIES
 from peftstudy.report import (
@@ -231,11 +231,11 @@ def test_signatures_stand_in_the_report_of_a_study_that_writes(made):
     assert [row[:2] for row in rows] == [[views.METRICS[name], "libraries"] for name in known]
     assert {name: markup.Text().words(row[2]) for name, row in zip(known, rows, strict=True)} == usual
     assert "English alone" in rows[-1][3] and "nrefs:1" in rows[0][2]
-    assert "signatures" not in statistics.mixtures(found.runs)
+    assert "signatures" not in mixtures.of(found.runs)
     found = scored_texts(made["default"], [json.dumps(usual), json.dumps(usual | {"nist": "another"}), None])
     text = result_tables.signatures(found, writing_study(), METHODS)
     assert text.count("NIST & libraries") == 2 and text.count("BLEU & libraries") == 1
-    assert statistics.described(statistics.mixtures(found.runs)) == "signatures"
+    assert mixtures.in_words(mixtures.of(found.runs)) == "signatures"
 
 
 def test_runs_of_before_signatures_were_kept_have_a_table_that_says_so(made):
@@ -244,7 +244,7 @@ def test_runs_of_before_signatures_were_kept_have_a_table_that_says_so(made):
     assert (read.label, read.sentence) == ("signatures", "No run has left the signatures of its metrics.")
     found.runs = found.runs.drop(columns="signatures")
     assert floats.read(result_tables.signatures(found, writing_study(), METHODS)) == [read]
-    assert "signatures" not in statistics.mixtures(found.runs)
+    assert "signatures" not in mixtures.of(found.runs)
 
 
 def test_a_study_has_the_tables_that_its_publication_has_figures_for():

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from peftstudy import archive, configuration, files, metrics, seeds, statistics
+from peftstudy import archive, configuration, files, metrics, seeds
 from peftstudy.archive import Contents
 from peftstudy.errors import StudyError
+from peftstudy.evidence import mixtures
 from peftstudy.study import Study
 
 FREE = ("seeds", "folder", "workflow")
@@ -45,7 +46,7 @@ def merge(folders: Sequence[Path], output: Path) -> dict[str, Any]:
     with TemporaryDirectory() as place:
         archive.store(config, found.about, tables, Path(place) / "archive")
         runs = _unpacked(Path(place) / "archive", study, Path(place))
-    statistics.refuse_mixtures(runs, study, str(output))
+    mixtures.refuse(runs, study, str(output))
     return archive.store(config, found.about, tables, output)
 
 

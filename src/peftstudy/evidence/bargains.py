@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy.evidence import summaries
 
 COSTS = {
     "trained parameters": ("trained", (0.1, 0.01)),
@@ -59,4 +59,4 @@ def best_under(cells: pd.DataFrame, column: str, share_of_dearest: float) -> pd.
     """
     sound = cells[is_sound(cells)]
     # The limit is that of all methods, whether they are offered or not.
-    return statistics.best(sound[sound[column] <= share_of_dearest * cells[column].max()])
+    return summaries.best(sound[sound[column] <= share_of_dearest * cells[column].max()])

@@ -7,8 +7,8 @@ import pandas as pd
 from peftstudy.evidence import bargains
 from peftstudy.evidence.claims import Term
 from peftstudy.evidence.places import finished_epochs
+from peftstudy.evidence.summaries import CELL
 from peftstudy.metrics import SCORES
-from peftstudy.statistics import CELL
 
 NEAR = 0.01
 """A score so near to the best epoch's counts as converged."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy.evidence import summaries
 from peftstudy.study import Study
 
 
@@ -73,7 +73,7 @@ def first_splits(study: Study) -> str:
 
 def finished_epochs(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the epochs of the runs that finished: those of the others would bend the means."""
-    keys = [*statistics.CELL, "seed"]
+    keys = [*summaries.CELL, "seed"]
     # Where no run of two seeds has an epoch, its file holds numbers alone.
     epochs = epochs.assign(seed=epochs.seed.astype(runs.seed.dtype))
     return epochs.merge(runs.loc[runs.status == "finished", keys], on=keys)

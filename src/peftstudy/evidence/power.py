@@ -39,8 +39,8 @@ def minimum_detectable(sd: float, pairs: int, wanted: float = POWER, level: floa
 
 @cache
 def _detectable_effect(pairs: int, wanted: float, level: float) -> float:
-    # In units of the standard error; two pairs need some 23 of them.
-    found = optimize.brentq(lambda effect: power(effect / np.sqrt(pairs), 1.0, pairs, level) - wanted, 0, 100)
+    # In units of the standard error; two pairs need some 0.8 / level of them.
+    found = optimize.brentq(lambda effect: power(effect / np.sqrt(pairs), 1.0, pairs, level) - wanted, 0, 5 / level)
     return float(found / np.sqrt(pairs))
 
 

@@ -11,7 +11,7 @@ from peftstudy.errors import StudyError, unknown
 from peftstudy.evidence import power
 from peftstudy.evidence.components import is_crossed, spread
 from peftstudy.evidence.paired_tests import Difference, paired_difference
-from peftstudy.statistics import scores_by_seed
+from peftstudy.evidence.summaries import scores_by_seed
 from peftstudy.study import Study
 
 FEWEST = 2

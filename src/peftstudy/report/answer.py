@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from peftstudy import seeds, statistics
-from peftstudy.evidence import bargains
+from peftstudy import seeds
+from peftstudy.evidence import bargains, mixtures, summaries
 from peftstudy.evidence.places import backbones, of
 from peftstudy.evidence.spread import is_counted
 from peftstudy.report import latex
@@ -100,7 +100,7 @@ def choose(scores: pd.DataFrame, differences: pd.DataFrame):
 
     A method that lost a run, or collapsed in one, is not offered: a cheap method that may fail is no bargain.
     """
-    best = statistics.best(scores)
+    best = summaries.best(scores)
     to_best = differences.set_index("method")
     offered = bargains.is_sound(scores) & scores.method.isin(to_best.index)
     less = scores[offered & (scores.trained < best.trained)]
@@ -261,9 +261,9 @@ def losses(tables: SimpleNamespace) -> str:
 
 def comparability(tables: SimpleNamespace, study: Study) -> str:
     """Return what the runs were made with, or what they wrongly mix."""
-    mixed = statistics.mixtures(tables.runs)
+    mixed = mixtures.of(tables.runs)
     if mixed:
-        kinds = latex.escape(statistics.described(mixed))
+        kinds = latex.escape(mixtures.in_words(mixed))
         return rf"\textbf{{The runs mix what ought to be the same}}: {kinds}. Compare costs with care."
     done = tables.runs[tables.runs.status == "finished"]
     if not len(done):

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import seeds, statistics
+from peftstudy import seeds
+from peftstudy.evidence import mixtures
 from peftstudy.evidence.intervals import MANY
 from peftstudy.report.latex import escape
 from peftstudy.report.views import selection_rule
@@ -45,5 +46,5 @@ def of_pairs(differences: pd.DataFrame) -> str:
 
 def mixed(tables: SimpleNamespace) -> str:
     """Return what the marks of mixtures mean and what is mixed; nothing where nothing is."""
-    found = statistics.mixtures(tables.runs)
-    return rf"m: \textbf{{mixed}} runs, {escape(statistics.described(found))}. " if found else ""
+    found = mixtures.of(tables.runs)
+    return rf"m: \textbf{{mixed}} runs, {escape(mixtures.in_words(found))}. " if found else ""

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from peftstudy.evidence.places import backbones, finished_epochs, of
+from peftstudy.evidence.summaries import CELL
 from peftstudy.report.answer import metric
 from peftstudy.report.grids import ROWS, pages, pieces, spaced
 from peftstudy.report.latex import absent, amount, escape, floating, group, rate, score, tabular
 from peftstudy.searching import at_edge
-from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
 RATES = 10

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from peftstudy.evidence.summaries import CELL
 from peftstudy.report import why
-from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
 

@@ -12,12 +12,12 @@ import yaml
 from markupsafe import Markup
 
 from peftstudy import figures, files, paper
+from peftstudy.evidence.summaries import CELL
 from peftstudy.report import answer, bibliography, drawings, latex, markup, page_answer, page_tables, replication
 from peftstudy.report.links import Link, Links, ordered
 from peftstudy.report.markup import Text
 from peftstudy.report.page_tables import NAMES, Linked
 from peftstudy.report.views import measure
-from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
 SECTIONS = {

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from peftstudy import files, statistics, tables
-from peftstudy.evidence import bargains
+from peftstudy import files, tables
+from peftstudy.evidence import bargains, summaries
 from peftstudy.report import floats, latex, why
 from peftstudy.report.answer import SEPARABLE
 from peftstudy.report.floats import Cell, Float
@@ -94,7 +94,7 @@ def marked(data: SimpleNamespace) -> Iterator[tuple[tuple[str, ...], str]]:
     for row in close.itertuples():
         yield tuple(getattr(row, name) for name in NAMES), "{}$^{{=}}$"
     for where, group in data.scores.groupby(list(NAMES[:3]), sort=False):
-        best = statistics.best(group)
+        best = summaries.best(group)
         if best is not None:
             yield (*where, best.method), r"\textbf{{{}}}"
 

@@ -6,7 +6,8 @@ from types import MappingProxyType, SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics, tasks
+from peftstudy import tasks
+from peftstudy.evidence import summaries
 from peftstudy.evidence.places import backbones, of, one
 from peftstudy.report.answer import SEPARABLE, metric
 from peftstudy.report.captions import mixed, of_pairs, over_seeds, paired, rule
@@ -37,7 +38,7 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
         if row is None:
             return None
         text = score(row.test_score)
-        if not absent(row.test_score) and method == statistics.best(here).method:
+        if not absent(row.test_score) and method == summaries.best(here).method:
             text = rf"\textbf{{{text}}}"
         elif not absent(row.test_score):
             to_best = of(tables.differences, **where, kind="best", method=method)

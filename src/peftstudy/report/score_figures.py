@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from peftstudy import statistics
+from peftstudy.evidence import summaries
 from peftstudy.evidence.bargains import on_front
 from peftstudy.evidence.places import backbones, finished_epochs, main_splits, methods_on, of, sized
 from peftstudy.report.grids import pieces
@@ -188,7 +188,7 @@ def pretraining_gain(data: SimpleNamespace, study: Study, dataset: str) -> Figur
         here.axvline(0, color=GREY, lw=0.6)
         for row in of(gains, backbone=backbone, split=split, reference=twin).itertuples():
             a, b = (
-                statistics.scores_by_seed(of(data.runs, dataset=dataset, split=split, backbone=name, method=row.method))
+                summaries.scores_by_seed(of(data.runs, dataset=dataset, split=split, backbone=name, method=row.method))
                 for name in (backbone, twin)
             )
             seeds = (a - b).dropna()

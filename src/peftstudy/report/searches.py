@@ -3,9 +3,9 @@
 import pandas as pd
 
 from peftstudy import searching
+from peftstudy.evidence.summaries import CELL
 from peftstudy.report.latex import count, escape
 from peftstudy.sampling import drawn_first
-from peftstudy.statistics import CELL
 from peftstudy.study import Study
 from peftstudy.wording import listed
 

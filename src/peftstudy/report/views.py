@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from peftstudy import statistics
+from peftstudy.evidence import summaries
 from peftstudy.evidence.places import of
 from peftstudy.study import Study
 
@@ -26,7 +26,7 @@ def cells(data, study, dataset, split, backbone):
     for method in study.methods:
         for row in of(found, method=method).itertuples():
             runs = of(data.runs, dataset=dataset, split=split, backbone=backbone, method=method)
-            yield method, statistics.scores_by_seed(runs), row
+            yield method, summaries.scores_by_seed(runs), row
 
 
 def shown(data, dataset, splits, columns, baselines: bool = True) -> list[float]:

@@ -10,9 +10,9 @@ from peftstudy.errors import unknown
 from peftstudy.evidence import overall, verdicts
 from peftstudy.evidence.places import backbones, main_splits, on_splits, sized
 from peftstudy.evidence.spread import draws
+from peftstudy.evidence.summaries import CELL
 from peftstudy.report import result_tables
 from peftstudy.specs import several
-from peftstudy.statistics import CELL
 from peftstudy.study import Study
 
 Chosen = Callable[[pd.DataFrame, Study], pd.DataFrame]
