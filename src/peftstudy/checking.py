@@ -13,7 +13,7 @@ from peftstudy.evidence import claims
 from peftstudy.families import FAMILIES, OBJECTIVES
 from peftstudy.labels import refuse_classes
 from peftstudy.shapes import Shape, planned_shape
-from peftstudy.specs import DEFINITIONS, Backbone, Dataset, MethodSpec, Pretraining, Training, several
+from peftstudy.specs import DEFINITIONS, KINDS, Backbone, Dataset, MethodSpec, Pretraining, Training, several
 from peftstudy.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 RESERVED = ("archive", "benchmarks", "rebuilt")
 
 OF_ALL_METHODS = {field.name for field in fields(Training)} - {"learning_rate"}
-
-KINDS = ("hub", "folder", "pretrain", "random")
 
 
 def check(config: Mapping[str, Any], where: str) -> Study:
@@ -270,15 +268,14 @@ def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
         if colon and not column:
             raise StudyError(f"{at}.exclude: {name + colon!r} names no column; write {name}:COLUMN.")
         _known(f"{at}.exclude", *(("source", [name], study.sources) if colon else ("dataset", [name], study.datasets)))
-    shape = dict(pretrain.shape)
-    hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
+    hidden, heads = pretrain.size("hidden_size"), pretrain.size("num_attention_heads")
     if hidden % heads:
         raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
     family = FAMILIES[pretrain.family]
     for name in sorted(set().union(*OBJECTIVES.values()) - set(OBJECTIVES[family.objective])):
         if getattr(pretrain, name) != getattr(Pretraining, name):
             raise StudyError(f"{at}.{name}: {pretrain.family} is pre-trained by {family.objective}, which has none.")
-    room = shape.get("max_position_embeddings", 512) - family.position_offset
+    room = pretrain.size("max_position_embeddings") - family.position_offset
     if pretrain.block_length > room:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
 
@@ -328,8 +325,7 @@ def _check_possible(study: Study, where: str) -> None:
 
 
 def _planned(pretrain: Pretraining) -> Shape:
-    vocabulary = dict(pretrain.tokenizer).get("vocabulary", 30522)
-    return planned_shape(pretrain.family, dict(pretrain.shape), vocabulary)
+    return planned_shape(pretrain.family, dict(pretrain.shape), pretrain.vocabulary)
 
 
 def refuse_impossible(study: Study, shapes: Mapping[str, Shape], where: str) -> None:

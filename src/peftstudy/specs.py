@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from peftstudy import seeds
+from peftstudy.families import USUAL
 from peftstudy.files import matching
 
 PROTOCOL = 1
@@ -16,6 +17,11 @@ PROTOCOL = 1
 
 DEFINITIONS = "definitions"
 """The column of a docstrings' view that keeps together what its examples show of the same definitions."""
+
+KINDS = ("hub", "folder", "pretrain", "random")
+"""Where a backbone comes from."""
+UNREAD_VOCABULARY = 50_265
+"""The size of a tokenizer in a folder, as far as plans go, which do not read it: RoBERTa's."""
 
 Options = tuple[tuple[str, Any], ...]
 Spec = TypeVar("Spec", "Source", "Dataset", "Backbone")
@@ -142,10 +148,19 @@ class Pretraining:
     permute_sentences: bool = True
     validation: float = 0.0
 
+    def size(self, name: str) -> int:
+        """Return a size by BERT's name for it; what the shape leaves out is BERT-base's."""
+        return dict(self.shape).get(name, USUAL[name])
+
+    @property
+    def vocabulary(self) -> int:
+        """How many words its tokenizer has, as far as that is known before it is there."""
+        return dict(self.tokenizer).get("vocabulary", UNREAD_VOCABULARY)
+
 
 @dataclass(frozen=True)
 class Backbone:
-    """A language model and where it comes from: exactly one of hub, folder, random, pretrain."""
+    """A language model and where it comes from: exactly one of KINDS."""
 
     name: str
     hub: str | None = None
@@ -163,8 +178,8 @@ class Backbone:
 
     @property
     def kind(self) -> str:
-        """Where it comes from: hub, folder, random or pretrain."""
-        return next(kind for kind in ("hub", "folder", "random", "pretrain") if getattr(self, kind))
+        """Where it comes from, one of KINDS."""
+        return next(kind for kind in KINDS if getattr(self, kind))
 
     def inputs(self) -> list[str]:
         """Return the local files that decide the backbone, as far as they exist."""
