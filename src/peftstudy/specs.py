@@ -231,7 +231,7 @@ class MethodSpec:
     """A method of the study: its name here, the registered method, and its options.
 
     of, trained_on: the method of the study, and the datasets, whose runs its own start from; without datasets, all.
-    code: what its file is known by, where that is one of the user's own (see methods.code_of).
+    code: what its file is known by, where that is one of the user's own (see registry.code_of).
     """
 
     name: str
@@ -251,7 +251,7 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence and the statements that it means; see claims.py. Empty places are the study's own."""
+    """A sentence and the statements that it means; see evidence/claims.py. Empty places are the study's own."""
 
     sentence: str
     means: tuple[str, ...]

@@ -41,7 +41,7 @@ class Share(Method):
 
     @abstractmethod
     def places(self, model, shape):
-        """Return the numbers of the entries (see peftstudy.entries), ascending."""
+        """Return the numbers of the entries (see changes.entries), ascending."""
 
     def count(self, shape):
         return max(1, round(self.share * shape.parameters))
