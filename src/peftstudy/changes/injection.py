@@ -8,7 +8,7 @@ from typing import Any
 from peftstudy.changes import projections
 from peftstudy.methods import REPLACES, Method
 
-PAST = "it reckons with the backbone's own matrix, past whatever else is there"
+PAST = "it computes from the backbone's own weights, and would bypass what is already on the matrix"
 """Why a method of peft's must come first on its matrices: what is there before would be trained for nothing."""
 FUSED = "its queries, keys and values are made by one matrix"
 """Why a method of one of the three is impossible in some families."""

@@ -96,6 +96,9 @@ class Method(ABC):
     """Whether what comes after it on its matrices may be there all the same; it comes before others of its turn."""
     alone: ClassVar[str] = ""
     """Why it cannot be combined with what adds, rewrites or replaces parts of the backbone, if it cannot."""
+    marks: ClassVar[frozenset[str]] = frozenset()
+    """Where it trains parameters of the backbone itself, of `embeddings` and `layers`: two that do so in one place
+    would train some of them twice."""
 
     least_origins: ClassVar[int] = 0
     """How many other runs it starts from at least; 0 is for a method that starts from its backbone alone."""
@@ -110,6 +113,10 @@ class Method(ABC):
 
     def cannot_start_from(self, method: Method) -> str | None:
         """Return why it cannot start from what runs of a method trained, if it cannot."""
+        return None
+
+    def cannot_join(self, other: Method) -> str | None:
+        """Return why it cannot be combined with another method, if it cannot."""
         return None
 
     @abstractmethod

@@ -77,7 +77,7 @@ class PiSSA(LoRA):
 
     citation = "meng2024pissa"
     trains = "the principal part of weight matrices"
-    sole = "it takes a part out of the matrix, which others may reckon with"
+    sole = "it takes a part out of the matrix, from which others may compute"
     first_factors = "pissa"
 
     def misfit(self, inputs, outputs):

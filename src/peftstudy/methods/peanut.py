@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from peftstudy.changes import projections
+from peftstudy.changes.additions import Added
 from peftstudy.changes.injection import PAST
 from peftstudy.methods import register
 from peftstudy.methods.lora import HiRA
@@ -50,6 +51,9 @@ class GLoRA(HiRA):
     configuration = "GloraConfig"
     sole = PAST
     innermost = True
+
+    def cannot_join(self, other):
+        return "what the adapters library wraps is no plain matrix" if isinstance(other, Added) else None
 
     def count(self, shape):
         sizes = projections.sizes(shape, self.targets)
