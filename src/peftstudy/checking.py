@@ -48,7 +48,10 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     study = from_config(config)
     for number, seed in enumerate(study.seeds):
         if seed in study.seeds[:number]:
-            raise StudyError(f"{where}: seeds: {seed} stands there twice; two seeds that are equal are a plain one.")
+            raise StudyError(
+                f"{where}: seeds: {seed} is listed twice; a block with equal initialization and order "
+                "is the same as that plain seed."
+            )
     _check_sources(config, where)
     for dataset in study.datasets.values():
         _check_dataset(f"{where}: datasets.{dataset.name}", dataset, study)
@@ -166,12 +169,12 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
         _check_borrowing(f"{at}.test_from", dataset, study)
     for number, column in enumerate(dataset.text):
         if column in dataset.text[:number]:
-            raise StudyError(f"{at}.text: {column!r} stands there twice.")
+            raise StudyError(f"{at}.text: {column!r} is listed twice.")
     if dataset.label in dataset.text:
         raise StudyError(f"{at}.label: {dataset.label!r} is a column of the text, too; the text would give it away.")
     for number, label in enumerate(dataset.labels):
         if label in dataset.labels[:number]:
-            raise StudyError(f"{at}.labels: {label!r} stands there twice.")
+            raise StudyError(f"{at}.labels: {label!r} is listed twice.")
     if dataset.labels or dataset.names:
         refuse_classes(at, dataset, dataset.labels or dataset.names)
 

@@ -1,4 +1,4 @@
-"""What every method must keep to, on a tiny body of each family: for the tests, and for methods of one's own."""
+"""What every method must keep to, on a tiny body of each family: for the tests, and for methods of your own."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _refuse_odd_values(value: Any, where: str, path: tuple[str | int, ...]) -> N
         for number, item in enumerate(value):
             _refuse_odd_values(item, where, (*path, number))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise StudyError(f"{place(where, path)}: found {value}, which is no number to reckon with.")
+        raise StudyError(f"{place(where, path)}: found {value}; a finite number is needed.")
 
 
 def _order(error: ValidationError, config: Any) -> tuple[list[int], bool]:
@@ -125,7 +125,7 @@ def _sentence(error: ValidationError, config: Any, where: str) -> StudyError:
             return _branch(error, config, where)
         case "uniqueItems":
             twice = next(item for number, item in enumerate(value) if item in value[:number])
-            return StudyError(f"{at}: {twice!r} stands there twice.")
+            return StudyError(f"{at}: {twice!r} is listed twice.")
         case "minProperties":
             return StudyError(f"{at}: the block is empty; it needs at least one name.")
         case keyword if keyword in BOUNDS:

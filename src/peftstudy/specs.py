@@ -124,9 +124,9 @@ class Dataset:
 class Pretraining:
     """How a backbone is trained from random weights, by the objective of its family.
 
-    bag_of_words: the weight of a second loss, by which the first token foretells the words of its block.
+    bag_of_words: the weight of a second loss, by which the first token predicts the words of its block.
     corrupted: the share of the tokens that are hidden; None is that of the objective's paper.
-    mean_span: how many tokens a hidden piece has in the mean. permute_sentences: whether BART's are put in order, too.
+    mean_span: how many tokens a hidden piece has on average. permute_sentences: whether BART's are put in order, too.
     validation: the share of the texts that is kept out of the training, for the loss at its end.
     """
 

@@ -67,7 +67,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     citation: ClassVar[str] = ""
-    """The key of its source in paper/references.bib; of a method of one's own nothing, if need be."""
+    """The key of its source in paper/references.bib; of a method of your own nothing, if need be."""
     trains: ClassVar[str]
     """What it trains, in a few words."""
     learning_rates: ClassVar[tuple[float, ...]]
