@@ -49,7 +49,14 @@ def several(rate: float | Rates | None) -> bool:
 
 @dataclass(frozen=True)
 class Training:
-    """The budget of one run and how it is spent; equal for all methods of a study."""
+    """The budget of one run and how it is spent; equal for all methods of a study. The schema describes each setting.
+
+    epochs: passes over the training part. steps, seconds: optimizer steps, or as many as fit these seconds of
+    training, in place of epochs. minimum_steps: epochs are added until there are so many.
+    batch_size: examples an optimizer step. micro_batch_size: examples a forward pass.
+    learning_rate: the highest. warmup: the share of the steps in which it rises; then it falls to 0.
+    weight_decay: AdamW's, for matrices only. gradient_norm: the L2 norm that longer gradients are scaled down to.
+    """
 
     epochs: int = 3
     steps: int | None = None
@@ -89,7 +96,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Named examples of one source and the task that they pose."""
+    """Named examples of one source and the task that they pose. The schema describes each setting.
+
+    text, label, choices, group: columns of the source's table. labels: the classes that count; names: what they are
+    called. parts: the official ones that are pooled. examples: how many are drawn at most.
+    max_length: tokens of a text, special tokens included. target_length: tokens of what is written.
+    data_seed: of the draw and the splits; None is the study's. training: what its budget has in place of the study's.
+    methods, splits: those that it is run with; none named are all. test_from: the dataset whose test part is scored.
+    """
 
     name: str
     source: str
