@@ -1,17 +1,17 @@
 """What the configuration's schema finds wrong, in one sentence that says what was found and what is wanted."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from peftstudy.errors import StudyError, unknown
+from peftstudy.provenance import ROOT
 
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 PATTERNS = {
     "^[a-z0-9]+(-[a-z0-9.]+)*$": "small letters and digits, joined by hyphens (size-500)",
@@ -124,14 +124,18 @@ def _sentence(error: ValidationError, config: Any, where: str) -> StudyError:
         case "oneOf":
             return _branch(error, config, where)
         case "uniqueItems":
-            twice = next(item for number, item in enumerate(value) if item in value[:number])
-            return StudyError(f"{at}: {twice!r} is listed twice.")
+            return StudyError(f"{at}: {repeated(value)!r} is listed twice.")
         case "minProperties":
             return StudyError(f"{at}: the block is empty; it needs at least one name.")
         case keyword if keyword in BOUNDS:
             size = f"{len(value)} of them" if keyword.endswith("Items") else value
             return StudyError(f"{at}: found {size}, want {BOUNDS[keyword].format(wanted)}.")
     return StudyError(f"{at}: {error.message}.")
+
+
+def repeated(values: Sequence[Any]) -> Any:
+    """Return the first value that was there before; None where each is there once."""
+    return next((value for number, value in enumerate(values) if value in values[:number]), None)
 
 
 def _missing(error: ValidationError) -> str:
