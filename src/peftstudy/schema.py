@@ -86,7 +86,7 @@ def _refuse_odd_values(value: Any, where: str, path: tuple[str | int, ...]) -> N
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise StudyError(f"{place(where, path)}: the key {key!r} is {found(key)}; put it in quotes.")
+                raise StudyError(f"{place(where, path)}: the key {key!r} is {in_words(key)}; put it in quotes.")
             _refuse_odd_values(item, where, (*path, key))
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
@@ -116,7 +116,7 @@ def _sentence(error: ValidationError, config: Any, where: str) -> StudyError:
         case "required":
             return StudyError(f"{at}: {_missing(error)}")
         case "type":
-            return StudyError(f"{at}: found {found(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
+            return StudyError(f"{at}: found {in_words(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
         case "enum":
             return unknown(at, "value", value, wanted) if isinstance(value, str) else _other(at, value, wanted)
         case "pattern":
@@ -159,20 +159,20 @@ def _branch(error: ValidationError, config: Any, where: str) -> StudyError:
         mismatched = {e.schema_path[0]: e for e in error.context if e.validator == "type" and not e.path}
         if len(mismatched) == len(branches):
             wanted = [e.validator_value for e in mismatched.values()]
-            return StudyError(f"{at}: found {found(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
+            return StudyError(f"{at}: found {in_words(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
         chosen = next(i for i in range(len(branches)) if i not in mismatched)
     inner = [e for e in error.context if e.schema_path[0] == chosen]
     return _sentence(min(inner, key=lambda e: _order(e, config)), config, where)
 
 
 def _other(at: str, value: Any, known: list[Any]) -> StudyError:
-    return StudyError(f"{at}: found {found(value)}, want one of {', '.join(map(str, known))}.")
+    return StudyError(f"{at}: found {in_words(value)}, want one of {', '.join(map(str, known))}.")
 
 
-def found(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return what a value is, in a few words.
 
-    >>> [found(value) for value in (None, True, 0.5, "half", [1], {})]
+    >>> [in_words(value) for value in (None, True, 0.5, "half", [1], {})]
     ['nothing', 'the truth value true', 'the number 0.5', "the text 'half'", 'a list', 'a block of keys']
     """
     match value:
