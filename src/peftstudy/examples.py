@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from peftstudy import tasks
+from peftstudy.drawing import strata, stratified_order
 from peftstudy.errors import StudyError, refuse_unknown
 from peftstudy.files import sha256, write_json
 from peftstudy.labels import refuse
 from peftstudy.sources import write_table
 from peftstudy.specs import Dataset
-from peftstudy.splits import strata, stratified_order
 
 
 def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
