@@ -143,6 +143,14 @@ def make_tokens(tmp_path_factory: pytest.TempPathFactory, texts: pd.DataFrame, m
     return make
 
 
+@pytest.fixture
+def data(make_tokens):
+    """The made texts as the tiny BERT reads them."""
+    from peftstudy import tokens
+
+    return tokens.load(make_tokens("bert"))
+
+
 @pytest.fixture(scope="session")
 def make_task_tokens(tmp_path_factory: pytest.TempPathFactory, make_backbone):
     """Return a function that encodes made examples of a task for a family, once: a folder that tokens.load opens."""

@@ -1,4 +1,4 @@
-"""A method in a file of one's own, as a user would write it."""
+"""A method in a file of your own, as a user would write it."""
 
 TEXT = """
 from peftstudy.methods import Method, register

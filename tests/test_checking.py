@@ -1,5 +1,6 @@
 """Each thing that can be wrong in a configuration has its sentence, before any job starts."""
 
+import dataclasses
 import subprocess
 import sys
 from copy import deepcopy
@@ -11,7 +12,9 @@ import yaml
 from peftstudy import checking, methods, schema
 from peftstudy.checking import check
 from peftstudy.errors import NEAREST, StudyError
+from peftstudy.specs import Backbone, Dataset, Pretraining, Search, Training
 from peftstudy.strict_yaml import load
+from peftstudy.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -255,6 +258,40 @@ def test_anchors_and_merges_are_no_repetition(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: *a\n")
     assert load(path)["b"] == {"x": 1, "y": 3}
+
+
+SCHEMA = yaml.safe_load(schema.SCHEMA.read_text(encoding="utf-8"))
+
+
+def _keys(part, path=()):
+    """Yield the schema's keys: path, and what it says of them, what it refers to included."""
+    for name, said in part.get("properties", {}).items():
+        yield (*path, name), SCHEMA["$defs"].get(said.get("$ref", "").rpartition("/")[2], {}) | said
+        yield from _keys(said, (*path, name))
+    for inner in (*part.get("oneOf", ()), part.get("additionalProperties"), part.get("items")):
+        if isinstance(inner, dict):
+            yield from _keys(inner, (*path, "*"))
+
+
+def test_every_key_is_described():
+    keys = [(path, said) for path, said in _keys(SCHEMA) if "shape" not in path[:-1] and "const" not in said]
+    keys += [found for name in SCHEMA["$defs"] for found in _keys(SCHEMA["$defs"][name], (name,))]
+    assert len(keys) > 100
+    assert [".".join(path) for path, said in keys if not said.get("description")] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [((), Study), (("workflow",), Study), (("training",), Training), (("search",), Search),
+     (("datasets", "*"), Dataset), (("backbones", "*"), Backbone), (("backbones", "*", "pretrain"), Pretraining)],
+)  # fmt: skip
+def test_the_schema_s_defaults_are_those_of_the_code(path, kind):
+    """Where nothing is the default, the description says what that means."""
+    named = {key[-1]: said.get("default") for key, said in _keys(SCHEMA) if key[:-1] == path}
+    coded = {field.name: field.default for field in dataclasses.fields(kind) if field.name in named}
+    assert coded and named == dict.fromkeys(named) | {
+        name: value for name, value in coded.items() if value not in (None, (), dataclasses.MISSING)
+    }
 
 
 def test_checking_is_quick_to_import():

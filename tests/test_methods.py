@@ -421,7 +421,7 @@ def test_a_method_of_ones_own_is_published_with_its_file(tmp_path):
     assert "# The method is a file in this folder, scale.py, which this runs." in form.lines(trained)
     assert str(tmp_path) not in (tmp_path / "out" / formats.RECIPE).read_text()
     both = create("combined", {"parts": {str(tmp_path / "scale.py"): {}, "bitfit": {}}})
-    with pytest.raises(StudyError, match="combined: has a part in a file of one's own, which cannot be published"):
+    with pytest.raises(StudyError, match="combined: has a part in a file of your own, which cannot be published"):
         formats.Own().write(dataclasses.replace(trained, method=both), tmp_path / "out")
 
 

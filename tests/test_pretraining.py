@@ -184,7 +184,7 @@ def test_models_that_write_learn_the_objective_of_their_family(family, corpus):
 
 @pytest.mark.parametrize("family", WRITERS)
 def test_parts_add_up_to_the_library_s_own_loss(family, corpus, monkeypatch):
-    """Its loss is over all tokens that are to be foretold, each as much as the others."""
+    """Its loss is over all tokens that are to be predicted, each as much as the others."""
     settings = dataclasses.replace(settings_of(family), steps=1)
     trained = pretraining.pretrain(settings, corpus, None, CPU)
     model, tokenizer = trained.model.eval(), trained.tokenizer

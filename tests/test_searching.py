@@ -95,7 +95,7 @@ def test_every_sampler_of_the_schema_takes_rates_of_the_range_and_the_same_again
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_sampler_learns_from_its_trials(sampler):
-    """After those at random, its rates lie nearer to the best one than random ones do, in the mean over seeds."""
+    """After those at random, its rates lie nearer to the best one than random ones do, on average over seeds."""
     _, learnt = zip(*(sampled(sampler, seed, trials=24) for seed in range(8)), strict=True)
     distances = np.array([[abs(np.log10(trial["learning_rate"] / 3e-3)) for trial in found] for found in learnt])
     first = sampling.drawn_first(24)

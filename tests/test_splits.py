@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from peftstudy import splits, stages
+from peftstudy.drawing import stratified_order
 from peftstudy.errors import StudyError
 from peftstudy.examples import borrow, read_examples, write_examples
 from peftstudy.files import sha256
 from peftstudy.sources import read_source, write_table
 from peftstudy.specs import Dataset, Source, freeze
-from peftstudy.splits import cut, stratified_order, write_split
+from peftstudy.splits import cut, write_split
 
 SHARED = Path(os.environ.get("PEFTSTUDY_SHARED", Path(__file__).parents[2] / "shared"))
 NAMES = ("90-10", "30-70", "50-50", "size-200", "size-400", "official")

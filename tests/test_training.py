@@ -13,11 +13,6 @@ SETTINGS = Training(epochs=2, batch_size=16, micro_batch_size=4, learning_rate=3
 TRAIN, VALIDATION = np.arange(0, 96), np.arange(96, 144)
 
 
-@pytest.fixture
-def data(make_tokens):
-    return tokens.load(make_tokens("bert"))
-
-
 def a_run(folder, settings=SETTINGS, seed=0, method="full", dropout=True):
     task = tasks.create("classification")
     adaptation = methods.create(method)

@@ -71,7 +71,7 @@ COMMANDS: dict[str, tuple[Callable, str, Arguments]] = {
     ),
     "check-method": (
         commands.check_method,
-        "hold a method, of one's own too, against the contract on tiny bodies of all families",
+        "hold a method, one of your own too, against the contract on tiny bodies of all families",
         {"method": {"help": "its name, or its file"}, "--options": {"default": "{}", "help": "in JSON"}},
     ),
     "aclimdb": (

@@ -1,28 +1,24 @@
 """A configuration is checked before any job starts: the schema, then what a schema cannot say."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from peftstudy import methods, schema, starting, tasks
 from peftstudy.backbones import impossible
 from peftstudy.configuration import from_config
-from peftstudy.errors import StudyError, unknown
+from peftstudy.errors import StudyError, refuse_unknown
 from peftstudy.evidence import claims
 from peftstudy.families import FAMILIES, OBJECTIVES
 from peftstudy.labels import refuse_classes
+from peftstudy.provenance import ROOT
 from peftstudy.shapes import Shape, planned_shape
-from peftstudy.specs import DEFINITIONS, Backbone, Dataset, MethodSpec, Pretraining, Training, several
+from peftstudy.specs import DEFINITIONS, KINDS, Backbone, Dataset, MethodSpec, Pretraining, Training, several
 from peftstudy.study import Study
-
-ROOT = Path(__file__).resolve().parents[2]
 
 RESERVED = ("archive", "benchmarks", "rebuilt")
 
 OF_ALL_METHODS = {field.name for field in fields(Training)} - {"learning_rate"}
-
-KINDS = ("hub", "folder", "pretrain", "random")
 
 
 def check(config: Mapping[str, Any], where: str) -> Study:
@@ -48,9 +44,11 @@ def check(config: Mapping[str, Any], where: str) -> Study:
         _check_origin(f"{where}: backbones.{name}", block)
     _check_ranges(config, where)
     study = from_config(config)
-    for number, seed in enumerate(study.seeds):
-        if seed in study.seeds[:number]:
-            raise StudyError(f"{where}: seeds: {seed} stands there twice; two seeds that are equal are a plain one.")
+    if (seed := schema.repeated(study.seeds)) is not None:
+        raise StudyError(
+            f"{where}: seeds: {seed} is listed twice; a block with equal initialization and order is the same as that "
+            "plain seed."
+        )
     _check_sources(config, where)
     for dataset in study.datasets.values():
         _check_dataset(f"{where}: datasets.{dataset.name}", dataset, study)
@@ -65,15 +63,15 @@ def check(config: Mapping[str, Any], where: str) -> Study:
     _check_possible(study, where)
     _check_run_somewhere(study, where)
     if study.reference is not None:
-        _known(f"{where}: reference", "method", [study.reference], study.methods)
+        refuse_unknown(f"{where}: reference", "method", [study.reference], study.methods)
     claims.check(study, where)
     _check_budget(config, study, where)
-    _known(f"{where}: workflow.keep_weights", "method", study.keep_weights, study.methods)
+    refuse_unknown(f"{where}: workflow.keep_weights", "method", study.keep_weights, study.methods)
     if isinstance(study.run_minutes, dict):
-        _known(f"{where}: workflow.run_minutes", "backbone", study.run_minutes, study.backbones)
+        refuse_unknown(f"{where}: workflow.run_minutes", "backbone", study.run_minutes, study.backbones)
     if study.replicates is not None:
         reported = [folder.name for folder in (ROOT / "paper" / "reported").glob("*") if folder.is_dir()]
-        _known(f"{where}: replicates", "folder under paper/reported", [study.replicates], reported)
+        refuse_unknown(f"{where}: replicates", "folder under paper/reported", [study.replicates], reported)
     return study
 
 
@@ -92,13 +90,6 @@ def _check_run_somewhere(study: Study, where: str) -> None:
                     f"{where}: {kind}.{name}: is run nowhere, for what datasets and backbones name for themselves "
                     "(methods, splits, datasets) leaves nothing of it; widen one of them, or leave it out."
                 )
-
-
-def _known(at: str, kind: str, names: Iterable[str], known: Iterable[str]) -> None:
-    known = list(known)
-    for name in names:
-        if name not in known:
-            raise unknown(at, kind, name, known)
 
 
 def _check_ranges(config: Mapping[str, Any], where: str) -> None:
@@ -146,7 +137,7 @@ def _one_of(at: str, block: Mapping[str, Any], keys: tuple[str, ...]) -> None:
 
 
 def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
-    _known(f"{at}.source", "source", [dataset.source], study.sources)
+    refuse_unknown(f"{at}.source", "source", [dataset.source], study.sources)
     task = tasks.create(dataset.task, f"{at}.task")
     if len(dataset.text) not in task.texts:
         wanted = " or ".join(map(str, task.texts))
@@ -162,18 +153,16 @@ def _check_dataset(at: str, dataset: Dataset, study: Study) -> None:
         raise StudyError(f"{at}.group: gathered texts are their own groups; leave one of the two out.")
     if dataset.metric is not None:
         _check_metric(f"{at}.metric", dataset.metric, task)
-    _known(f"{at}.methods", "method", dataset.methods, study.methods)
-    _known(f"{at}.splits", "split", dataset.splits, study.splits)
+    refuse_unknown(f"{at}.methods", "method", dataset.methods, study.methods)
+    refuse_unknown(f"{at}.splits", "split", dataset.splits, study.splits)
     if dataset.test_from is not None:
         _check_borrowing(f"{at}.test_from", dataset, study)
-    for number, column in enumerate(dataset.text):
-        if column in dataset.text[:number]:
-            raise StudyError(f"{at}.text: {column!r} stands there twice.")
+    if (column := schema.repeated(dataset.text)) is not None:
+        raise StudyError(f"{at}.text: {column!r} is listed twice.")
     if dataset.label in dataset.text:
         raise StudyError(f"{at}.label: {dataset.label!r} is a column of the text, too; the text would give it away.")
-    for number, label in enumerate(dataset.labels):
-        if label in dataset.labels[:number]:
-            raise StudyError(f"{at}.labels: {label!r} stands there twice.")
+    if (label := schema.repeated(dataset.labels)) is not None:
+        raise StudyError(f"{at}.labels: {label!r} is listed twice.")
     if dataset.labels or dataset.names:
         refuse_classes(at, dataset, dataset.labels or dataset.names)
 
@@ -184,7 +173,7 @@ def _check_parts(at: str, dataset: Dataset, study: Study) -> None:
     present = [part for part, _ in options.get("files") or options.get("classes") or ()]
     if not present:
         return
-    _known(f"{at}.parts", "part", dataset.parts, present)
+    refuse_unknown(f"{at}.parts", "part", dataset.parts, present)
     official = next((split for split in study.splits_on(dataset.name) if split.startswith("official")), None)
     for part in ("train", *(() if dataset.test_from else ("test",))) if official else ():
         if part not in (dataset.parts or present):
@@ -211,11 +200,11 @@ def _check_metric(at: str, metric: str, task: tasks.Task) -> None:
             f"{at}: {metric} cannot be the main one, by which runs are chosen: {task.beside[metric]}; "
             f"want one of {', '.join(known)}."
         )
-    _known(at, "metric", [metric], known)
+    refuse_unknown(at, "metric", [metric], known)
 
 
 def _check_borrowing(at: str, dataset: Dataset, study: Study) -> None:
-    _known(at, "dataset", [dataset.test_from], [name for name in study.datasets if name != dataset.name])
+    refuse_unknown(at, "dataset", [dataset.test_from], [name for name in study.datasets if name != dataset.name])
     other = study.datasets[dataset.test_from]
     if other.test_from is not None:
         raise StudyError(f"{at}: {other.name!r} is tested on {other.test_from!r} itself; name that.")
@@ -253,11 +242,11 @@ def _check_origin(at: str, block: Mapping[str, Any]) -> None:
 
 
 def _check_backbone(at: str, backbone: Backbone, study: Study) -> None:
-    _known(f"{at}.methods", "method", backbone.methods, study.methods)
-    _known(f"{at}.splits", "split", backbone.splits, study.splits)
-    _known(f"{at}.datasets", "dataset", backbone.datasets, study.datasets)
+    refuse_unknown(f"{at}.methods", "method", backbone.methods, study.methods)
+    refuse_unknown(f"{at}.splits", "split", backbone.splits, study.splits)
+    refuse_unknown(f"{at}.datasets", "dataset", backbone.datasets, study.datasets)
     if backbone.random is not None:
-        _known(f"{at}.random", "backbone", [backbone.random], study.backbones)
+        refuse_unknown(f"{at}.random", "backbone", [backbone.random], study.backbones)
         if study.backbones[backbone.random].kind == "random":
             raise StudyError(f"{at}.random: {backbone.random!r} is random itself; name a backbone with weights.")
     if backbone.pretrain is not None:
@@ -265,20 +254,20 @@ def _check_backbone(at: str, backbone: Backbone, study: Study) -> None:
 
 
 def _check_pretraining(at: str, pretrain: Pretraining, study: Study) -> None:
-    _known(f"{at}.corpus", "source", dict(pretrain.corpus), study.sources)
+    refuse_unknown(f"{at}.corpus", "source", dict(pretrain.corpus), study.sources)
     for name, colon, column in (excluded.partition(":") for excluded in pretrain.exclude or ()):
         if colon and not column:
             raise StudyError(f"{at}.exclude: {name + colon!r} names no column; write {name}:COLUMN.")
-        _known(f"{at}.exclude", *(("source", [name], study.sources) if colon else ("dataset", [name], study.datasets)))
-    shape = dict(pretrain.shape)
-    hidden, heads = shape.get("hidden_size", 768), shape.get("num_attention_heads", 12)
+        kind, known = ("source", study.sources) if colon else ("dataset", study.datasets)
+        refuse_unknown(f"{at}.exclude", kind, [name], known)
+    hidden, heads = pretrain.size("hidden_size"), pretrain.size("num_attention_heads")
     if hidden % heads:
         raise StudyError(f"{at}.shape: hidden_size {hidden} is not a multiple of num_attention_heads {heads}.")
     family = FAMILIES[pretrain.family]
     for name in sorted(set().union(*OBJECTIVES.values()) - set(OBJECTIVES[family.objective])):
         if getattr(pretrain, name) != getattr(Pretraining, name):
             raise StudyError(f"{at}.{name}: {pretrain.family} is pre-trained by {family.objective}, which has none.")
-    room = shape.get("max_position_embeddings", 512) - family.position_offset
+    room = pretrain.size("max_position_embeddings") - family.position_offset
     if pretrain.block_length > room:
         raise StudyError(f"{at}.block_length: found {pretrain.block_length}, and the shape has room for {room} tokens.")
 
@@ -328,8 +317,7 @@ def _check_possible(study: Study, where: str) -> None:
 
 
 def _planned(pretrain: Pretraining) -> Shape:
-    vocabulary = dict(pretrain.tokenizer).get("vocabulary", 30522)
-    return planned_shape(pretrain.family, dict(pretrain.shape), vocabulary)
+    return planned_shape(pretrain.family, dict(pretrain.shape), pretrain.vocabulary)
 
 
 def refuse_impossible(study: Study, shapes: Mapping[str, Shape], where: str) -> None:

@@ -87,7 +87,7 @@ def _options(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration that also says what methods in files of one's own are known by.
+    """Return a configuration that also says what methods in files of your own are known by.
 
     An archive is read as it was made, though such a file has changed since.
     """

@@ -1,4 +1,4 @@
-"""What every method must keep to, on a tiny body of each family: for the tests, and for methods of one's own."""
+"""What every method must keep to, on a tiny body of each family: for the tests, and for methods of your own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from peftstudy.methods import Adapted, Method, adapt, load_trained, trained_stat
 from peftstudy.publication import formats
 from peftstudy.publication.trained import BACKBONE, Trained
 from peftstudy.shapes import Shape
+from peftstudy.specs import Training
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
-from peftstudy.training import Training, parameter_groups
+from peftstudy.training import parameter_groups
 from peftstudy.tricks import dropout
 
 STEPS, LEAST = 80, 12

@@ -31,7 +31,7 @@ def corrupt_spans(
     """Replace spans of a text by sentinels; return what is left, and the spans, each behind its sentinel.
 
     ids: shape (tokens,). sentinels: one more than there are spans; the last closes the second text.
-    The number of hidden tokens is `share` of all, that of the spans such that they have `mean` tokens in the mean, so
+    The number of hidden tokens is `share` of all, that of the spans such that they have `mean` tokens on average, so
     both results are as long for every text of a length. Spans do not touch.
     Source: Raffel et al. (2020), sections 3.1.4 and 3.3.4.
     """

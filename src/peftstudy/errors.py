@@ -33,6 +33,14 @@ def unknown(
     return StudyError(f"{where}: unknown {kind} {found!r} (known: {_shown(found, known, listed_by)}){hint}")
 
 
+def refuse_unknown(where: str, kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise the error for the first of the names that is not among the known ones."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise unknown(where, kind, name, known)
+
+
 def _shown(found: str, known: list[str], listed_by: str) -> str:
     if len(known) <= MANY:
         return ", ".join(known) or "none"

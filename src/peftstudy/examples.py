@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from peftstudy import tasks
-from peftstudy.errors import StudyError, unknown
+from peftstudy.drawing import strata, stratified_order
+from peftstudy.errors import StudyError, refuse_unknown
 from peftstudy.files import sha256, write_json
 from peftstudy.labels import refuse
 from peftstudy.sources import write_table
 from peftstudy.specs import Dataset
-from peftstudy.splits import strata, stratified_order
 
 
 def read_examples(dataset: Dataset, table: Path, data_seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -132,9 +132,7 @@ def _columns(where: str, dataset: Dataset, task: tasks.Task, path: Path) -> pd.D
     """Return the named columns of the source's table, under the names that examples have."""
     known = [name for name in pq.read_schema(path).names if name not in ("id", "part")]
     wanted = [*dataset.text, *dataset.choices, dataset.label, *([dataset.group] if dataset.group else [])]
-    for name in wanted:
-        if name not in known:
-            raise unknown(f"{where} (source {dataset.source})", "column", name, known)
+    refuse_unknown(f"{where} (source {dataset.source})", "column", wanted, known)
     table = pq.read_table(path, columns=["id", *dict.fromkeys(wanted), "part"])
     read = _lists if task.words else _strings
     named = dict(zip(("text", "text_pair"), dataset.text, strict=False))
@@ -184,9 +182,7 @@ def _choices(where: str, dataset: Dataset, table: pa.Table) -> list[list[str] | 
 
 def _of_parts(where: str, dataset: Dataset, rows: pd.DataFrame, dropped: Counter[str]) -> pd.DataFrame:
     present = sorted(set(rows["part"]))
-    for part in dataset.parts:
-        if part not in present:
-            raise unknown(f"{where}.parts", "part", part, present)
+    refuse_unknown(f"{where}.parts", "part", dataset.parts, present)
     kept = rows["part"].isin(dataset.parts or present)
     dropped["other part"] = int((~kept).sum())
     return rows[kept]

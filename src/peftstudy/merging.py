@@ -32,22 +32,22 @@ def merge(folders: Sequence[Path], output: Path) -> dict[str, Any]:
     for folder in folders:
         archive.check(folder)
     contents = {folder: archive.read(folder) for folder in folders}
-    config = _configuration({folder: found.config for folder, found in contents.items()})
+    config = _configuration({folder: each.config for folder, each in contents.items()})
     study = configuration.from_config(config)
-    found = Contents(
+    merged = Contents(
         config,
-        _about({folder: found.about for folder, found in contents.items()}),
-        _runs({folder: found.records for folder, found in contents.items()}, _same_texts),
-        _runs({folder: found.histories for folder, found in contents.items()}, _equal),
-        _runs({folder: found.answers for folder, found in contents.items()}, _equal),
+        _about({folder: each.about for folder, each in contents.items()}),
+        _runs({folder: each.records for folder, each in contents.items()}, _same_texts),
+        _runs({folder: each.histories for folder, each in contents.items()}, _equal),
+        _runs({folder: each.answers for folder, each in contents.items()}, _equal),
     )
-    _refuse_gaps(study, found, output)
-    tables = tables_of(study, found)
+    _refuse_gaps(study, merged, output)
+    tables = tables_of(study, merged)
     with TemporaryDirectory() as place:
-        archive.store(config, found.about, tables, Path(place) / "archive")
+        archive.store(config, merged.about, tables, Path(place) / "archive")
         runs = _unpacked(Path(place) / "archive", study, Path(place))
     mixtures.refuse(runs, study, str(output))
-    return archive.store(config, found.about, tables, output)
+    return archive.store(config, merged.about, tables, output)
 
 
 def _unpacked(folder: Path, study: Study, place: Path) -> pd.DataFrame:

@@ -1,13 +1,12 @@
 """What a job needs of a machine: memory by the size of its backbone, time by what finished runs took."""
 
 import math
-import os
 from pathlib import Path
 
 from peftstudy import files
 from peftstudy.errors import StudyError
 from peftstudy.shapes import planned_shape, read_shape
-from peftstudy.specs import Backbone
+from peftstudy.specs import Backbone, expanded
 from peftstudy.study import Pack, Study
 
 PROCESS_MB = 2500
@@ -50,12 +49,11 @@ def is_guess(study: Study, name: str) -> bool:
 def _planned(backbone: Backbone) -> int:
     """Return the parameters of a shape that is to be pre-trained, or of a folder on this machine."""
     if backbone.folder:
-        return read_shape(Path(os.path.expandvars(backbone.folder)).expanduser(), backbone.family).parameters
+        return read_shape(expanded(backbone.folder), backbone.family).parameters
     if not backbone.pretrain:
         return UNKNOWN_PARAMETERS
     asked = backbone.pretrain
-    vocabulary = dict(asked.tokenizer).get("vocabulary", 50_265)
-    return planned_shape(asked.family, dict(asked.shape), vocabulary).parameters
+    return planned_shape(asked.family, dict(asked.shape), asked.vocabulary).parameters
 
 
 def work(study: Study, pack: Pack, parameters: int) -> float:

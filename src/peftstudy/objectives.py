@@ -20,7 +20,7 @@ from peftstudy.scoring import autocast
 from peftstudy.specs import Pretraining
 from peftstudy.writing import padded
 
-PART = 2048  # tokens to be foretold that go through the model together: their logits are the largest thing there is
+PART = 2048  # tokens to be predicted that go through the model together: their logits are the largest thing there is
 LOGITS = {"cpu": 2**23, "cuda": 2**27}
 """How many logits of hidden tokens there are at a time, by device."""
 
@@ -45,7 +45,7 @@ class Objective(ABC):
         """
 
     def add_gradients(self, ids: np.ndarray, rng: np.random.Generator) -> float:
-        """Add the gradients of a batch of blocks; return its mean loss, in nats a token that is to be foretold."""
+        """Add the gradients of a batch of blocks; return its mean loss, in nats a token that is to be predicted."""
         total = 0.0
         for loss, further in self.parts(ids, rng):
             (loss + further).backward()
@@ -54,12 +54,12 @@ class Objective(ABC):
 
     @torch.no_grad()
     def loss(self, ids: np.ndarray, rng: np.random.Generator) -> float:
-        """Return the mean loss of a batch of blocks, in nats a token that is to be foretold."""
+        """Return the mean loss of a batch of blocks, in nats a token that is to be predicted."""
         return sum(float(loss) for loss, _ in self.parts(ids, rng))
 
 
 class Masked(Objective):
-    """Foretell hidden tokens (Devlin et al., 2019), and the words of a block by its first token (Ma et al., 2024).
+    """Predict hidden tokens (Devlin et al., 2019), and the words of a block by its first token (Ma et al., 2024).
 
     Vocabulary and last layer are computed where there is a loss alone: at the hidden tokens, and at the
     first token of each block where that has its words to predict.
@@ -96,11 +96,11 @@ class Masked(Objective):
 
 
 class Written(Objective):
-    """Foretell the tokens of a text, each given those before it, and what an encoder reads where there is one."""
+    """Predict the tokens of a text, each given those before it, and what an encoder reads where there is one."""
 
     @abstractmethod
     def asked(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[Sequence[np.ndarray], np.ndarray]:
-        """Return what is read of each block, and what is to be foretold of it, shape (blocks, targets)."""
+        """Return what is read of each block, and what is to be predicted of it, shape (blocks, targets)."""
 
     def parts(self, ids, rng):
         inputs, targets = self.asked(ids, rng)
@@ -113,7 +113,7 @@ class Written(Objective):
             yield F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum") / targets.size, 0.0
 
     def logits(self, inputs: Sequence[np.ndarray], wanted: Tensor) -> Tensor:
-        """Return the logits at each token that is to be foretold, shape (blocks, targets, vocabulary)."""
+        """Return the logits at each token that is to be predicted, shape (blocks, targets, vocabulary)."""
         model, device = self.engine.model, self.engine.device
         read = {name: tensor.to(device) for name, tensor in padded(inputs, self.tokenizer.pad_token_id).items()}
         begin = wanted.new_full((len(wanted), 1), model.config.decoder_start_token_id)
@@ -121,7 +121,7 @@ class Written(Objective):
 
 
 class Causal(Written):
-    """Foretell each token from those before it (Radford et al., 2019)."""
+    """Predict each token from those before it (Radford et al., 2019)."""
 
     def asked(self, ids, rng):
         return ids[:, :-1], ids[:, 1:]

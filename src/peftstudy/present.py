@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from peftstudy import backbones, checking, docstring_views, docstrings, files, formats, sources
-from peftstudy.errors import StudyError, unknown
+from peftstudy.errors import StudyError, refuse_unknown
 from peftstudy.shapes import Shape, read_shape
 from peftstudy.specs import Backbone, Source, digest, expanded
 from peftstudy.study import Study
@@ -21,7 +21,7 @@ def refuse_absent(study: Study, where: str, results: Path | None = None) -> None
         if not (results and _is_there(source, results / "sources" / name)):
             for place, columns in _tables(f"{where}: sources.{name}", source):
                 for key, wanted in _readers(study, name):
-                    _refuse_columns(f"{where}: {key} (source {name}): {place}", wanted, columns(wanted))
+                    refuse_unknown(f"{where}: {key} (source {name}): {place}", "column", wanted, columns(wanted))
     shapes = {}
     for name, backbone in study.backbones.items():
         made = results / "backbones" / name if results else None
@@ -99,12 +99,6 @@ def _readers(study: Study, source: str) -> Iterator[tuple[str, list[str]]]:
             of, colon, column = excluded.partition(":")
             if colon and of == source:
                 yield f"backbones.{name}.pretrain.exclude", [column]
-
-
-def _refuse_columns(at: str, wanted: Sequence[str], known: Collection[str]) -> None:
-    for name in wanted:
-        if name not in known:
-            raise unknown(at, "column", name, known)
 
 
 def _shape(at: str, backbone: Backbone, made: Path | None) -> Shape | None:

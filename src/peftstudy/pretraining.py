@@ -92,7 +92,7 @@ def _validation_blocks(settings: Pretraining, texts: list[str], tokenizer: Any) 
 
 def _tokenizer(settings: Pretraining, texts: list[str]) -> Any:
     options = dict(settings.tokenizer)
-    positions = dict(settings.shape).get("max_position_embeddings", 512) - FAMILIES[settings.family].position_offset
+    positions = settings.size("max_position_embeddings") - FAMILIES[settings.family].position_offset
     if "folder" not in options:
         return corpora.train_tokenizer(settings.family, texts, options["vocabulary"], positions)
     from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast, RobertaTokenizerFast

@@ -12,7 +12,7 @@ class Progress:
 
     total: how many there will be; None when that is not known.
     what: what is counted, a plural ("steps of pre-training").
-    done: how many an earlier process did, where one is continued; the time left is reckoned without them.
+    done: how many an earlier process did, where one is continued; the time left is computed without them.
     As a context manager it closes itself, also when the work fails: then the line says where it stopped.
     """
 

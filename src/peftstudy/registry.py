@@ -73,7 +73,7 @@ class Registry(Generic[T]):
         return known[name]
 
     def file_of(self, cls: type[T]) -> Path | None:
-        """Return the file of one's own that a class is from; None where it is from none."""
+        """Return the file of your own that a class is from; None where it is from none."""
         return next((path for path, own in self._files.items() if own is cls), None)
 
     def _of_file(self, path: Path, where: str) -> type[T]:
@@ -100,7 +100,7 @@ class Registry(Generic[T]):
 
 
 def code_of(name: str, options: Mapping[str, Any]) -> str:
-    """Return what is known of a method by its files, where they are one's own: their SHA-256; '' without any.
+    """Return what is known of a method by its files, where they are your own: their SHA-256; '' without any.
 
     name: the method's, or its file's path. options: of the configuration; they may name parts in files as well.
     """

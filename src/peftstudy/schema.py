@@ -1,17 +1,17 @@
 """What the configuration's schema finds wrong, in one sentence that says what was found and what is wanted."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from peftstudy.errors import StudyError, unknown
+from peftstudy.provenance import ROOT
 
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 PATTERNS = {
     "^[a-z0-9]+(-[a-z0-9.]+)*$": "small letters and digits, joined by hyphens (size-500)",
@@ -86,13 +86,13 @@ def _refuse_odd_values(value: Any, where: str, path: tuple[str | int, ...]) -> N
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise StudyError(f"{place(where, path)}: the key {key!r} is {found(key)}; put it in quotes.")
+                raise StudyError(f"{place(where, path)}: the key {key!r} is {in_words(key)}; put it in quotes.")
             _refuse_odd_values(item, where, (*path, key))
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
             _refuse_odd_values(item, where, (*path, number))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise StudyError(f"{place(where, path)}: found {value}, which is no number to reckon with.")
+        raise StudyError(f"{place(where, path)}: found {value}; a finite number is needed.")
 
 
 def _order(error: ValidationError, config: Any) -> tuple[list[int], bool]:
@@ -116,7 +116,7 @@ def _sentence(error: ValidationError, config: Any, where: str) -> StudyError:
         case "required":
             return StudyError(f"{at}: {_missing(error)}")
         case "type":
-            return StudyError(f"{at}: found {found(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
+            return StudyError(f"{at}: found {in_words(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
         case "enum":
             return unknown(at, "value", value, wanted) if isinstance(value, str) else _other(at, value, wanted)
         case "pattern":
@@ -124,14 +124,18 @@ def _sentence(error: ValidationError, config: Any, where: str) -> StudyError:
         case "oneOf":
             return _branch(error, config, where)
         case "uniqueItems":
-            twice = next(item for number, item in enumerate(value) if item in value[:number])
-            return StudyError(f"{at}: {twice!r} stands there twice.")
+            return StudyError(f"{at}: {repeated(value)!r} is listed twice.")
         case "minProperties":
             return StudyError(f"{at}: the block is empty; it needs at least one name.")
         case keyword if keyword in BOUNDS:
             size = f"{len(value)} of them" if keyword.endswith("Items") else value
             return StudyError(f"{at}: found {size}, want {BOUNDS[keyword].format(wanted)}.")
     return StudyError(f"{at}: {error.message}.")
+
+
+def repeated(values: Sequence[Any]) -> Any:
+    """Return the first value that was there before; None where each is there once."""
+    return next((value for number, value in enumerate(values) if value in values[:number]), None)
 
 
 def _missing(error: ValidationError) -> str:
@@ -155,20 +159,20 @@ def _branch(error: ValidationError, config: Any, where: str) -> StudyError:
         mismatched = {e.schema_path[0]: e for e in error.context if e.validator == "type" and not e.path}
         if len(mismatched) == len(branches):
             wanted = [e.validator_value for e in mismatched.values()]
-            return StudyError(f"{at}: found {found(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
+            return StudyError(f"{at}: found {in_words(value)}, want {_types(wanted)}.{_hint(value, wanted, at)}")
         chosen = next(i for i in range(len(branches)) if i not in mismatched)
     inner = [e for e in error.context if e.schema_path[0] == chosen]
     return _sentence(min(inner, key=lambda e: _order(e, config)), config, where)
 
 
 def _other(at: str, value: Any, known: list[Any]) -> StudyError:
-    return StudyError(f"{at}: found {found(value)}, want one of {', '.join(map(str, known))}.")
+    return StudyError(f"{at}: found {in_words(value)}, want one of {', '.join(map(str, known))}.")
 
 
-def found(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return what a value is, in a few words.
 
-    >>> [found(value) for value in (None, True, 0.5, "half", [1], {})]
+    >>> [in_words(value) for value in (None, True, 0.5, "half", [1], {})]
     ['nothing', 'the truth value true', 'the number 0.5', "the text 'half'", 'a list', 'a block of keys']
     """
     match value:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from peftstudy import docstrings, hub
 from peftstudy.docstring_views import VIEWS
-from peftstudy.errors import StudyError, unknown
+from peftstudy.errors import StudyError, refuse_unknown, unknown
 from peftstudy.files import file_entry, matching, names_under, sha256, sha256_json, whole, write_json
 from peftstudy.formats import read_table
 from peftstudy.specs import Source, digest, expanded
@@ -112,9 +112,7 @@ def read_parts(
 
 
 def _only(path: Path, table: pa.Table, wanted: Sequence[str]) -> pa.Table:
-    for name in wanted:
-        if name not in table.column_names:
-            raise unknown(str(path), "column", name, table.column_names)
+    refuse_unknown(str(path), "column", wanted, table.column_names)
     return table.select([name for name in table.column_names if name in {"id", *wanted}]) if wanted else table
 
 

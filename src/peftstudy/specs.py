@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from peftstudy import seeds
+from peftstudy.families import USUAL
 from peftstudy.files import matching
 
 PROTOCOL = 1
@@ -16,6 +17,11 @@ PROTOCOL = 1
 
 DEFINITIONS = "definitions"
 """The column of a docstrings' view that keeps together what its examples show of the same definitions."""
+
+KINDS = ("hub", "folder", "pretrain", "random")
+"""Where a backbone comes from."""
+UNREAD_VOCABULARY = 50_265
+"""The size of a tokenizer in a folder, as far as plans go, which do not read it: RoBERTa's."""
 
 Options = tuple[tuple[str, Any], ...]
 Spec = TypeVar("Spec", "Source", "Dataset", "Backbone")
@@ -43,7 +49,14 @@ def several(rate: float | Rates | None) -> bool:
 
 @dataclass(frozen=True)
 class Training:
-    """The budget of one run and how it is spent; equal for all methods of a study."""
+    """The budget of one run and how it is spent; equal for all methods of a study. The schema describes each setting.
+
+    epochs: passes over the training part. steps, seconds: optimizer steps, or as many as fit these seconds of
+    training, in place of epochs. minimum_steps: epochs are added until there are so many.
+    batch_size: examples an optimizer step. micro_batch_size: examples a forward pass.
+    learning_rate: the highest. warmup: the share of the steps in which it rises; then it falls to 0.
+    weight_decay: AdamW's, for matrices only. gradient_norm: the L2 norm that longer gradients are scaled down to.
+    """
 
     epochs: int = 3
     steps: int | None = None
@@ -83,7 +96,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Named examples of one source and the task that they pose."""
+    """Named examples of one source and the task that they pose. The schema describes each setting.
+
+    text, label, choices, group: columns of the source's table. labels: the classes that count; names: what they are
+    called. parts: the official ones that are pooled. examples: how many are drawn at most.
+    max_length: tokens of a text, special tokens included. target_length: tokens of what is written.
+    data_seed: of the draw and the splits; None is the study's. training: what its budget has in place of the study's.
+    methods, splits: those that it is run with; none named are all. test_from: the dataset whose test part is scored.
+    """
 
     name: str
     source: str
@@ -118,9 +138,9 @@ class Dataset:
 class Pretraining:
     """How a backbone is trained from random weights, by the objective of its family.
 
-    bag_of_words: the weight of a second loss, by which the first token foretells the words of its block.
+    bag_of_words: the weight of a second loss, by which the first token predicts the words of its block.
     corrupted: the share of the tokens that are hidden; None is that of the objective's paper.
-    mean_span: how many tokens a hidden piece has in the mean. permute_sentences: whether BART's are put in order, too.
+    mean_span: how many tokens a hidden piece has on average. permute_sentences: whether BART's are put in order, too.
     validation: the share of the texts that is kept out of the training, for the loss at its end.
     """
 
@@ -142,10 +162,19 @@ class Pretraining:
     permute_sentences: bool = True
     validation: float = 0.0
 
+    def size(self, name: str) -> int:
+        """Return a size by BERT's name for it; what the shape leaves out is BERT-base's."""
+        return dict(self.shape).get(name, USUAL[name])
+
+    @property
+    def vocabulary(self) -> int:
+        """How many words its tokenizer has, as far as that is known before it is there."""
+        return dict(self.tokenizer).get("vocabulary", UNREAD_VOCABULARY)
+
 
 @dataclass(frozen=True)
 class Backbone:
-    """A language model and where it comes from: exactly one of hub, folder, random, pretrain."""
+    """A language model and where it comes from: exactly one of KINDS."""
 
     name: str
     hub: str | None = None
@@ -163,8 +192,8 @@ class Backbone:
 
     @property
     def kind(self) -> str:
-        """Where it comes from: hub, folder, random or pretrain."""
-        return next(kind for kind in ("hub", "folder", "random", "pretrain") if getattr(self, kind))
+        """Where it comes from, one of KINDS."""
+        return next(kind for kind in KINDS if getattr(self, kind))
 
     def inputs(self) -> list[str]:
         """Return the local files that decide the backbone, as far as they exist."""
@@ -216,7 +245,7 @@ class MethodSpec:
     """A method of the study: its name here, the registered method, and its options.
 
     of, trained_on: the method of the study, and the datasets, whose runs its own start from; without datasets, all.
-    code: what its file is known by, where that is one of the user's own (see methods.code_of).
+    code: what its file is known by, where that is one of the user's own (see registry.code_of).
     """
 
     name: str
@@ -236,7 +265,7 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence and the statements that it means; see claims.py. Empty places are the study's own."""
+    """A sentence and the statements that it means; see evidence/claims.py. Empty places are the study's own."""
 
     sentence: str
     means: tuple[str, ...]

@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from peftstudy import methods
-from peftstudy.errors import StudyError, unknown
+from peftstudy.errors import StudyError, refuse_unknown
 from peftstudy.specs import MethodSpec, Source, expanded, several
 from peftstudy.study import Study
 
@@ -37,14 +37,11 @@ def _check_block(at: str, method: MethodSpec, study: Study) -> None:
             f"{at}: the key 'of' is missing: {method.method} starts from runs of another method of the study, which it "
             "names (of: pfeiffer)."
         )
-    if method.of not in study.methods:
-        raise unknown(f"{at}.of", "method", method.of, study.methods)
+    refuse_unknown(f"{at}.of", "method", [method.of], study.methods)
     other = study.methods[method.of]
     if reason := made.cannot_start_from(methods.create(other.method, other.options)):
         raise StudyError(f"{at}.of: {method.method} cannot start from {method.of}: {reason}.")
-    for name in method.trained_on:
-        if name not in study.datasets:
-            raise unknown(f"{at}.trained_on", "dataset", name, study.datasets)
+    refuse_unknown(f"{at}.trained_on", "dataset", method.trained_on, study.datasets)
 
 
 def _check_chain(at: str, method: MethodSpec, study: Study) -> None:

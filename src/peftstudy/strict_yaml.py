@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from peftstudy.errors import StudyError
-from peftstudy.schema import found
+from peftstudy.schema import in_words
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def load(path: Path | str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise _not_yaml(error, path) from None
     if not isinstance(config, dict):
-        raise StudyError(f"{path}: found {found(config)}, want a block of keys.")
+        raise StudyError(f"{path}: found {in_words(config)}, want a block of keys.")
     return config
 
 

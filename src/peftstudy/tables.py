@@ -87,14 +87,14 @@ def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     caption = (
         f"Backbones. Parameters are counted without the head. Pre-training is by {listed(objectives)}; a dash "
         "stands where it was done elsewhere or not at all. Loss: the mean over the last 100 steps on the training "
-        f"text, in nats a {'hidden' if {*objectives} == {MASKED} else 'foretold'} token."
+        f"text, in nats a {'hidden' if {*objectives} == {MASKED} else 'predicted'} token."
     )
     if held_out:
         header[1].append("held-out loss")
         caption += " Held-out loss: that of texts which were kept out of the training."
-    if foretelling := [name for name, own in asked.items() if own.bag_of_words]:
+    if predicting := [name for name, own in asked.items() if own.bag_of_words]:
         caption += (
-            f" {listed(foretelling)}: in pre-training the first token, which the head reads, also foretells the words "
+            f" {listed(predicting)}: in pre-training the first token, which the head reads, also predicts the words "
             r"of its block \citep{ma2024drop}."
         )
     alignment, rule = "llrlrrrr" + "r" * held_out, rf"\cmidrule(l){{5-{8 + held_out}}}"

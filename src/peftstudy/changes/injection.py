@@ -8,7 +8,7 @@ from typing import Any
 from peftstudy.changes import projections
 from peftstudy.methods import REPLACES, Method
 
-PAST = "it reckons with the backbone's own matrix, past whatever else is there"
+PAST = "it computes from the backbone's own weights, and would bypass what is already on the matrix"
 """Why a method of peft's must come first on its matrices: what is there before would be trained for nothing."""
 FUSED = "its queries, keys and values are made by one matrix"
 """Why a method of one of the three is impossible in some families."""
@@ -71,6 +71,22 @@ class Injected(Method):
         return sum(self.update(*size) for size in projections.sizes(shape, self.targets))
 
 
+@dataclass(frozen=True)
+class Ranked(Injected):
+    """A method whose updates have a rank: two factors of it, where a subclass does not say otherwise."""
+
+    rank: int = 8
+
+    def unfit(self) -> str | None:
+        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
+
+    def settings(self) -> dict[str, Any]:
+        return {"r": self.rank}
+
+    def update(self, inputs: int, outputs: int) -> int:
+        return self.rank * (inputs + outputs)
+
+
 def inject(model: Any, config: Any) -> Any:
     """Let peft put what `config` describes into the model; return the model."""
     import peft
@@ -82,6 +98,13 @@ def inject(model: Any, config: Any) -> Any:
 def forget(model: Any) -> None:
     """Take away peft's note that it has been here: another of its methods may come beside the first on purpose."""
     vars(model).pop("peft_config", None)
+
+
+def leave_sparse_unchecked() -> None:
+    """Say that sparse tensors are not checked, as it is anyway: torch warns unless it was said."""
+    import torch
+
+    torch.sparse.check_sparse_tensor_invariants.disable()
 
 
 def seed() -> int:

@@ -1,4 +1,4 @@
-"""The weight matrices of an encoder layer by the names that a configuration gives them."""
+"""The weight matrices of a layer by the names that a configuration gives them."""
 
 from __future__ import annotations
 

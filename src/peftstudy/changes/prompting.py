@@ -1,4 +1,4 @@
-"""An encoder that reads trained vectors beside each text."""
+"""A model that reads trained vectors beside each text."""
 
 from typing import Any
 

@@ -8,18 +8,16 @@ needs inside `adapt`.
 from __future__ import annotations
 
 import copy
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from peftstudy import devices
-from peftstudy.backbones import Loaded, seed_torch
-from peftstudy.errors import StudyError, unknown
+from peftstudy.adapting import Adapted, adapt, load_trained, trained_state  # noqa: F401  what is done with a method
+from peftstudy.errors import StudyError
+from peftstudy.options import arguments
 from peftstudy.registry import Registry
 from peftstudy.shapes import Shape
-from peftstudy.specs import freeze
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,10 +42,6 @@ USUAL: Mapping[str, str] = {
     "linear-probing": "head", "ln-tuning": "layernorm", "prefix-tuning": "prefix", "prompt-tuning": "prompt",
 }  # fmt: skip
 """What methods are called elsewhere, where the nearest spelling would be another method's."""
-USUAL_OPTIONS: Mapping[str, str] = {
-    "lora_alpha": "alpha", "lora_dropout": "dropout", "lr": "learning_rate", "num_virtual_tokens": "tokens",
-    "r": "rank", "target_modules": "targets",
-}  # fmt: skip
 ORIGINS = ("of", "trained_on")
 """The keys that say which runs a method starts from; of the configuration, beside the method's options."""
 
@@ -67,7 +61,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     citation: ClassVar[str] = ""
-    """The key of its source in paper/references.bib; of a method of one's own nothing, if need be."""
+    """The key of its source in paper/references.bib; of a method of your own nothing, if need be."""
     trains: ClassVar[str]
     """What it trains, in a few words."""
     learning_rates: ClassVar[tuple[float, ...]]
@@ -96,6 +90,9 @@ class Method(ABC):
     """Whether what comes after it on its matrices may be there all the same; it comes before others of its turn."""
     alone: ClassVar[str] = ""
     """Why it cannot be combined with what adds, rewrites or replaces parts of the backbone, if it cannot."""
+    marks: ClassVar[frozenset[str]] = frozenset()
+    """Where it trains parameters of the backbone itself, of `embeddings` and `layers`: two that do so in one place
+    would train some of them twice."""
 
     least_origins: ClassVar[int] = 0
     """How many other runs it starts from at least; 0 is for a method that starts from its backbone alone."""
@@ -110,6 +107,10 @@ class Method(ABC):
 
     def cannot_start_from(self, method: Method) -> str | None:
         """Return why it cannot start from what runs of a method trained, if it cannot."""
+        return None
+
+    def cannot_join(self, other: Method) -> str | None:
+        """Return why it cannot be combined with another method, if it cannot."""
         return None
 
     @abstractmethod
@@ -223,16 +224,7 @@ def create(
         raise StudyError(f"{where}: {name} is left out: {LEFT_OUT[name]}.")
     cls = _registry.find(name, where)
     _refuse_incomplete(cls, f"{where}: {name}" if name.endswith(".py") and where != name else where)
-    values = {key: freeze(value) for key, value in dict(options).items()}
-    hints = typing.get_type_hints(cls)
-    for key, value in values.items():
-        if key not in cls.options():
-            known = [*cls.options(), *(ORIGINS if cls.least_origins else ()), *beside]
-            raise unknown(where, "option", key, known, usual=USUAL_OPTIONS)
-        if not _fits(value, hints[key]):
-            said = list(value) if isinstance(value, tuple) else value
-            raise StudyError(f"{where}.{key}: {said!r} is not of the type {_words(hints[key])}.")
-    method = cls(**values)
+    method = cls(**arguments(cls, options, where, (*(ORIGINS if cls.least_origins else ()), *beside)))
     if problem := method.problem():
         raise StudyError(f"{where}: {problem}.")
     return method
@@ -247,93 +239,3 @@ def _refuse_incomplete(cls: type, where: str) -> None:
         raise StudyError(
             f"{where}: the class {cls.__name__} lacks {', '.join(lacking)}; a whole one is in README.md, Add a method."
         )
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
-    if typing.get_args(hint):
-        return any(_fits(value, choice) for choice in typing.get_args(hint))
-    if isinstance(value, bool) or hint is bool:
-        return isinstance(value, bool) and hint is bool
-    return isinstance(value, int | float if hint is float else hint)
-
-
-def _words(hint: Any) -> str:
-    if typing.get_origin(hint) is tuple:
-        return f"list of {typing.get_args(hint)[0].__name__}"
-    return " or ".join(
-        "null" if choice is type(None) else choice.__name__ for choice in typing.get_args(hint) or [hint]
-    )
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """A model that is ready to train: which parameters do, by name, and how many they are."""
-
-    model: nn.Module
-    method_names: frozenset[str]
-    head_names: frozenset[str]
-    method_parameters: int
-    head_parameters: int
-
-
-def adapt(method: Method, loaded: Loaded, shape: Shape, seed: int) -> Adapted:
-    """Adapt a freshly loaded model, so that the method's parameters and the head train, and nothing else.
-
-    seed: fixes the initial values of what the method adds. The model is left in evaluation mode.
-    Parameters are told apart by identity, for wrappers rename and repeat them.
-    Raises StudyError when the shape is impossible, when the method lost the head, or when what
-    trains is not what its formula counts.
-    """
-    if reason := method.skip(shape):
-        raise StudyError(f"method {method.name}: impossible on this backbone: {reason}.")
-    head = {id(parameter) for name, parameter in loaded.model.named_parameters() if name in loaded.head}
-    loaded.model.requires_grad_(False)
-    seed_torch(seed, "method")
-    model = method.adapt(loaded.model, shape).eval()
-    named = dict(model.named_parameters())
-    head_names = frozenset(name for name, parameter in named.items() if id(parameter) in head)
-    if len(head_names) != len(loaded.head):
-        raise StudyError(f"method {method.name}: it replaced or removed a part of the head.")
-    method_names = frozenset(name for name, parameter in named.items() if parameter.requires_grad) - head_names
-    for name in head_names:
-        named[name].requires_grad_(True)
-    sizes = [sum(named[name].numel() for name in names) for names in (method_names, head_names)]
-    if sizes[0] != method.count(shape):
-        raise StudyError(
-            f"method {method.name}: trains {sizes[0]} parameters of a {shape.family} of {shape.layers} layers, "
-            f"{shape.hidden} wide; its formula says {method.count(shape)}."
-        )
-    return Adapted(model, method_names, head_names, *sizes)
-
-
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the trained tensors by name, on the CPU and apart from the model: all that a task must store.
-
-    The model comes back by loading the backbone, adapting it with the same seed, and load_trained.
-    """
-    stored = {name: devices.whole(tensor.detach()) for name, tensor in _stored(model).items()}
-    return {name: tensor.cpu().clone().contiguous() for name, tensor in stored.items()}
-
-
-def _stored(model: nn.Module) -> dict[str, Tensor]:
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return trained | {name: buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] == "chosen"}
-
-
-def load_trained(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put stored tensors back; missing, unexpected or misshapen names are a StudyError, and change nothing."""
-    import torch
-
-    named = _stored(model)
-    for names, word in ((named.keys() - state.keys(), "lacks"), (state.keys() - named.keys(), "has unexpected")):
-        if names:
-            raise StudyError(f"trained parameters: the stored state {word} {min(names)} ({len(names)} in all).")
-    for name, parameter in named.items():
-        if parameter.shape != state[name].shape:
-            found, known = tuple(state[name].shape), tuple(parameter.shape)
-            raise StudyError(f"trained parameters: {name} is stored with shape {found}; the model has {known}.")
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(devices.share(state[name], parameter))

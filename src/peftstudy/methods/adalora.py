@@ -6,6 +6,9 @@ from peftstudy.changes import projections
 from peftstudy.changes.injection import Injected, forget
 from peftstudy.methods import register
 
+NAMED_ALIKE = ("delora", "glora", "gralora")
+"""Methods whose parameters the allocator, which goes by parts of names, would take for its own."""
+
 
 @register("adalora")
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class AdaLoRA(Injected):
             )
         if min(self.begin, self.end) < 0 or self.begin + self.end >= 1:
             return f"begin {self.begin}, end {self.end}: want shares that leave time in between"
+
+    def cannot_join(self, other):
+        return "its allocator would take the other's parameters for its own" if other.name in NAMED_ALIKE else None
 
     def config(self, model, shape):
         from peft import AdaLoraConfig

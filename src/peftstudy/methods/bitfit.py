@@ -10,6 +10,7 @@ class BitFit(Method):
     citation = "benzaken2022bitfit"
     trains = "the bias terms"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    marks = frozenset({"embeddings", "layers"})
 
     def adapt(self, model, shape):
         for name, parameter in model.named_parameters():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations, product
 
 from peftstudy.changes.additions import Added, add
 from peftstudy.changes.injection import Injected
@@ -9,12 +10,7 @@ from peftstudy.errors import StudyError
 from peftstudy.methods import MARKS, NO_HEAD, REPLACES, REWRITES, SHARES, WRAPS, Method, create, register
 from peftstudy.methods.bottleneck import Bottleneck
 from peftstudy.methods.hybrids import Hybrid
-from peftstudy.methods.prefix import InEachLayer, LoReFT
-
-MARKING = {"bitfit", "embeddings", "encoder", "full", "layernorm", "layers"}
-"""Methods that train parts of the backbone itself; any two have some in common, but embeddings none with layers."""
-NAMED_ALIKE = {"delora", "glora", "gralora"}
-"""Methods whose parameters peft's allocator would take for adalora's, by their names."""
+from peftstudy.methods.prefix import LoReFT
 
 
 @register("combined")
@@ -45,37 +41,11 @@ class Combined(Method):
             return str(error).removesuffix(".")
         if len(set(names)) < max(2, len(names)) or self.name in names:
             return f"parts {', '.join(names)}: want two or more, each once"
-        for method in self.methods:
-            if method.least_origins:
-                return f"{method.name} cannot be combined: it starts from other runs"
-            others = [other for other in self.methods if other is not method]
-            changing = [other.name for other in others if other.turn not in (MARKS, WRAPS)]
-            if method.alone and changing:
-                return f"{method.name} cannot be combined with {changing[0]}: {method.alone}"
-            if twin := next((other.name for other in others if _are_twins(method, other)), None):
-                return f"{method.name} cannot be combined with {twin}: in peft they are one, or share one place"
-            excluded = (other for other in others if _excludes(method, other))
-            if shared := next((other.name for other in excluded if {*method.matrices} & {*other.matrices}), None):
-                return f"{method.name} cannot share matrices with {shared} (targets): {method.sole}"
-            if same := next((other.name for other in others if _train_the_same(method, other)), None):
-                return f"{method.name} and {same} both train some parameters of the backbone"
-        longer = [method.name for method in self.methods if method.extra_tokens]
-        within = [method.name for method in self.methods if isinstance(method, InEachLayer)]
-        for method in self.methods:
-            moving = longer if isinstance(method, LoReFT) else longer + within if method.name == "infix" else ()
-            if other := next((name for name in moving if name != method.name), None):
-                return f"{method.name} cannot be combined with {other}: its place is counted in tokens of the text"
-        if len(wrapping := [method.name for method in self.methods if method.turn == WRAPS]) > 1:
-            return f"{wrapping[0]} cannot be combined with {wrapping[1]}: both put vectors beside the text"
-        added = [method for method in self.methods if isinstance(method, Added)]
-        if "glora" in names and added:
-            return f"glora cannot be combined with {added[0].name}: what adapters wraps is no plain matrix"
-        for method in added:
-            if len(added) > 1 and (type(method).adapt is not Added.adapt or isinstance(method, Hybrid)):
-                return f"{method.name} cannot be combined with another method of the adapters library"
-        for kind in (Bottleneck, LoReFT):
-            if len(same := [method.name for method in added if isinstance(method, kind)]) > 1:
-                return f"{same[0]} cannot be combined with {same[1]}: in the adapters library they share one place"
+        if starting := next((method.name for method in self.methods if method.least_origins), None):
+            return f"{starting} cannot be combined: it starts from other runs"
+        for rule, (one, other) in product(RULES, permutations(self.methods, 2)):
+            if reason := rule(one, other):
+                return f"{one.name} cannot be combined with {other.name}: {reason}"
 
     def cannot(self, task):
         parts = [part for part in self.methods if part.not_for is not NO_HEAD] or self.methods
@@ -88,9 +58,9 @@ class Combined(Method):
         for method in self.methods:
             if reason := method.skip(shape):
                 return f"{method.name}: {reason}"
-            for other in self.methods:
-                if other is not method and _excludes(method, other) and _share(method, other, shape):
-                    return f"{method.name} cannot share matrices with {other.name}: {method.sole}"
+        for one, other in permutations(self.methods, 2):
+            if _excludes(one, other) and _share(one, other, shape):
+                return f"{one.name} cannot be combined with {other.name}: {_overlap(one)}"
 
     @property
     def start(self):
@@ -178,12 +148,50 @@ def add_all(model, shape, added):
     return add(model, "-".join(method.name for method in added), ConfigUnion(*(m.config(shape) for m in added)))
 
 
-def _are_twins(method, other):
-    if not isinstance(method, Injected) or not isinstance(other, Injected):
-        return False
-    pruned = {method.name, other.name} - NAMED_ALIKE
-    is_caught = len(pruned) == 1 and "adalora" in pruned
-    return method.turn == other.turn == SHARES or method.configuration == other.configuration != "" or is_caught
+def _says_itself(one, other):
+    return one.cannot_join(other)
+
+
+def _stands_alone(one, other):
+    return one.alone if other.turn not in (MARKS, WRAPS) else None
+
+
+def _is_at_one_place_in_peft(one, other):
+    if not isinstance(one, Injected) or not isinstance(other, Injected):
+        return None
+    same = one.turn == other.turn == SHARES or one.configuration == other.configuration != ""
+    return "in peft they are one, or share one place" if same else None
+
+
+def _shares_matrices(one, other):
+    return _overlap(one) if _excludes(one, other) and {*one.matrices} & {*other.matrices} else None
+
+
+def _trains_the_same(one, other):
+    return "both train some parameters of the backbone" if one.marks & other.marks else None
+
+
+def _wraps_as_well(one, other):
+    return "both put vectors beside the text" if one.turn == other.turn == WRAPS else None
+
+
+def _is_no_part_in_adapters(one, other):
+    if not isinstance(one, Added) or not isinstance(other, Added):
+        return None
+    is_whole = type(one).adapt is not Added.adapt or isinstance(one, Hybrid)
+    return "no other method of the adapters library can stand beside it" if is_whole else None
+
+
+def _is_at_one_place_in_adapters(one, other):
+    same = any(isinstance(one, kind) and isinstance(other, kind) for kind in (Bottleneck, LoReFT))
+    return "in the adapters library they share one place" if same else None
+
+
+RULES = (
+    _says_itself, _stands_alone, _is_at_one_place_in_peft, _shares_matrices, _trains_the_same, _wraps_as_well,
+    _is_no_part_in_adapters, _is_at_one_place_in_adapters,
+)  # fmt: skip
+"""Each tells, of one method and another, why the one cannot be combined with the other, if it cannot."""
 
 
 def _excludes(method, other):
@@ -192,11 +200,8 @@ def _excludes(method, other):
     return bool(method.sole) and not comes_after
 
 
-def _train_the_same(method, other):
-    """Whether both mark parameters of the backbone, and some of them twice."""
-    names = {method.name, other.name}
-    apart = "embeddings" in names and names & {"encoder", "layers"}
-    return names <= MARKING and not apart
+def _overlap(method):
+    return f"they share matrices (targets), and {method.sole}"
 
 
 def _share(method, other, shape):

@@ -10,6 +10,7 @@ class Embeddings(Method):
     citation = "lee2019elsa"
     trains = "the embedding layers"
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
+    marks = frozenset({"embeddings"})
 
     def adapt(self, model, shape):
         for path in shape.about.embeddings:

@@ -12,6 +12,7 @@ class Encoder(Method):
     trains = "the encoder layers"
     learning_rates = (3e-5, 1e-4, 3e-4, 1e-3)
     matrices = TARGETS
+    marks = frozenset({"layers"})
 
     def adapt(self, model, shape):
         for layer in shape.about.list_of_layers(model.base_model):

@@ -12,6 +12,7 @@ class Full(Method):
     trains = "the whole backbone"
     learning_rates = (3e-5, 1e-4, 3e-4, 1e-3)
     matrices = TARGETS
+    marks = frozenset({"embeddings", "layers"})
 
     def adapt(self, model, shape):
         return model.requires_grad_(True)

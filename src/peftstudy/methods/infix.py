@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from peftstudy import tasks
 from peftstudy.families import BOTH, DECODER
 from peftstudy.methods import ADDS, Method, register
-from peftstudy.methods.prefix import InEachLayer
+from peftstudy.methods.prefix import COUNTED, InEachLayer
 
 
 @register("infix")
@@ -26,6 +26,9 @@ class Infix(InEachLayer, Method):
         "it stands between a text and what is written behind it, and nothing is written",
     )
     turn = ADDS
+
+    def cannot_join(self, other):
+        return COUNTED if other.extra_tokens or isinstance(other, InEachLayer) else None
 
     def skip(self, shape):
         if shape.about.kind == BOTH:

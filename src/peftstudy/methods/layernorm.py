@@ -10,6 +10,7 @@ class LayerNorm(Method):
     citation = "qi2022layernorm"
     trains = "the layer normalisations"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
+    marks = frozenset({"embeddings", "layers"})
 
     def adapt(self, model, shape):
         for module in model.base_model.modules():

@@ -23,6 +23,7 @@ class Layers(Method):
     trains = "some encoder layers"
     learning_rates = (3e-5, 1e-4, 3e-4, 1e-3)
     matrices = TARGETS
+    marks = frozenset({"layers"})
 
     def problem(self):
         if self.first < 0 or self.last < 0 or self.first + self.last < 1:

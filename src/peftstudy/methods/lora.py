@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.changes.injection import Injected
+from peftstudy.changes.injection import Injected, Ranked
 from peftstudy.methods import register
 
 
@@ -77,7 +77,7 @@ class PiSSA(LoRA):
 
     citation = "meng2024pissa"
     trains = "the principal part of weight matrices"
-    sole = "it takes a part out of the matrix, which others may reckon with"
+    sole = "it takes a part out of the matrix, from which others may compute"
     first_factors = "pissa"
 
     def misfit(self, inputs, outputs):
@@ -102,32 +102,21 @@ class OLoRA(PiSSA):
 
 @register("hira")
 @dataclass(frozen=True)
-class HiRA(Injected):
+class HiRA(Ranked):
     """Multiply weight matrices, entry by entry, by one plus a trained low-rank product (Huang et al., 2025).
 
     rank: of the product; peft has 32.
     """
-
-    rank: int = 8
 
     citation = "huang2025hira"
     trains = "low-rank factors of weight matrices"
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     configuration = "HiraConfig"
 
-    def unfit(self):
-        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
-
-    def settings(self):
-        return {"r": self.rank}
-
-    def update(self, inputs, outputs):
-        return self.rank * (inputs + outputs)
-
 
 @register("delora")
 @dataclass(frozen=True)
-class DeLoRA(HiRA):
+class DeLoRA(Ranked):
     """A low-rank update of unit components whose common strength is trained apart (Bini et al., 2025).
 
     rank: how many components; peft has 8.
@@ -153,7 +142,7 @@ class DeLoRA(HiRA):
 
 @register("gralora")
 @dataclass(frozen=True)
-class GraLoRA(HiRA):
+class GraLoRA(Ranked):
     """Low-rank updates of the blocks of weight matrices, each with factors of its own (Jung et al., 2025).
 
     rank: of all updates of a row of blocks together; peft has 32.

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from peftstudy.changes import projections
-from peftstudy.changes.injection import PAST
+from peftstudy.changes.additions import Added
+from peftstudy.changes.injection import PAST, Ranked
 from peftstudy.methods import register
-from peftstudy.methods.lora import HiRA
 
 
 @register("peanut")
 @dataclass(frozen=True)
-class PEANuT(HiRA):
+class PEANuT(Ranked):
     """Update weight matrices by what a small network makes of them (Zhong et al., 2025).
 
     rank: the width of the network; the authors' code has 1 on GLUE, peft 32.
@@ -36,7 +36,7 @@ class PEANuT(HiRA):
 
 @register("glora")
 @dataclass(frozen=True)
-class GLoRA(HiRA):
+class GLoRA(Ranked):
     """Multiply weight matrices by low-rank products, add others, and move the biases along (Chavan et al., 2023).
 
     The paper searches the form of each of the five parts layer by layer; here all layers have those of peft: low rank
@@ -51,6 +51,9 @@ class GLoRA(HiRA):
     sole = PAST
     innermost = True
 
+    def cannot_join(self, other):
+        return "what the adapters library wraps is no plain matrix" if isinstance(other, Added) else None
+
     def count(self, shape):
         sizes = projections.sizes(shape, self.targets)
         biases = sum(self.rank * (inputs + 1) + 2 for inputs, _ in sizes) if shape.biased else 0
@@ -59,7 +62,7 @@ class GLoRA(HiRA):
 
 @register("deft")
 @dataclass(frozen=True)
-class DEFT(HiRA):
+class DEFT(Ranked):
     """Take a trained subspace out of what weight matrices give, and put a low-rank update in (Kumar et al., 2026).
 
     Another DEFT than that of activation densities (Runwal et al., 2024), which is `density` here. The paper adapts

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from peftstudy.changes.additions import Added
 from peftstudy.methods import register
 
+COUNTED = "its place is counted in tokens of the text"
+"""Why a method cannot be combined with one that puts something before them."""
+
 
 @dataclass(frozen=True)
 class InEachLayer:
@@ -81,6 +84,9 @@ class LoReFT(Added):
     def problem(self):
         if self.rank < 1 or self.tokens < 1:
             return f"rank {self.rank}, tokens {self.tokens}: each must be at least 1"
+
+    def cannot_join(self, other):
+        return COUNTED if other.extra_tokens else None
 
     def skip(self, shape):
         return f"rank {self.rank}, and {shape.hidden} dimensions" if self.rank > shape.hidden else None

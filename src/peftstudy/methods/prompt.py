@@ -1,4 +1,4 @@
-"""Prompt tuning and P-tuning for encoders."""
+"""Prompt tuning and P-tuning."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

@@ -18,6 +18,12 @@ class Share(Method):
 
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     turn = REWRITES
+    not_for = dict.fromkeys(
+        WRITING, "word embeddings and vocabulary are one tensor, of which no entry could be trained in both places"
+    )
+    alone = "it counts through the backbone's own tensors, which the other would change"
+    is_chosen_later = False
+    """Whether the choice needs training examples, and so is stored with the values."""
 
     def problem(self):
         return f"share {self.share}: want more than 0, at most 1" if not 0 < self.share <= 1 else None
@@ -27,21 +33,12 @@ class Share(Method):
 
         return train_entries(model, shape, self.places(model, shape), stored=self.is_chosen_later)
 
-    is_chosen_later = False
-    """Whether the choice needs training examples, and so is stored with the values."""
-
-    not_for = dict.fromkeys(
-        WRITING, "word embeddings and vocabulary are one tensor, of which no entry could be trained in both places"
-    )
-
     def skip(self, shape):
         return "several of its modules share one tensor of word embeddings" if shape.about.kind == BOTH else None
 
-    alone = "it counts through the backbone's own tensors, which the other would change"
-
     @abstractmethod
     def places(self, model, shape):
-        """Return the numbers of the entries (see peftstudy.entries), ascending."""
+        """Return the numbers of the entries (see changes.entries), ascending."""
 
     def count(self, shape):
         return max(1, round(self.share * shape.parameters))

@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 
-from peftstudy.changes.injection import PAST, Injected, seed
+from peftstudy.changes.injection import PAST, Injected, Ranked, leave_sparse_unchecked, seed
 from peftstudy.methods import register
 
 
 @register("shira")
 @dataclass(frozen=True)
-class SHiRA(Injected):
+class SHiRA(Ranked):
     """Train a few entries of weight matrices, at random places (Bhardwaj et al., 2024).
 
     rank: there are as many entries as a LoRA of that rank trains; peft has 32.
     """
-
-    rank: int = 8
 
     citation = "bhardwaj2024shira"
     trains = "random entries of weight matrices"
@@ -22,9 +20,6 @@ class SHiRA(Injected):
     configuration = "ShiraConfig"
     sole = PAST
     innermost = True
-
-    def unfit(self):
-        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
 
     def misfit(self, inputs, outputs):
         if self.update(inputs, outputs) > inputs * outputs:
@@ -34,13 +29,8 @@ class SHiRA(Injected):
         return {"r": self.rank, "random_seed": seed()}
 
     def adapt(self, model, shape):
-        import torch
-
-        torch.sparse.check_sparse_tensor_invariants.disable()  # as it is; torch warns unless it was said
+        leave_sparse_unchecked()
         return super().adapt(model, shape)
-
-    def update(self, inputs, outputs):
-        return self.rank * (inputs + outputs)
 
 
 @register("super-tuning")
@@ -111,27 +101,19 @@ class C3A(Injected):
 
 @register("miss")
 @dataclass(frozen=True)
-class MiSS(Injected):
+class MiSS(Ranked):
     """Add a trained block to weight matrices that all shards of their inputs share (Kang and Yin, 2026).
 
     rank: the width of the block; peft has 64.
     """
-
-    rank: int = 8
 
     citation = "kang2024miss"
     trains = "blocks that shards of inputs share"
     learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
     configuration = "MissConfig"
 
-    def unfit(self):
-        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
-
     def misfit(self, inputs, outputs):
         return f"rank {self.rank}, and a matrix has {inputs} inputs" if self.rank > inputs else None
-
-    def settings(self):
-        return {"r": self.rank}
 
     def update(self, inputs, outputs):
         return self.rank * outputs

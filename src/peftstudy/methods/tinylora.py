@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.changes.injection import PAST, seed
+from peftstudy.changes.injection import PAST, leave_sparse_unchecked, seed
 from peftstudy.families import BOTH
 from peftstudy.methods import register
 from peftstudy.methods.vera import Shared
@@ -95,9 +95,7 @@ class FRoD(Shared):
         return {"sparse_rate": self.share, "projection_prng_key": seed(), "progressbar": False}
 
     def adapt(self, model, shape):
-        import torch
-
-        torch.sparse.check_sparse_tensor_invariants.disable()  # as it is; torch warns unless it was said
+        leave_sparse_unchecked()
         return super().adapt(model, shape)
 
     def update(self, inputs, outputs):

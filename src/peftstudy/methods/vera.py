@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftstudy.changes.injection import Injected, forget, seed
+from peftstudy.changes.injection import Injected, Ranked, forget, seed
 from peftstudy.methods import SHARES, register
 
 
@@ -22,7 +22,7 @@ class Shared(Injected):
 
 @register("vera")
 @dataclass(frozen=True)
-class VeRA(Shared):
+class VeRA(Shared, Ranked):
     """Train two scaling vectors around random low-rank matrices that all layers share (Kopiczko et al., 2024).
 
     rank: of the shared matrices; the paper takes 1,024 for RoBERTa-base and 256 for RoBERTa-large.
@@ -35,9 +35,6 @@ class VeRA(Shared):
     learning_rates = (1e-3, 3e-3, 1e-2, 3e-2)
     configuration = "VeraConfig"
 
-    def unfit(self):
-        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
-
     def settings(self):
         return {"r": self.rank, "projection_prng_key": seed()}
 
@@ -47,7 +44,7 @@ class VeRA(Shared):
 
 @register("randlora")
 @dataclass(frozen=True)
-class RandLoRA(Shared):
+class RandLoRA(Shared, Ranked):
     """Train the weights of random low-rank matrices that add up to an update of full rank (Albert et al., 2025).
 
     rank: of each; there are as many as make the sum's rank full. Peft has 32.
@@ -59,9 +56,6 @@ class RandLoRA(Shared):
     trains = "weights of shared random matrices"
     learning_rates = (1e-4, 3e-4, 1e-3, 3e-3)
     configuration = "RandLoraConfig"
-
-    def unfit(self):
-        return f"rank {self.rank}: must be at least 1" if self.rank < 1 else None
 
     def settings(self):
         return {"r": self.rank, "projection_prng_key": seed(), "randlora_alpha": 20 * self.rank}

@@ -222,11 +222,11 @@ FORMATS: tuple[Format, ...] = (Peft(), Fusion(), Adapters(), Whole(), Tensors(),
 
 
 def _method(method: methods.Method, folder: Path) -> dict[str, Any]:
-    """Return what makes a method again; one in a file of one's own goes into the folder."""
+    """Return what makes a method again; one in a file of your own goes into the folder."""
     options = {name: getattr(method, name) for name in type(method).options()}
     parts = [part if isinstance(part, str) else part[0] for part in options.get("parts", ())]
     if any(part.endswith(".py") for part in parts):
-        raise StudyError(f"{method.name}: has a part in a file of one's own, which cannot be published.")
+        raise StudyError(f"{method.name}: has a part in a file of your own, which cannot be published.")
     if own := methods.file_of(type(method)):
         shutil.copyfile(own, folder / own.name)
     return {"method": own.name if own else method.name, "options": options}
