@@ -85,6 +85,15 @@ def test_parts_are_dealt_out_to_as_many_a_process_and_the_mean_of_all_is_their_s
     assert sorted(means) == [(list(range(9 * i, 9 * i + 9)), 1) for i in range(parts)]
 
 
+@pytest.mark.parametrize(("index", "kept", "taken"), [(0, 1, 0), (1, 1, 0), (0, 4, 0), (1, 4, 1), (3, 2, 1)])
+def test_a_gpu_s_generator_goes_on_whatever_gpus_were_visible_before(monkeypatch, index, kept, taken):
+    found = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *given: found.append(given))
+    device = torch.device("cuda", index)
+    devices.set_generator(device, [torch.tensor([number]) for number in range(kept)])
+    assert found == [(torch.tensor([taken]), device)]
+
+
 def test_two_processes_that_are_stopped_and_go_on_come_to_the_losses_of_one(inputs):
     on_two = elsewhere(inputs, "two")
     said = on_two.state.parent / "said"

@@ -77,6 +77,24 @@ def together(device: torch.device) -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
+def generators(device: torch.device) -> list[Tensor]:
+    """Return the state of a GPU's generator, alone; nothing of a CPU, whose generator is torch's own."""
+    import torch
+
+    return [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+
+
+def set_generator(device: torch.device, states: Sequence[Tensor]) -> None:
+    """Put a GPU's generator where `generators` found it.
+
+    Older checkpoints hold those of all GPUs that were visible then, in their order; now there may be fewer.
+    """
+    import torch
+
+    if states and device.type == "cuda":
+        torch.cuda.set_rng_state(states[min(device.index, len(states) - 1)].cpu(), device)
+
+
 def tell(value: Any = None) -> Any:
     """Return what the first process tells; it alone gives a value."""
     import torch

@@ -125,7 +125,7 @@ class Run:
             "method": self.method.state(self.model),
             "optimizer": devices.whole_state(self.optimizer),
             "cpu_generator": torch.get_rng_state(),
-            "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "device_generators": devices.generators(self.device),
             "progress": {
                 **vars(self.progress),
                 "history": [asdict(row) for row in self.progress.history],
@@ -140,8 +140,7 @@ class Run:
         self.method.restore(self.model, state.get("method", {}))
         self.optimizer.load_state_dict(devices.share_state(state["optimizer"], self.optimizer))
         torch.set_rng_state(state["cpu_generator"].cpu())
-        if state["device_generators"]:
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
+        devices.set_generator(self.device, state["device_generators"])
         history = [Epoch(**row) for row in state["progress"]["history"]]
         # Checkpoints from before there was a meter do not say what their run had taken.
         self.progress = TrainingState(
