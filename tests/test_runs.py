@@ -410,6 +410,27 @@ def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inp
     ]  # fmt: skip
 
 
+def test_a_size_that_changes_nothing_is_not_tried(inputs, monkeypatch, caplog):
+    """Padded batches go through the model in parts of eight examples, whatever was asked for."""
+    taken = steps_taken(monkeypatch)
+    memory_for(4, monkeypatch)
+    [record] = train([spec("prefix", epochs=1)], inputs)
+    assert (record["status"], record["measured"]["micro_batch_size"], len(taken)) == ("finished", 4, 1 + 6)
+    assert [line[-1] for line in caplog.messages if "out of device memory" in line] == ["4"]
+
+
+def test_memory_that_is_too_small_for_the_model_is_no_matter_of_the_batch(inputs, monkeypatch):
+    built = []
+
+    def scarce(*given):
+        built.append(1)
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(runs, "build", scarce)
+    [record] = train([spec()], inputs)
+    assert (record["status"], len(built)) == ("failed", 1)
+
+
 @pytest.mark.parametrize("settings", [{"learning_rate": (1e-3, 3e-3)}, {"seconds": 0.5}], ids=str)
 def test_trials_take_smaller_parts_too(settings, inputs, monkeypatch):
     memory_for(4, monkeypatch)

@@ -59,8 +59,9 @@ def note(place: Place) -> Iterator[None]:
 def halving(place: Place, key: str, size: int) -> Iterator[None]:
     """Let the next try take micro-batches of half the size, where the device's memory is too small for these.
 
-    key: of the run. size: examples of a micro-batch. Raises OutOfMemoryError all the same; StudyError where there
-    are other processes, which are in the middle of a step and must start again, too.
+    key: of the run. size: examples that go through the model together, which may be fewer than were asked for. Raises
+    OutOfMemoryError all the same; StudyError where there are other processes, which are in the middle of a step and
+    must start again, too.
     """
     try:
         yield

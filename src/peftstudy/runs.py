@@ -77,12 +77,12 @@ def follow(inputs: Inputs, train: Path, validation: Path) -> None:
     parts = splits.load_part(train), splits.load_part(validation)
     data = tokens.load(inputs.tokens)
     while told := devices.tell():
-        size = told.spec.training.micro_batch_size
-        with mishaps.note(told.place), mishaps.halving(told.place, told.key, size):
+        with mishaps.note(told.place):
             adapted, method, task = build(told.spec, inputs, data)
             run = training.Run(adapted.model, method, task, told.spec.training, told.spec.seed)
             after = (lambda model, epoch: methods.trained_state(model)) if told.gathers else None
-            run.fit(data, parts[0][: told.train], parts[1][: told.validation], told.checkpoints, after)
+            with mishaps.halving(told.place, told.key, run.part_size):
+                run.fit(data, parts[0][: told.train], parts[1][: told.validation], told.checkpoints, after)
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -139,13 +139,12 @@ def _fit_in_memory(
         kept = place.holds("memory.json", key)
         size = kept["micro_batch_size"] if kept else min(spec.training.micro_batch_size, spec.training.batch_size)
         try:
-            with mishaps.halving(place, key, size):
-                asked = trials.Trials(inputs, data, parts, checksums, key, size).settle(spec)
-                asked = replace(asked, training=replace(asked.training, micro_batch_size=size))
-                measured, rows = _fit(asked, inputs, data, parts, place, key)
-                return measured | {"micro_batch_size": size}, rows
+            asked = trials.Trials(inputs, data, parts, checksums, key, size).settle(spec)
+            asked = replace(asked, training=replace(asked.training, micro_batch_size=size))
+            measured, rows = _fit(asked, inputs, data, parts, place, key)
+            return measured | {"micro_batch_size": size}, rows
         except torch.OutOfMemoryError:
-            if size == 1:
+            if place.holds("memory.json", key) == kept:  # there is no smaller size, or it was not the batch's memory
                 raise
 
 
@@ -160,7 +159,8 @@ def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: 
     adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, spec.training, spec.seed)
     setup = time.perf_counter() - begin
-    progress = run.fit(data, *parts, checkpoints, after)
+    with mishaps.halving(place, key, run.part_size):
+        progress = run.fit(data, *parts, checkpoints, after)
     save_weights(progress.best, place.weights)
     return _measured(spec, inputs, adapted, run, setup, parts), [asdict(row) for row in progress.history]
 

@@ -85,6 +85,12 @@ class Run:
         self._total = torch.zeros(())
         self._lapped = 0.0
 
+    @property
+    def part_size(self) -> int:
+        """How many examples go through the model together at the most, on each device."""
+        share = math.ceil(self.settings.batch_size / devices.count())
+        return min(self.settings.micro_batch_size, share, self.engine.largest_part or share)
+
     def fit(
         self,
         tokens: Tokens,
@@ -188,8 +194,8 @@ class Run:
         self.engine.begin_step(self.progress.step)
         self._lapped = time.perf_counter()
         items = self.task.items(tokens, batch)
-        size = min(self.settings.micro_batch_size, self.engine.largest_part or len(batch))
-        parts = list(micro_batches(tokens.sizes, batch, min(size, math.ceil(len(batch) / devices.count()))))
+        share = math.ceil(len(batch) / devices.count())
+        parts = list(micro_batches(tokens.sizes, batch, min(self.part_size, share)))
         for part, factor in devices.deal(parts):
             with autocast(self.device, self.settings.precision):
                 logits = self.task.logits(self.engine, tokens, part)

@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from peftstudy import devices, origins, sampling, tokens, training
+from peftstudy import devices, mishaps, origins, sampling, tokens, training
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.records import Place, finite, run_key
@@ -68,7 +69,8 @@ class Trials:
         )
         train, validation = self.parts[0][: search.examples], self.parts[1]
         run = self._run(spec, settings, train, validation)
-        last = run.fit(self.data, train, validation, Checkpoints()).history[-1]
+        with self._halving(spec, run):
+            last = run.fit(self.data, train, validation, Checkpoints()).history[-1]
         diverged = None in (finite(last.training_loss), finite(last.validation_loss))
         return {
             "learning_rate": rate,
@@ -98,7 +100,8 @@ class Trials:
         train, validation = self.parts[0], self.parts[1][:0]
         run = self._run(spec, replace(spec.training, steps=steps, select="last"), train, validation)
         begin = time.perf_counter()
-        run.fit(self.data, train, validation, Checkpoints())
+        with self._halving(spec, run):
+            run.fit(self.data, train, validation, Checkpoints())
         if self.inputs.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - begin
@@ -119,6 +122,9 @@ class Trials:
         devices.tell(Fit(asked, len(train), len(validation), place, self.key))
         adapted, method, task = build(asked, self.inputs, self.data)
         return training.Run(adapted.model, method, task, settings, asked.seed)
+
+    def _halving(self, spec: RunSpec, run: training.Run) -> AbstractContextManager[None]:
+        return mishaps.halving(Place(self.inputs.state / spec.path), self.key, run.part_size)
 
 
 def _costs(steps: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
