@@ -6,12 +6,27 @@ import signal
 import threading
 
 import numpy as np
+import own_method
 import pandas as pd
 import pytest
 import torch
 
-from peftstudy import building, evaluation, files, locks, metrics, runs, sampling, stopping, tokens, training, trials
+from peftstudy import (
+    building,
+    evaluation,
+    files,
+    locks,
+    metrics,
+    mishaps,
+    runs,
+    sampling,
+    stopping,
+    tokens,
+    training,
+    trials,
+)
 from peftstudy.errors import StudyError
+from peftstudy.records import Place
 from peftstudy.shapes import read_shape
 from peftstudy.specs import Range, RunSpec, Search, Training
 
@@ -175,6 +190,30 @@ def test_a_fault_of_a_method_s_own_code_does_not_either_and_the_log_has_where(in
     failed, finished = train([spec(), spec(seed=1)], inputs)
     assert (failed["reason"], finished["status"]) == ("IndexError: list index out of range", "finished")
     assert "Traceback" in caplog.text and "test_runs.py" in caplog.text
+
+
+def test_what_a_user_must_mend_for_one_run_does_not_either(inputs, tmp_path):
+    own = tmp_path / "mine.py"
+    own.write_text(own_method.text("runs-one"))
+    changed = dataclasses.replace(spec("mine"), adaptation=str(own), code="0" * 64)
+    failed, finished = train([changed, spec()], inputs)
+    assert (failed["status"], finished["status"]) == ("failed", "finished")
+    assert failed["reason"].endswith("mine.py: not as it was when made/90-10/bert/mine/seed-0 was planned; start the "
+                                     "study again.")  # fmt: skip
+
+
+def test_on_several_devices_it_is_noted_and_recorded_at_the_next_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "made")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    place = Place(tmp_path)
+    for end in (stopping.Stopped("SIGTERM"), mishaps.Again("out of device memory")):
+        with pytest.raises(type(end), match=str(end)), mishaps.note(place):
+            raise end
+    assert mishaps.noted(place) is None
+    with pytest.raises(mishaps.Again, match="the weights are gone; all its processes end"), mishaps.note(place):
+        raise StudyError("the weights are gone")
+    assert mishaps.noted(place) == "the weights are gone (process 0)"
 
 
 def test_a_diverged_run_is_recorded_as_such(inputs):

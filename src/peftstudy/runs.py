@@ -103,11 +103,14 @@ def _train(
     made_from = {**checksums, **origins.checksums(spec, inputs)}
     began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": made_from}}
     rows: list[dict[str, Any]] = []
-    reason = mishaps.noted(place) or origins.fault(spec, inputs) or building.misfit(spec, inputs, data)
+    reason = mishaps.noted(place)
     try:
+        reason = reason or origins.fault(spec, inputs) or building.misfit(spec, inputs, data)
         if reason is None:
             with mishaps.note(place):
                 measured, rows = _fit_in_memory(spec, inputs, data, parts, place, key, checksums)
+    except mishaps.ENDS:
+        raise
     except mishaps.FAILURES as error:
         reason = mishaps.reason(error)
     if reason is not None:
