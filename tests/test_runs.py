@@ -29,6 +29,7 @@ from peftstudy.errors import StudyError
 from peftstudy.records import Place
 from peftstudy.shapes import read_shape
 from peftstudy.specs import Range, RunSpec, Search, Training
+from peftstudy.tasks.classification import Classification
 
 PARTS = {"train": np.arange(96), "validation": np.arange(96, 144), "test": np.arange(144, 240)}
 
@@ -482,6 +483,54 @@ def test_a_trial_that_diverged_has_no_score_and_is_not_chosen(inputs):
     assert record["status"] == "finished" and record["measured"]["learning_rate"] == 3e-3
     found = files.read_json(inputs.state / "made/90-10/bert/full/search.json")["trials"]
     assert [trial["validation_score"] is None for trial in found] == [True, False]
+
+
+def answered(size, monkeypatch):
+    """Let the device's memory be too small for the answers to more examples at once; return the sizes that were."""
+    found, logits = [], Classification.logits
+
+    def scarce(self, engine, data, index):
+        if len(index) > size and torch.is_inference_mode_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if torch.is_inference_mode_enabled():
+            found.append(len(index))
+        return logits(self, engine, data, index)
+
+    monkeypatch.setattr(Classification, "logits", scarce)
+    return found
+
+
+def test_out_of_device_memory_in_validation_costs_no_step_and_in_evaluation_no_run(inputs, monkeypatch, caplog):
+    asked = spec("full", epochs=2)
+    other = dataclasses.replace(inputs, state=inputs.state.with_name("other"), output=inputs.state.with_name("o"))
+    [whole] = train([asked], other)
+    [scored] = evaluate([asked], other)
+    taken, sizes = steps_taken(monkeypatch), answered(10, monkeypatch)
+    [record] = train([asked], inputs)
+    assert len(taken) == 12 and record["measured"]["micro_batch_size"] == 16
+    assert sizes == 2 * [8, 8, 8, 8, 8, 8]
+    assert record["measured"]["validation_loss"] == pytest.approx(whole["measured"]["validation_loss"], rel=1e-5)
+    [found] = evaluate([asked], inputs)
+    assert found["scores"] == scored["scores"] and found["loss"] == pytest.approx(scored["loss"], rel=1e-5)
+    assert "out of device memory in evaluation (CUDA out of memory. Tried to allocate 2.00 GiB.); again with 8 " \
+           "examples at a time" in caplog.text  # fmt: skip
+
+
+def test_one_example_that_is_too_large_is_no_matter_of_the_training_s_batches(inputs, monkeypatch):
+    taken = steps_taken(monkeypatch)
+    answered(0, monkeypatch)
+    [record] = train([spec("full")], inputs)
+    assert record["status"] == "failed" and len(taken) == 6
+    assert record["reason"].endswith("by one example alone; lower the dataset's max_length, target_length or beams.")
+
+
+def test_a_run_that_cannot_be_scored_keeps_no_other_from_it(inputs):
+    asked = [spec(seed=seed) for seed in (0, 1, 2)]
+    train(asked, inputs)
+    flip(inputs.state / asked[1].path / "trained.safetensors")
+    with pytest.raises(StudyError, match=rf"^1 of 3 runs could not be scored on test: {asked[1].path}: .*: damaged"):
+        evaluate(asked, inputs)
+    assert [(inputs.output / run.path / "test.json").exists() for run in asked] == [True, False, True]
 
 
 def test_memory_that_is_really_full_is_tried_again(inputs):
