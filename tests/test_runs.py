@@ -572,6 +572,17 @@ def test_a_run_that_is_asked_to_stop_says_so_in_a_line_and_loses_no_step(inputs,
     assert history[0].filter(regex="loss|score").equals(history[1].filter(regex="loss|score"))
 
 
+def test_what_a_killed_process_left_half_written_goes(inputs):
+    folder = inputs.state / spec().path
+    folder.mkdir(parents=True)
+    half, other = folder / ".checkpoint.pt.n7-4711.part", folder.parent / "seed-1" / ".checkpoint.pt.n7-4712.part"
+    for path in (half, other):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    train([spec()], inputs)
+    assert not half.exists() and other.exists(), "the other run may have a writer"
+
+
 def test_two_processes_on_one_run_train_it_once(inputs, monkeypatch):
     taken, results = steps_taken(monkeypatch), []
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.05)
