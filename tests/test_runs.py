@@ -267,6 +267,34 @@ def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch
     assert records[0]["asked"]["training"]["learning_rate"] == [1e-7, 5e-3]
 
 
+@pytest.mark.parametrize("rates", [(1e-7, 1e-3, 5e-3), Range(1e-6, 1e-2, 3)], ids=["list", "range"])
+def test_a_search_that_is_interrupted_goes_on_with_the_trial_that_was_under_way(rates, inputs, monkeypatch, tmp_path):
+    asked = dataclasses.replace(
+        spec("full", learning_rate=rates, epochs=1), search=Search(epochs=2, examples=64, seed=7, sampler="tpe")
+    )
+    elsewhere = dataclasses.replace(inputs, state=tmp_path / "s2", output=tmp_path / "r2")
+    train([asked], elsewhere)
+    taken, step = [], training.Run._step
+
+    def killed(self, *rest):
+        taken.append(1)
+        if len(taken) == 8 + 4:  # within the second trial of two epochs of four steps
+            raise KeyboardInterrupt
+        return step(self, *rest)
+
+    monkeypatch.setattr(training.Run, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train([asked], inputs)
+    train([asked], inputs)
+    assert len(taken) == 12 + (5 + 8) + 6, "what was left of the second trial, the third, and the run"
+    found, whole = (
+        files.read_json((place.output / asked.path).parent / "search.json") for place in (inputs, elsewhere)
+    )
+    assert found == whole
+    left = {path.name for path in (inputs.state / asked.path).parent.iterdir()}
+    assert left == {"search.json", "seed-0", ".lock.dead"} or left == {"search.json", "seed-0"}
+
+
 def test_a_sampler_takes_the_rates_and_takes_the_same_again(inputs, tmp_path):
     asked = spec("full", learning_rate=Range(1e-6, 1e-2, 4), epochs=1)
     asked = dataclasses.replace(asked, search=Search(epochs=2, examples=64, seed=7, sampler="tpe"))
