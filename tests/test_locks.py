@@ -97,6 +97,14 @@ def test_a_killed_holder_is_recognised_at_once(path, another, caplog):
                                "going on in its place"]  # fmt: skip
 
 
+def test_a_killed_holder_whose_parent_does_not_ask_is_dead_too(path, another):
+    process = psutil.Process(another(60).pid)
+    process.kill()
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert locks._Lock(path).take() is None
+
+
 def test_a_number_that_another_process_has_now_is_not_the_holder(path):
     path.parent.mkdir()
     holder = dataclasses.replace(locks.Holder.me(), started=psutil.Process().create_time() - 100)

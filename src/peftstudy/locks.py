@@ -72,7 +72,10 @@ class Holder:
         """
         if (self.host, self.namespace) == (platform.node(), _namespace()):
             try:
-                return abs(psutil.Process(self.pid).create_time() - self.started) < 1
+                found = psutil.Process(self.pid)
+                # One that has ended and whose parent does not ask how (a container's first process) keeps its number.
+                has_ended = found.status() == psutil.STATUS_ZOMBIE
+                return not has_ended and abs(found.create_time() - self.started) < 1
             except psutil.NoSuchProcess:
                 return False
         if self.job and (self.job == os.environ.get("SLURM_JOB_ID") or _is_in_queue(self.job) is False):
