@@ -37,6 +37,8 @@ report: .venv/ready latex  ## make the study's report: results/<study>/paper/rep
 	mkdir -p .snakemake
 	exec 9> .snakemake/report.lock
 	flock -n 9 || { echo "Another 'make report' is under way in this folder; wait for it, or stop it first." >&2; exit 1; }
+	at=$$(python -c 'from peftstudy import locks; print(*locks.snakemakes())')
+	[ -z "$$at" ] || { echo "Snakemake is at work in this folder (process $$at); wait for its end, or stop it first." >&2; exit 1; }
 	study() { snakemake --cores all $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)") "$$@"; }
 	# A study that was killed left a lock, which goes, and half-made files, which are made again.
 	study --unlock --quiet all

@@ -113,6 +113,24 @@ def test_a_number_that_another_process_has_now_is_not_the_holder(path):
         pass
 
 
+def test_a_snakemake_that_is_at_work_in_a_folder_is_found(tmp_path):
+    script, here = tmp_path / "snakemake", tmp_path / "here"
+    script.write_text("import time; print('up', flush=True); time.sleep(60)")
+    here.mkdir()
+    started = [
+        subprocess.Popen([sys.executable, script, *words], cwd=folder, stdout=subprocess.PIPE)
+        for words, folder in ((["-c1"], here), (["-c1"], tmp_path), (["--mode", "remote"], here))
+    ]
+    try:
+        assert all(process.stdout.readline() for process in started)
+        assert locks.snakemakes(here) == [started[0].pid]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert locks.snakemakes(here) == []
+
+
 @pytest.mark.parametrize(
     ("silent", "job", "queue", "is_waited_for"),
     [

@@ -95,6 +95,21 @@ def _is_in_queue(job: str) -> bool | None:
     return done.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
 
 
+def snakemakes(folder: Path | None = None) -> list[int]:
+    """Return the numbers of the living Snakemakes in a folder (this one), the starts of their jobs apart.
+
+    What Snakemake locks, it unlocks for whoever asks, also while it is at work.
+    """
+    here = str((folder or Path.cwd()).resolve())
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or [""]
+        is_snakemake = "python" in words[0] and "snakemake" in {Path(word).name for word in words[1:3]}
+        if is_snakemake and "--mode" not in words and process.info["cwd"] == here:
+            found.append(process.pid)
+    return found
+
+
 @dataclass
 class _Lock:
     path: Path
