@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from peftstudy import building, devices, energy, files, methods, mishaps, origins, splits, tokens, training, trials
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
+from peftstudy.provenance import provenance
 from peftstudy.records import TRAINED, Place, finite, run_key, write_rows
 from peftstudy.specs import RunSpec, several
 
@@ -153,9 +153,7 @@ def _fit_in_memory(
 
 def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str) -> tuple[dict, list]:
     begin = time.perf_counter()
-    reset_peak_memory()
-    if inputs.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    training.reset_peaks(inputs.device)
     checkpoints = Checkpoints(place.checkpoint, f"{key} {spec.training.micro_batch_size}", inputs.checkpoint_seconds)
     after = _keep_epoch(place) if spec.training.test_curve else None
     devices.tell(Fit(spec, *map(len, parts), place, key, checkpoints, after is not None))
@@ -190,6 +188,7 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
     history = progress.history
     chosen = history[progress.chosen_epoch - 1]
     seconds = sum(row.training_seconds for row in history)
+    peak_bytes, peak_device_bytes = run.peaks()
     return {
         "learning_rate": spec.training.learning_rate,
         "epochs": len(history),
@@ -213,8 +212,8 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         },
         "examples_per_second": progress.examples_seen / seconds,
         "tokens_per_second": progress.tokens_seen / seconds,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if inputs.device.type == "cuda" else None,
+        "peak_memory_bytes": peak_bytes,
+        "peak_device_memory_bytes": peak_device_bytes if inputs.device.type == "cuda" else None,
         **energy.measured(*progress.joules, run.meter, inputs.device.type == "cuda"),
         "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
         "devices": devices.count(),
