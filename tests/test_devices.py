@@ -94,6 +94,15 @@ def test_a_gpu_s_generator_goes_on_whatever_gpus_were_visible_before(monkeypatch
     assert found == [(torch.tensor([taken]), device)]
 
 
+def test_jobs_beside_each_other_take_a_card_each_and_share_when_there_are_more(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "_claims", [])
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    assert [devices.claimed(["a", "b", "c"], tmp_path) for _ in range(5)] == [0, 1, 2, 7 % 3, 7 % 3]
+    devices._claims.pop(1).close()
+    assert devices.claimed(["a", "b", "c"], tmp_path) == 1, "the job that had it has ended"
+    assert devices.claimed(["d"], tmp_path) == devices.claimed(["d"], tmp_path) == 0
+
+
 def test_two_processes_that_are_stopped_and_go_on_come_to_the_losses_of_one(inputs):
     on_two = elsewhere(inputs, "two")
     said = on_two.state.parent / "said"
