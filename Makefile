@@ -11,13 +11,15 @@ MAKEFLAGS += --no-print-directory
 CONFIG ?=
 # FOLDER=path/to/data says where the files of a study are that asks for a folder.
 FOLDER ?=
-# TORCH_BACKEND=cpu (or cu130, ...) chooses the build of torch; plain pip does when it is empty.
+# TORCH_BACKEND=cpu (or cu130, ...) chooses the build of torch, which then stays; plain pip does when it was never given.
 TORCH_BACKEND ?=
 # STUDY=name is the archived study that `make rebuild` takes.
 STUDY ?=
 
 UV := uv==0.13.8
 TORCH := $(shell sed -nE 's/^ *"(torch==[^"]+)",?$$/\1/p' pyproject.toml)
+HAS := $(shell cat .venv/backend 2> /dev/null)
+BACKEND := $(or $(TORCH_BACKEND),$(HAS))
 SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core
 CHROMIUM := chromium
 LATEX := latexmk texlive-latex-recommended texlive-fonts-recommended lmodern
@@ -35,6 +37,8 @@ report: .venv/ready latex  ## make the study's report: results/<study>/paper/rep
 	mkdir -p .snakemake
 	exec 9> .snakemake/report.lock
 	flock -n 9 || { echo "Another 'make report' is under way in this folder; wait for it, or stop it first." >&2; exit 1; }
+	at=$$(python -c 'from peftstudy import locks; print(*locks.snakemakes())')
+	[ -z "$$at" ] || { echo "Snakemake is at work in this folder (process $$at); wait for its end, or stop it first." >&2; exit 1; }
 	study() { snakemake --cores all $(if $(CONFIG),--configfile "$(CONFIG)") $(if $(FOLDER),--config "folder=$(FOLDER)") "$$@"; }
 	# A study that was killed left a lock, which goes, and half-made files, which are made again.
 	study --unlock --quiet all
@@ -88,12 +92,18 @@ lock: .venv/ready  ## write requirements.lock and envs/ again, from pyproject.to
 	python -m peftstudy.environment
 
 # The environment is whole or it is made again: .venv/locked is written after the last locked package,
-# .venv/ready after torch and the package itself.
+# .venv/ready after torch and the package itself. Another build of torch is installed over the one that is there, whose
+# version is the same.
+ifneq ($(BACKEND),$(HAS))
+.PHONY: .venv/ready
+endif
 .venv/ready: .venv/locked pyproject.toml
 	@$(INSIDE)
 	echo "Installing $(TORCH) and peftstudy into .venv."
-	if [ -n "$(TORCH_BACKEND)" ]; then
-		UV_COMPILE_BYTECODE=1 uv pip install --torch-backend "$(TORCH_BACKEND)" "$(TORCH)"
+	if [ -n "$(BACKEND)" ]; then
+		rm -f .venv/ready .venv/backend
+		UV_COMPILE_BYTECODE=1 uv pip install --torch-backend "$(BACKEND)"$(if $(filter $(BACKEND),$(HAS)),, --reinstall-package torch) "$(TORCH)"
+		echo "$(BACKEND)" > .venv/backend
 	else
 		python -m pip install --disable-pip-version-check --quiet "$(TORCH)"
 	fi

@@ -6,7 +6,7 @@
 The variants take turns, each in a process of its own on one thread, on the same examples: what one does to its
 process's memory does not help or hinder the other. The first turn of each is not counted. What is reported is the
 median over the rounds of the ratio within a round. Cells that are in the output already are not measured again by the
-same code on the same machine; at the end the table is printed in Markdown.
+same commit on the same machine, unless the checkout differs from it; at the end the table is printed in Markdown.
 """
 
 import argparse
@@ -164,6 +164,11 @@ def measured(given: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]
     } | {"peak": {name: turn["peak"] for name, turn in first.items()}}
 
 
+def measured_before(asked: dict[str, Any], done: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the row of what is asked, if there is one; a commit names the code of an unchanged checkout alone."""
+    return next((row for row in done if asked["dirty"] is False and row.items() >= asked.items()), None)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the measurements as a Markdown table: CPU seconds for 1,000 examples and ratios to the engine."""
     lines = [
@@ -226,11 +231,11 @@ def main() -> None:
             for method in given.methods:
                 asked = {"backbone": backbone, "length": length, "method": method, "precision": given.precision,
                          "examples": count, "rounds": given.rounds, "variants": names,
-                         "texts": sha256(given.texts), "code": code()["commit"],
+                         "texts": sha256(given.texts), "code": code()["commit"], "dirty": code()["dirty"],
                          "machine": setting.machine()}  # fmt: skip
                 if given.turns:
                     return take_turns(Cell(backbone, length, method, rows, given.output, given.precision), given.turns)
-                found = next((row for row in done if row.items() >= asked.items()), None)
+                found = measured_before(asked, done)
                 if found is None:
                     found = asked | measured(given, asked)
                     with log.open("a") as file:

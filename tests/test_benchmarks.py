@@ -30,10 +30,19 @@ def test_steps_and_equality(made):
     words = ("--output", made, "--backbones", "tiny", "--lengths", 16, "--methods", "lora", "--rounds", 1)
     [row] = table(made, "steps.py", *words, "--examples", 64)
     assert row[:3] == ["tiny", "16", "lora"] and all(row)
-    assert table(made, "steps.py", *words, "--examples", 64) == [row]  # measured once
     words = ("--backbone", made / "backbones/tiny", "--methods", "full", "--examples", 80, "--epochs", 1)
     [row] = table(made, "equality.py", *words)
     assert row[0] == "full" and 0 < float(row[1]) < 2
+
+
+def test_what_an_unchanged_checkout_measured_is_not_measured_again(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import steps
+
+    rows = [{"method": "full", "code": "c0ffee", "dirty": dirty, "train": 1} for dirty in (True, None, False)]
+    for dirty, expected in ((False, rows[2]), (True, None), (None, None)):
+        assert steps.measured_before({"method": "full", "code": "c0ffee", "dirty": dirty}, rows) == expected
+    assert steps.measured_before({"method": "full", "code": "decade", "dirty": False}, rows) is None
 
 
 def test_operations(made):

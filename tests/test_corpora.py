@@ -1,8 +1,10 @@
 import subprocess
 import sys
+import tracemalloc
 
 import pandas as pd
 import pytest
+from transformers import AutoTokenizer
 
 from peftstudy import corpora
 from peftstudy.errors import StudyError
@@ -54,8 +56,6 @@ def test_an_unknown_column_and_an_empty_corpus_are_named(tmp_path):
 
 
 def test_blocks_hold_the_corpus_in_order(bert):
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(bert)
     marks = corpora.frame("bert", tokenizer)
     found = corpora.blocks(["the old stone", "a new river was here"] * 5, tokenizer, marks, 8, None)
@@ -65,6 +65,17 @@ def test_blocks_hold_the_corpus_in_order(bert):
     expected = [*tokenizer("the old stone", add_special_tokens=False)["input_ids"], tokenizer.sep_token_id]
     assert stream[: len(expected)].tolist() == expected
     assert len(corpora.blocks(["the old stone"] * 9, tokenizer, marks, 8, 12)) == 2
+
+
+def test_a_corpus_of_many_tokens_takes_a_few_bytes_for_each(bert, monkeypatch):
+    tokenizer, texts = AutoTokenizer.from_pretrained(bert), 20 * ["long"]
+    marks = corpora.frame("bert", tokenizer)
+    monkeypatch.setattr(corpora, "_encoded", lambda texts, _: (list(range(10**4, 2 * 10**4)) for _ in texts))
+    tracemalloc.start()
+    found = corpora.blocks(texts, tokenizer, marks, 128, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / found.size < 20
 
 
 def test_a_vocabulary_larger_than_the_text_is_refused():

@@ -55,6 +55,14 @@ def test_what_has_not_begun_is_cut_by_what_finished_runs_took(results, monkeypat
     assert cutting.kept(plain, results).packs() == again.packs(), "each job finds the packs of the start"
 
 
+def test_a_dry_run_keeps_nothing(results, monkeypatch):
+    finish(results, started(monkeypatch, results).runs()[0])
+    monkeypatch.setattr(estimates, "_sampled", {})
+    study = default_study(workflow={"job_minutes": 1.0, "run_minutes": 1})
+    assert cutting.decided(study, results, is_dry=True).sizes
+    assert not (results / "state").exists()
+
+
 def test_what_begins_keeps_its_cut_until_the_study_asks_for_another(results, monkeypatch):
     first, *others = started(monkeypatch, results).runs()
     finish(results, first)

@@ -85,6 +85,24 @@ def test_parts_are_dealt_out_to_as_many_a_process_and_the_mean_of_all_is_their_s
     assert sorted(means) == [(list(range(9 * i, 9 * i + 9)), 1) for i in range(parts)]
 
 
+@pytest.mark.parametrize(("index", "kept", "taken"), [(0, 1, 0), (1, 1, 0), (0, 4, 0), (1, 4, 1), (3, 2, 1)])
+def test_a_gpu_s_generator_goes_on_whatever_gpus_were_visible_before(monkeypatch, index, kept, taken):
+    found = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *given: found.append(given))
+    device = torch.device("cuda", index)
+    devices.set_generator(device, [torch.tensor([number]) for number in range(kept)])
+    assert found == [(torch.tensor([taken]), device)]
+
+
+def test_jobs_beside_each_other_take_a_card_each_and_share_when_there_are_more(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "_claims", [])
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    assert [devices.claimed(["a", "b", "c"], tmp_path) for _ in range(5)] == [0, 1, 2, 7 % 3, 7 % 3]
+    devices._claims.pop(1).close()
+    assert devices.claimed(["a", "b", "c"], tmp_path) == 1, "the job that had it has ended"
+    assert devices.claimed(["d"], tmp_path) == devices.claimed(["d"], tmp_path) == 0
+
+
 def test_two_processes_that_are_stopped_and_go_on_come_to_the_losses_of_one(inputs):
     on_two = elsewhere(inputs, "two")
     said = on_two.state.parent / "said"

@@ -139,3 +139,19 @@ def test_an_interrupted_environment_is_made_again(tmp_path):
     environment = bare_machine(tmp_path, None)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     assert NO_PYTHON in make(tmp_path, ".venv/ready", environment).stderr
+
+
+def test_another_build_of_torch_is_installed_over_the_one_that_is_there(tmp_path):
+    environment, asked = bare_machine(tmp_path, None), tmp_path / "asked"
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("uv", "python"):
+        (tmp_path / ".venv/bin" / name).write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    for name in ("locked", "ready"):
+        (tmp_path / ".venv" / name).touch()
+    for backend, build in (("", None), ("cpu", "cpu"), ("cpu", None), ("", None), ("cu130", "cu130"), ("", None)):
+        asked.write_text("")
+        done = make(tmp_path, ".venv/ready", environment | {"TORCH_BACKEND": backend})
+        assert done.returncode == 0, done.stderr
+        assert (f"--torch-backend {build} --reinstall-package torch {TORCH}" in asked.read_text()) == bool(build)
+        assert bool(asked.read_text()) == bool(build)

@@ -14,6 +14,16 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_what_killed_writers_left_of_a_file_is_removed_alone(tmp_path):
+    names = [".small.pt.n7-1.part", ".small.pt.n8-2.part", ".small-2.pt.n7-3.part", ".small.lock.0f", "small.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+    files.forget_parts(tmp_path, "small.pt")
+    assert {path.name for path in tmp_path.iterdir()} == set(names[2:])
+    files.forget_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names[3:])
+
+
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder"
     with files.whole_folder(path) as folder:

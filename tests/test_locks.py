@@ -97,12 +97,38 @@ def test_a_killed_holder_is_recognised_at_once(path, another, caplog):
                                "going on in its place"]  # fmt: skip
 
 
+def test_a_killed_holder_whose_parent_does_not_ask_is_dead_too(path, another):
+    process = psutil.Process(another(60).pid)
+    process.kill()
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert locks._Lock(path).take() is None
+
+
 def test_a_number_that_another_process_has_now_is_not_the_holder(path):
     path.parent.mkdir()
     holder = dataclasses.replace(locks.Holder.me(), started=psutil.Process().create_time() - 100)
     path.write_text(json.dumps(dataclasses.asdict(holder)))
     with locks.held(path, "a run"):
         pass
+
+
+def test_a_snakemake_that_is_at_work_in_a_folder_is_found(tmp_path):
+    script, here = tmp_path / "snakemake", tmp_path / "here"
+    script.write_text("import time; print('up', flush=True); time.sleep(60)")
+    here.mkdir()
+    started = [
+        subprocess.Popen([sys.executable, script, *words], cwd=folder, stdout=subprocess.PIPE)
+        for words, folder in ((["-c1"], here), (["-c1"], tmp_path), (["--mode", "remote"], here))
+    ]
+    try:
+        assert all(process.stdout.readline() for process in started)
+        assert locks.snakemakes(here) == [started[0].pid]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert locks.snakemakes(here) == []
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,12 @@ def test_it_lowers_the_loss_and_leaves_an_ordinary_model(family, corpus, tmp_pat
     assert model(**batch).logits.shape == (1, batch["input_ids"].shape[1], 280)
 
 
+def test_a_loss_that_is_not_finite_ends_it_at_once(corpus):
+    settings = dataclasses.replace(SETTINGS, steps=1000, learning_rate=1e30)
+    with pytest.raises(StudyError, match=r"the loss is not finite after \d{1,2} steps; lower pretrain.learning_rate"):
+        pretraining.pretrain(settings, corpus, None, CPU)
+
+
 @pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("tricks", ["fast", "plain"])
 @pytest.mark.parametrize(("bag_of_words", "at_a_time"), [(0.0, 2**23), (0.5, 2**23), (0.5, 3 * 280)])

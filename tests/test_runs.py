@@ -6,14 +6,30 @@ import signal
 import threading
 
 import numpy as np
+import own_method
 import pandas as pd
 import pytest
 import torch
 
-from peftstudy import building, evaluation, files, locks, metrics, runs, sampling, stopping, tokens, training, trials
+from peftstudy import (
+    building,
+    evaluation,
+    files,
+    locks,
+    metrics,
+    mishaps,
+    runs,
+    sampling,
+    stopping,
+    tokens,
+    training,
+    trials,
+)
 from peftstudy.errors import StudyError
+from peftstudy.records import Place
 from peftstudy.shapes import read_shape
 from peftstudy.specs import Range, RunSpec, Search, Training
+from peftstudy.tasks.classification import Classification
 
 PARTS = {"train": np.arange(96), "validation": np.arange(96, 144), "test": np.arange(144, 240)}
 
@@ -177,6 +193,30 @@ def test_a_fault_of_a_method_s_own_code_does_not_either_and_the_log_has_where(in
     assert "Traceback" in caplog.text and "test_runs.py" in caplog.text
 
 
+def test_what_a_user_must_mend_for_one_run_does_not_either(inputs, tmp_path):
+    own = tmp_path / "mine.py"
+    own.write_text(own_method.text("runs-one"))
+    changed = dataclasses.replace(spec("mine"), adaptation=str(own), code="0" * 64)
+    failed, finished = train([changed, spec()], inputs)
+    assert (failed["status"], finished["status"]) == ("failed", "finished")
+    assert failed["reason"].endswith("mine.py: not as it was when made/90-10/bert/mine/seed-0 was planned; start the "
+                                     "study again.")  # fmt: skip
+
+
+def test_on_several_devices_it_is_noted_and_recorded_at_the_next_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "made")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    place = Place(tmp_path)
+    for end in (stopping.Stopped("SIGTERM"), mishaps.Again("out of device memory")):
+        with pytest.raises(type(end), match=str(end)), mishaps.note(place):
+            raise end
+    assert mishaps.noted(place) is None
+    with pytest.raises(mishaps.Again, match="the weights are gone; all its processes end"), mishaps.note(place):
+        raise StudyError("the weights are gone")
+    assert mishaps.noted(place) == "the weights are gone (process 0)"
+
+
 def test_a_diverged_run_is_recorded_as_such(inputs):
     asked = spec("full", learning_rate=1e30, gradient_norm=1e30)
     record = train([asked], inputs)[0]
@@ -225,6 +265,32 @@ def test_of_several_rates_validation_takes_one_for_all_seeds(inputs, monkeypatch
     assert [trial["learning_rate"] for trial in found["trials"]] == [1e-7, 5e-3]
     assert found["learning_rate"] == 5e-3
     assert records[0]["asked"]["training"]["learning_rate"] == [1e-7, 5e-3]
+
+
+@pytest.mark.parametrize("rates", [(1e-7, 1e-3, 5e-3), Range(1e-6, 1e-2, 3)], ids=["list", "range"])
+def test_a_search_that_is_interrupted_goes_on_with_the_trial_that_was_under_way(rates, inputs, monkeypatch, tmp_path):
+    asked = dataclasses.replace(
+        spec("full", learning_rate=rates, epochs=1), search=Search(epochs=2, examples=64, seed=7, sampler="tpe")
+    )
+    elsewhere = dataclasses.replace(inputs, state=tmp_path / "s2", output=tmp_path / "r2")
+    train([asked], elsewhere)
+    taken, step = [], training.Run._step
+
+    def killed(self, *rest):
+        taken.append(1)
+        if len(taken) == 8 + 4:  # within the second trial of two epochs of four steps
+            raise KeyboardInterrupt
+        return step(self, *rest)
+
+    monkeypatch.setattr(training.Run, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train([asked], inputs)
+    train([asked], inputs)
+    assert len(taken) == 12 + (5 + 8) + 6, "what was left of the second trial, the third, and the run"
+    cell = asked.path.rpartition("/")[0]
+    found, whole = (files.read_json(place.output / cell / "search.json") for place in (inputs, elsewhere))
+    assert found == whole
+    assert {path.name for path in (inputs.state / cell).iterdir()} == {"search.json", "seed-0"}
 
 
 def test_a_sampler_takes_the_rates_and_takes_the_same_again(inputs, tmp_path):
@@ -410,6 +476,27 @@ def test_out_of_device_memory_is_tried_again_with_smaller_parts_and_recorded(inp
     ]  # fmt: skip
 
 
+def test_a_size_that_changes_nothing_is_not_tried(inputs, monkeypatch, caplog):
+    """Padded batches go through the model in parts of eight examples, whatever was asked for."""
+    taken = steps_taken(monkeypatch)
+    memory_for(4, monkeypatch)
+    [record] = train([spec("prefix", epochs=1)], inputs)
+    assert (record["status"], record["measured"]["micro_batch_size"], len(taken)) == ("finished", 4, 1 + 6)
+    assert [line[-1] for line in caplog.messages if "out of device memory" in line] == ["4"]
+
+
+def test_memory_that_is_too_small_for_the_model_is_no_matter_of_the_batch(inputs, monkeypatch):
+    built = []
+
+    def scarce(*given):
+        built.append(1)
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(runs, "build", scarce)
+    [record] = train([spec()], inputs)
+    assert (record["status"], len(built)) == ("failed", 1)
+
+
 @pytest.mark.parametrize("settings", [{"learning_rate": (1e-3, 3e-3)}, {"seconds": 0.5}], ids=str)
 def test_trials_take_smaller_parts_too(settings, inputs, monkeypatch):
     memory_for(4, monkeypatch)
@@ -422,6 +509,54 @@ def test_a_trial_that_diverged_has_no_score_and_is_not_chosen(inputs):
     assert record["status"] == "finished" and record["measured"]["learning_rate"] == 3e-3
     found = files.read_json(inputs.state / "made/90-10/bert/full/search.json")["trials"]
     assert [trial["validation_score"] is None for trial in found] == [True, False]
+
+
+def answered(size, monkeypatch):
+    """Let the device's memory be too small for the answers to more examples at once; return the sizes that were."""
+    found, logits = [], Classification.logits
+
+    def scarce(self, engine, data, index):
+        if len(index) > size and torch.is_inference_mode_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if torch.is_inference_mode_enabled():
+            found.append(len(index))
+        return logits(self, engine, data, index)
+
+    monkeypatch.setattr(Classification, "logits", scarce)
+    return found
+
+
+def test_out_of_device_memory_in_validation_costs_no_step_and_in_evaluation_no_run(inputs, monkeypatch, caplog):
+    asked = spec("full", epochs=2)
+    other = dataclasses.replace(inputs, state=inputs.state.with_name("other"), output=inputs.state.with_name("o"))
+    [whole] = train([asked], other)
+    [scored] = evaluate([asked], other)
+    taken, sizes = steps_taken(monkeypatch), answered(10, monkeypatch)
+    [record] = train([asked], inputs)
+    assert len(taken) == 12 and record["measured"]["micro_batch_size"] == 16
+    assert sizes == 2 * [8, 8, 8, 8, 8, 8]
+    assert record["measured"]["validation_loss"] == pytest.approx(whole["measured"]["validation_loss"], rel=1e-5)
+    [found] = evaluate([asked], inputs)
+    assert found["scores"] == scored["scores"] and found["loss"] == pytest.approx(scored["loss"], rel=1e-5)
+    assert "out of device memory in evaluation (CUDA out of memory. Tried to allocate 2.00 GiB.); again with 8 " \
+           "examples at a time" in caplog.text  # fmt: skip
+
+
+def test_one_example_that_is_too_large_is_no_matter_of_the_training_s_batches(inputs, monkeypatch):
+    taken = steps_taken(monkeypatch)
+    answered(0, monkeypatch)
+    [record] = train([spec("full")], inputs)
+    assert record["status"] == "failed" and len(taken) == 6
+    assert record["reason"].endswith("by one example alone; lower the dataset's max_length, target_length or beams.")
+
+
+def test_a_run_that_cannot_be_scored_keeps_no_other_from_it(inputs):
+    asked = [spec(seed=seed) for seed in (0, 1, 2)]
+    train(asked, inputs)
+    flip(inputs.state / asked[1].path / "trained.safetensors")
+    with pytest.raises(StudyError, match=rf"^1 of 3 runs could not be scored on test: {asked[1].path}: .*: damaged"):
+        evaluate(asked, inputs)
+    assert [(inputs.output / run.path / "test.json").exists() for run in asked] == [True, False, True]
 
 
 def test_memory_that_is_really_full_is_tried_again(inputs):
@@ -461,6 +596,17 @@ def test_a_run_that_is_asked_to_stop_says_so_in_a_line_and_loses_no_step(inputs,
     assert record["measured"]["validation_loss"] == whole["measured"]["validation_loss"]
     history = [pd.read_csv(root / asked.path / "history.csv") for root in (inputs.output, tmp_path / "r2")]
     assert history[0].filter(regex="loss|score").equals(history[1].filter(regex="loss|score"))
+
+
+def test_what_a_killed_process_left_half_written_goes(inputs):
+    folder = inputs.state / spec().path
+    folder.mkdir(parents=True)
+    half, other = folder / ".checkpoint.pt.n7-4711.part", folder.parent / "seed-1" / ".checkpoint.pt.n7-4712.part"
+    for path in (half, other):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    train([spec()], inputs)
+    assert not half.exists() and other.exists(), "the other run may have a writer"
 
 
 def test_two_processes_on_one_run_train_it_once(inputs, monkeypatch):

@@ -2,6 +2,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
+from types import SimpleNamespace
 
 import made_tasks
 import numpy as np
@@ -32,6 +34,19 @@ def test_tokens_are_those_of_the_library(family, make_backbone, make_tokens, tex
     lengths = batch["attention_mask"].sum(1)
     assert (batch["input_ids"][:, 0] == special.cls_token_id).all()
     assert (batch["input_ids"][np.arange(3), lengths - 1] == special.sep_token_id).all()
+
+
+def test_many_tokens_take_a_few_bytes_each(bert):
+    def encodings():
+        for _ in range(100):
+            yield SimpleNamespace(ids=list(range(1000, 3000)), type_ids=[0] * 2000, overflowing=[])
+
+    tracemalloc.start()
+    found = tokens.gather(encodings(), tokenizer(bert), 2000, np.zeros(100, np.int32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.input_ids.dtype == np.uint16 and found.input_ids[1999:2001].tolist() == [2999, 1000]
+    assert peak / len(found.input_ids) < 10
 
 
 @pytest.mark.parametrize("family", ["bart", "roberta"])

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from peftstudy import backbones, methods, plans, scoring, tasks, tokens, training
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.families import FAMILIES
+from peftstudy.provenance import peak_memory_bytes, reset_peak_memory
 from peftstudy.specs import Training
 
 SETTINGS = Training(epochs=2, batch_size=16, micro_batch_size=4, learning_rate=3e-3)
@@ -77,6 +79,41 @@ def test_a_run_that_stops_and_goes_on_ends_with_the_same_numbers(bert, data, tmp
     assert without_seconds(whole) == without_seconds(progress)
     assert progress.chosen_epoch == whole.chosen_epoch
     assert progress.examples_seen == whole.examples_seen
+
+
+def test_what_a_checkpoint_takes_to_be_read_is_no_memory_of_the_run(bert, data, tmp_path):
+    if not reset_peak_memory():
+        pytest.skip("this system does not reset the peak")
+    keep = Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0)
+    a_run(bert).fit(data, TRAIN, VALIDATION, keep)
+    resumed = a_run(bert)
+    keep.restore(resumed)
+    before, device = resumed.progress.peaks
+    assert before > 10**8 and device == 0
+    bytearray(3 * 10**8)
+    assert peak_memory_bytes() > before + 10**8
+    resumed = a_run(bert, dataclasses.replace(SETTINGS, epochs=3))
+    resumed.fit(data, TRAIN, VALIDATION, keep)
+    assert before <= resumed.peaks()[0] < before + 10**8
+
+
+def test_a_checkpoint_is_not_whole_in_memory_beside_what_it_holds(tmp_path):
+    class Large:
+        device = torch.device("cpu")
+
+        def state(self):
+            return {"weights": torch.arange(5e6)}
+
+        def restore(self, state):
+            self.found = state["weights"]
+
+    run, keep = Large(), Checkpoints(tmp_path / "checkpoint.pt", "key", seconds=0)
+    keep.save(run, 1)
+    tracemalloc.start()
+    assert keep.restore(run)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert torch.equal(run.found, torch.arange(5e6)) and peak < 5e6 < run.found.nbytes
 
 
 def test_a_run_that_goes_on_by_other_tricks_says_so(bert, data, tmp_path, caplog):

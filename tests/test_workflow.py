@@ -417,6 +417,12 @@ def test_as_many_jobs_share_the_gpu_of_one_machine_as_its_profile_says(copied, s
     assert (len(at_once), max(at_once)) == (5, gpus), said
 
 
+def test_a_folder_s_name_may_have_quotation_marks_and_spaces(tmp_path):
+    project = Project(tmp_path / "o'brien and $HOME")
+    project.run("results/tiny/study.json")
+    assert files.read_json(project.folder / "results/tiny/study.json")["study"] == "tiny"
+
+
 def test_a_misspelt_key_is_one_sentence_and_no_job(finished, tmp_path):
     project = Project(tmp_path / "p")
     command = project.command("-n", config=changed(methods={**CONFIG["methods"], "prompt": {"tokns": 2}}))

@@ -1,7 +1,6 @@
 """Where a run keeps its state between steps, so that one that is killed goes on and ends the same."""
 
 import hashlib
-import io
 import logging
 import time
 from dataclasses import dataclass, field
@@ -92,12 +91,13 @@ class Checkpoints:
         """Put a run where its checkpoint left it, if there is one; a damaged one, or another run's, is passed over."""
         if self.path is None or not self.path.exists():
             return False
-        content = self.path.read_bytes()
-        size = hashlib.sha256().digest_size
-        if hashlib.sha256(content[size:]).digest() != content[:size]:
-            log.warning("%s: a damaged checkpoint (its checksum differs); starting afresh", self.path)
-            return False
-        found = torch.load(io.BytesIO(content[size:]), map_location=run.device, weights_only=True)
+        with self.path.open("rb") as file:  # never whole in memory beside what it holds
+            digest = file.read(hashlib.sha256().digest_size)
+            if hashlib.file_digest(file, "sha256").digest() != digest:
+                log.warning("%s: a damaged checkpoint (its checksum differs); starting afresh", self.path)
+                return False
+            file.seek(len(digest))
+            found = torch.load(file, map_location=run.device, weights_only=True)
         if found["key"] != self.key:
             return False
         run.restore(found["state"])

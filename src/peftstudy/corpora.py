@@ -1,5 +1,6 @@
 """The text that a backbone is pre-trained on, and the tokenizer that is trained on it."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,17 +224,18 @@ def blocks(texts: list[str], tokenizer: Any, marks: Frame, length: int, max_toke
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    limit, stream = max_tokens or float("inf"), []
+    limit, found, pieces = max_tokens or math.inf, 0, [np.zeros(0, np.int32)]
     for encoded in _encoded(texts, backend):
-        stream += [*marks.before_text, *encoded, *marks.behind_text]
-        if len(stream) >= limit:
-            del stream[int(limit) :]
+        pieces.append(np.array([*marks.before_text, *encoded, *marks.behind_text], np.int32))
+        found += len(pieces[-1])
+        if found >= limit:
             break
+    stream = np.concatenate(pieces)[: int(min(found, limit))]
     inner = length - len(marks.front) - len(marks.back)
     count = len(stream) // inner
     if not count:
         raise StudyError(f"pretrain: the corpus has {len(stream)} tokens, fewer than one block of {length}; add text.")
-    rows = np.array(stream[: count * inner], dtype=np.int32).reshape(count, inner)
+    rows = stream[: count * inner].reshape(count, inner)
     front, back = (np.tile(np.array(own, np.int32), (count, 1)) for own in (marks.front, marks.back))
     return np.concatenate([front, rows, back], axis=1)
 

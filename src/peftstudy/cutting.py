@@ -23,10 +23,10 @@ def kept(study: Study, results: Path) -> Study:
     return replace(study, sizes=found["sizes"]) if found["job_minutes"] == study.job_minutes else study
 
 
-def decided(study: Study, results: Path) -> Study:
+def decided(study: Study, results: Path, is_dry: bool = False) -> Study:
     """Return the study with the sizes of its jobs, and keep them: new ones where finished runs say how long they take.
 
-    No other process may be at the study, for its jobs read the file.
+    is_dry: keep nothing. No other process may be at the study, for its jobs read the file.
     """
     if study.job_minutes is None:
         return study
@@ -37,6 +37,6 @@ def decided(study: Study, results: Path) -> Study:
         if found.is_measured(runs[0].backbone) and not has_begun:
             mean = sum(map(found.run_seconds, runs)) / len(runs)
             sizes[group] = max(1, int(60 * study.job_minutes / mean))
-    if sizes != before.sizes:
+    if sizes != before.sizes and not is_dry:
         files.write_json(results / "state" / "packs.json", {"job_minutes": study.job_minutes, "sizes": sizes})
     return replace(study, sizes=sizes)

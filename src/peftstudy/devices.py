@@ -7,13 +7,17 @@ is one process, and nothing here does anything.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +58,36 @@ def process_device() -> torch.device:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)  # the same seed, the same record, where kernels can
-    torch.cuda.set_device(number())
+    torch.cuda.set_device(number() if count() > 1 else _own_card())
     return torch.device("cuda")
+
+
+@cache
+def _own_card() -> int:
+    import torch
+
+    cards = [str(torch.cuda.get_device_properties(place).uuid) for place in range(torch.cuda.device_count())]
+    return claimed(cards, Path(tempfile.gettempdir()))
+
+
+_claims: list[TextIO] = []
+"""Open as long as the process lives, for so long last the system's locks on them."""
+
+
+def claimed(cards: Sequence[str], folder: Path) -> int:
+    """Return the place of a card that no other process of this machine has claimed; where none is free, any.
+
+    Jobs beside each other would all take the first; those that are more than there are cards share them.
+    """
+    for place, card in enumerate(cards):
+        try:
+            file = (folder / f"peftstudy-{card}").open("a")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # claimed, or another user's
+            continue
+        _claims.append(file)
+        return place
+    return os.getpid() % len(cards)
 
 
 @contextmanager
@@ -75,6 +107,24 @@ def together(device: torch.device) -> Iterator[None]:
     yield
     if count() > 1:
         torch.distributed.destroy_process_group()
+
+
+def generators(device: torch.device) -> list[Tensor]:
+    """Return the state of a GPU's generator, alone; nothing of a CPU, whose generator is torch's own."""
+    import torch
+
+    return [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+
+
+def set_generator(device: torch.device, states: Sequence[Tensor]) -> None:
+    """Put a GPU's generator where `generators` found it.
+
+    Older checkpoints hold those of all GPUs that were visible then, in their order; now there may be fewer.
+    """
+    import torch
+
+    if states and device.type == "cuda":
+        torch.cuda.set_rng_state(states[min(device.index, len(states) - 1)].cpu(), device)
 
 
 def tell(value: Any = None) -> Any:

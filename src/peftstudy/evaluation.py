@@ -1,5 +1,6 @@
 """runs: score what was trained on the test part, once, and keep the predictions."""
 
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +12,14 @@ import pyarrow as pa
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from peftstudy import files, methods, scoring, seeds, splits, tokens, training
+from peftstudy import files, methods, mishaps, scoring, seeds, splits, tokens, training
 from peftstudy.building import Inputs, build
 from peftstudy.engine import Engine
 from peftstudy.errors import StudyError
 from peftstudy.records import EVALUATED, Place, evaluation_key, finite
 from peftstudy.specs import RunSpec
+
+log = logging.getLogger(__name__)
 
 NO_ANSWERS = pa.table({})
 """Of a run that did not finish."""
@@ -27,29 +30,43 @@ def evaluate_pack(
 ) -> list[Mapping[str, Any]]:
     """Score the chosen weights of each trained run on the test part, once; keep the predictions.
 
-    kept: the methods whose runs keep their weights, too.
+    kept: the methods whose runs keep their weights, too. Raises StudyError in the end where a run could not be scored;
+    the others are.
     """
-    index = splits.load_part(test)
+    index, digest = splits.load_part(test), files.sha256(test)
     data = tokens.load(inputs.tokens)
     inputs.check_backbone()
-    results = []
+    results, missed = [], []
     for spec in runs:
-        place = Place(inputs.state / spec.path)
-        record = place.trained(spec, inputs.output / spec.path)
-        key = evaluation_key(record, files.sha256(test))
-        with place.lock():
-            result = place.holds("test.json", key)
-            if result is None:
-                result = {"key": key, "record": record["key"]}
-                if record["status"] == "finished":
-                    result |= _evaluate(spec, inputs, data, index, place, record)
-                else:
-                    write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
-                result = place.seal("test.json", result, "predictions.parquet")
-            place.publish(EVALUATED, inputs.output / spec.path)
-            place.forget_weights(but_chosen=spec.method in kept)
-        results.append(result)
+        try:
+            results.append(_scored(spec, inputs, data, index, digest, spec.method in kept))
+        except mishaps.FAILURES as error:
+            missed.append(f"{spec.path}: {mishaps.reason(error)}")
+            log.error("%s", missed[-1])
+    if missed:
+        raise StudyError(f"{len(missed)} of {len(runs)} runs could not be scored on test: {missed[0]}")
     return results
+
+
+def _scored(
+    spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndarray, digest: str, is_kept: bool
+) -> Mapping[str, Any]:
+    """Return what a run scores, and publish it. digest: of the test part. is_kept: whether its weights are."""
+    place = Place(inputs.state / spec.path)
+    record = place.trained(spec, inputs.output / spec.path)
+    key = evaluation_key(record, digest)
+    with place.lock():
+        result = place.holds("test.json", key)
+        if result is None:
+            result = {"key": key, "record": record["key"]}
+            if record["status"] == "finished":
+                result |= _evaluate(spec, inputs, data, index, place, record)
+            else:
+                write_predictions(place.folder / "predictions.parquet", index[:0], NO_ANSWERS)
+            result = place.seal("test.json", result, "predictions.parquet")
+        place.publish(EVALUATED, inputs.output / spec.path)
+        place.forget_weights(but_chosen=is_kept)
+    return result
 
 
 def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndarray, place: Place, record: Any) -> dict:

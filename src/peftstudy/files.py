@@ -35,6 +35,15 @@ def whole(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def forget_parts(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers left of files that `whole` was to write; for who is the only writer there now.
+
+    name: of one file; without it, all files of the folder.
+    """
+    for path in folder.glob(f".{name}.*.part"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; when the block ends well, it becomes `path`."""

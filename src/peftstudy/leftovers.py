@@ -5,7 +5,7 @@ they were made from. The next start would take them for this request's, so they 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ from peftstudy.errors import StudyError
 from peftstudy.metrics import asked_of
 from peftstudy.records import evaluation_key
 from peftstudy.study import Pack, Study
+
+READING = (
+    "archive", "containerize", "d3dag", "dag", "detailed_summary", "dryrun", "filegraph", "generate_unit_tests", "lint",
+    "list_changes", "list_conda_envs", "list_input_changes", "list_params_changes", "list_rules", "list_target_rules",
+    "list_untracked", "print_compilation", "rulegraph", "summary", "unlock",
+)  # fmt: skip
+"""Snakemake's options with which it runs no job, as its parser calls them."""
 
 
 def stale(study: Study, results: Path) -> Iterator[Path]:
@@ -43,6 +50,14 @@ def is_locked(study: str, locks: Path = Path(".snakemake/locks")) -> bool:
     """Return whether a Snakemake is at a study, or was killed at it: its locks name the files that it makes."""
     found = (line for path in locks.glob("*") for line in path.read_text(encoding="utf-8").splitlines())
     return any(line.startswith(f"results/{study}/") for line in found)
+
+
+def only_reads(arguments: Sequence[str]) -> bool:
+    """Return whether a command line of Snakemake's lists, draws or tells something, and runs no job."""
+    from snakemake.cli import get_argument_parser
+
+    asked, _ = get_argument_parser().parse_known_args(arguments)
+    return asked.executor == "dryrun" or any(getattr(asked, name) for name in READING)
 
 
 def is_outdated(resolved: Path, config: Mapping[str, Any]) -> bool:

@@ -72,7 +72,10 @@ class Holder:
         """
         if (self.host, self.namespace) == (platform.node(), _namespace()):
             try:
-                return abs(psutil.Process(self.pid).create_time() - self.started) < 1
+                found = psutil.Process(self.pid)
+                # One that has ended and whose parent does not ask how (a container's first process) keeps its number.
+                has_ended = found.status() == psutil.STATUS_ZOMBIE
+                return not has_ended and abs(found.create_time() - self.started) < 1
             except psutil.NoSuchProcess:
                 return False
         if self.job and (self.job == os.environ.get("SLURM_JOB_ID") or _is_in_queue(self.job) is False):
@@ -90,6 +93,21 @@ def _is_in_queue(job: str) -> bool | None:
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     return done.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+
+
+def snakemakes(folder: Path | None = None) -> list[int]:
+    """Return the numbers of the living Snakemakes in a folder (this one), the starts of their jobs apart.
+
+    What Snakemake locks, it unlocks for whoever asks, also while it is at work.
+    """
+    here = str((folder or Path.cwd()).resolve())
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or [""]
+        is_snakemake = "python" in words[0] and "snakemake" in {Path(word).name for word in words[1:3]}
+        if is_snakemake and "--mode" not in words and process.info["cwd"] == here:
+            found.append(process.pid)
+    return found
 
 
 @dataclass

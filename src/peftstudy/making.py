@@ -34,6 +34,7 @@ def make(
         asked["tokenizer"] = [files.file_entry(path) for path in sorted(tokenizer.iterdir()) if path.is_file()]
     made, kept = checkpoint.with_suffix(".json"), checkpoint.with_suffix("")
     with locks.held(checkpoint.with_suffix(".lock"), f"backbone {backbone.name}"):
+        files.forget_parts(checkpoint.parent, checkpoint.name)
         if not (backbone.pretrain and made.exists() and _is_whole(kept, asked, files.read_sealed(made))):
             manifest = _make(backbone, kept if backbone.pretrain else output, tables, exclude, base, checkpoint)
             files.write_sealed(made, asked | {"manifest": manifest})

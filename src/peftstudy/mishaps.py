@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from peftstudy import devices
+from peftstudy import devices, stopping
 from peftstudy.errors import StudyError
 from peftstudy.records import Place
 
@@ -19,18 +19,28 @@ log = logging.getLogger(__name__)
 
 FAULTS = (AttributeError, LookupError, TypeError, ValueError)
 """Errors of the code, such as a method's of one's own: the log has where they arose."""
-FAILURES = (RuntimeError, ArithmeticError, MemoryError, *FAULTS)
-"""What sinks one run and not its neighbours: torch's errors (memory among them), arithmetic ones and the code's."""
+FAILURES = (StudyError, RuntimeError, ArithmeticError, MemoryError, *FAULTS)
+"""What sinks one run and not its neighbours: what the user must mend, torch's errors (memory among them), arithmetic
+ones and the code's."""
 GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exiting prematurely")
 """What gloo and NCCL say where another process has ended: no error of the run's."""
 NOTE = "mishap.json"
+
+
+class Again(StudyError):
+    """All processes of a run on several devices end, and start again."""
+
+
+ENDS = (stopping.Stopped, Again)
+"""What ends the process and sinks no run: it goes on at the next start."""
 
 
 def reason(error: BaseException) -> str:
     """Return an error in a line; of one of the code's the log gets the whole."""
     if isinstance(error, FAULTS):
         log.error("%s", "".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    kind = "" if isinstance(error, StudyError) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split())[:500]
 
 
 def noted(place: Place) -> str | None:
@@ -44,6 +54,8 @@ def note(place: Place) -> Iterator[None]:
     """Note an error that a process of several meets in the block, and end it with a sentence."""
     try:
         yield
+    except ENDS:
+        raise
     except FAILURES as error:
         if devices.count() == 1:
             raise
@@ -52,15 +64,16 @@ def note(place: Place) -> Iterator[None]:
             said = "another of its processes ended"
         else:
             place.seal(NOTE, {"key": devices.launch(), "reason": f"{said} (process {devices.number()})"})
-        raise StudyError(f"{place.name}: {said}; all its processes end, and start again.") from None
+        raise Again(f"{place.name}: {said}; all its processes end, and start again.") from None
 
 
 @contextmanager
 def halving(place: Place, key: str, size: int) -> Iterator[None]:
     """Let the next try take micro-batches of half the size, where the device's memory is too small for these.
 
-    key: of the run. size: examples of a micro-batch. Raises OutOfMemoryError all the same; StudyError where there
-    are other processes, which are in the middle of a step and must start again, too.
+    key: of the run. size: examples that go through the model together, which may be fewer than were asked for. Raises
+    OutOfMemoryError all the same; Again where there are other processes, which are in the middle of a step and must
+    start again, too.
     """
     try:
         yield
@@ -71,5 +84,5 @@ def halving(place: Place, key: str, size: int) -> Iterator[None]:
         log.warning("%s: out of device memory (%s); again with micro-batches of %d", place.name, said, half)
         place.seal("memory.json", {"key": key, "micro_batch_size": half})
         if devices.count() > 1:
-            raise StudyError(f"{place.name}: all its processes start again.") from None
+            raise Again(f"{place.name}: all its processes start again.") from None
         raise

@@ -168,13 +168,13 @@ class PretrainingRun:
             begin = time.monotonic()
             self._step(blocks)
             self.seconds += time.monotonic() - begin
+            if not math.isfinite(self.losses[-1]):
+                raise StudyError(
+                    f"pretrain: the loss is not finite after {self.step} steps; lower pretrain.learning_rate."
+                )
             bar.update(1, f"loss {self.loss:.3f}")
             checkpoints.save(self, self.step)
         bar.close()
-        if not math.isfinite(self.loss):
-            raise StudyError(
-                f"pretrain: the loss is not finite after {self.settings.steps} steps; lower pretrain.learning_rate."
-            )
 
     def validation_loss(self, blocks: np.ndarray) -> float:
         """Return the mean loss of blocks that were not trained on, in nats a token, the same draws in every call."""

@@ -9,8 +9,8 @@ import io
 import logging
 import math
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,12 @@ class Place:
 
     folder: Path
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Return the lock of the run: who holds it alone writes here."""
-        return locks.held(self.folder / "lock", self.name)
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of the run: who does alone writes here, and what a killed one left half-written goes."""
+        with locks.held(self.folder / "lock", self.name):
+            files.forget_parts(self.folder)
+            yield
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from peftstudy import building, devices, energy, files, methods, mishaps, origins, splits, tokens, training, trials
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
-from peftstudy.provenance import peak_memory_bytes, provenance, reset_peak_memory
+from peftstudy.provenance import provenance
 from peftstudy.records import TRAINED, Place, finite, run_key, write_rows
 from peftstudy.specs import RunSpec, several
 
@@ -77,12 +77,12 @@ def follow(inputs: Inputs, train: Path, validation: Path) -> None:
     parts = splits.load_part(train), splits.load_part(validation)
     data = tokens.load(inputs.tokens)
     while told := devices.tell():
-        size = told.spec.training.micro_batch_size
-        with mishaps.note(told.place), mishaps.halving(told.place, told.key, size):
+        with mishaps.note(told.place):
             adapted, method, task = build(told.spec, inputs, data)
             run = training.Run(adapted.model, method, task, told.spec.training, told.spec.seed)
             after = (lambda model, epoch: methods.trained_state(model)) if told.gathers else None
-            run.fit(data, parts[0][: told.train], parts[1][: told.validation], told.checkpoints, after)
+            with mishaps.halving(told.place, told.key, run.part_size):
+                run.fit(data, parts[0][: told.train], parts[1][: told.validation], told.checkpoints, after)
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -103,11 +103,14 @@ def _train(
     made_from = {**checksums, **origins.checksums(spec, inputs)}
     began = {"asked": spec.as_dict(), "key": key, "provenance": provenance() | {"inputs": made_from}}
     rows: list[dict[str, Any]] = []
-    reason = mishaps.noted(place) or origins.fault(spec, inputs) or building.misfit(spec, inputs, data)
+    reason = mishaps.noted(place)
     try:
+        reason = reason or origins.fault(spec, inputs) or building.misfit(spec, inputs, data)
         if reason is None:
             with mishaps.note(place):
                 measured, rows = _fit_in_memory(spec, inputs, data, parts, place, key, checksums)
+    except mishaps.ENDS:
+        raise
     except mishaps.FAILURES as error:
         reason = mishaps.reason(error)
     if reason is not None:
@@ -139,28 +142,26 @@ def _fit_in_memory(
         kept = place.holds("memory.json", key)
         size = kept["micro_batch_size"] if kept else min(spec.training.micro_batch_size, spec.training.batch_size)
         try:
-            with mishaps.halving(place, key, size):
-                asked = trials.Trials(inputs, data, parts, checksums, key, size).settle(spec)
-                asked = replace(asked, training=replace(asked.training, micro_batch_size=size))
-                measured, rows = _fit(asked, inputs, data, parts, place, key)
-                return measured | {"micro_batch_size": size}, rows
+            asked = trials.Trials(inputs, data, parts, checksums, key, size).settle(spec)
+            asked = replace(asked, training=replace(asked.training, micro_batch_size=size))
+            measured, rows = _fit(asked, inputs, data, parts, place, key)
+            return measured | {"micro_batch_size": size}, rows
         except torch.OutOfMemoryError:
-            if size == 1:
+            if place.holds("memory.json", key) == kept:  # there is no smaller size, or it was not the batch's memory
                 raise
 
 
 def _fit(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, parts: Any, place: Place, key: str) -> tuple[dict, list]:
     begin = time.perf_counter()
-    reset_peak_memory()
-    if inputs.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    training.reset_peaks(inputs.device)
     checkpoints = Checkpoints(place.checkpoint, f"{key} {spec.training.micro_batch_size}", inputs.checkpoint_seconds)
     after = _keep_epoch(place) if spec.training.test_curve else None
     devices.tell(Fit(spec, *map(len, parts), place, key, checkpoints, after is not None))
     adapted, method, task = build(spec, inputs, data)
     run = training.Run(adapted.model, method, task, spec.training, spec.seed)
     setup = time.perf_counter() - begin
-    progress = run.fit(data, *parts, checkpoints, after)
+    with mishaps.halving(place, key, run.part_size):
+        progress = run.fit(data, *parts, checkpoints, after)
     save_weights(progress.best, place.weights)
     return _measured(spec, inputs, adapted, run, setup, parts), [asdict(row) for row in progress.history]
 
@@ -187,6 +188,7 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
     history = progress.history
     chosen = history[progress.chosen_epoch - 1]
     seconds = sum(row.training_seconds for row in history)
+    peak_bytes, peak_device_bytes = run.peaks()
     return {
         "learning_rate": spec.training.learning_rate,
         "epochs": len(history),
@@ -210,8 +212,8 @@ def _measured(spec: RunSpec, inputs: Inputs, adapted: Any, run: training.Run, se
         },
         "examples_per_second": progress.examples_seen / seconds,
         "tokens_per_second": progress.tokens_seen / seconds,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if inputs.device.type == "cuda" else None,
+        "peak_memory_bytes": peak_bytes,
+        "peak_device_memory_bytes": peak_device_bytes if inputs.device.type == "cuda" else None,
         **energy.measured(*progress.joules, run.meter, inputs.device.type == "cuda"),
         "device": torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
         "devices": devices.count(),

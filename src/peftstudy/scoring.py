@@ -1,5 +1,6 @@
 """A model's answers to some examples, and their scores."""
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from peftstudy import devices
 from peftstudy.engine import Engine
+from peftstudy.errors import StudyError
 from peftstudy.tasks import Task
 from peftstudy.tokens import Tokens
+
+log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 32
 """Examples at a time, sorted by length, so that little is padding; more are no faster on a processor, and make
@@ -34,15 +39,38 @@ def evaluate(engine: Engine, task: Task, tokens: Tokens, index: np.ndarray, prec
     engine.model.eval()
     by_length = np.argsort(tokens.sizes[index], kind="stable")
     answers, total = [], 0.0
+    start, size = 0, EVALUATION_BATCH
     with torch.inference_mode(), autocast(engine.device, precision):
-        for start in range(0, len(index), EVALUATION_BATCH):
-            part = index[by_length[start : start + EVALUATION_BATCH]]
-            output = task.logits(engine, tokens, part).float()
-            total += float(task.loss_sum(output, targets(task, tokens, part, engine.device)))
-            answers.append(task.answer(engine, output, tokens, part))
+        while start < len(index):
+            part = index[by_length[start : start + size]]
+            try:
+                output = task.logits(engine, tokens, part).float()
+                loss = float(task.loss_sum(output, targets(task, tokens, part, engine.device)))
+                answers.append(task.answer(engine, output, tokens, part))
+            except torch.OutOfMemoryError as error:
+                size = _half(part, error)  # for all that follow, too: they are longer
+                continue
+            total += loss
+            start += len(part)
     ordered = pa.concat_tables(answers).take(np.argsort(by_length))
     scores = task.score(ordered["predicted"].to_pylist(), ordered["label"].to_pylist(), tokens.about["labels"])
     return Scored(ordered, total / task.items(tokens, index), scores)
+
+
+def _half(part: np.ndarray, error: torch.OutOfMemoryError) -> int:
+    """Return half the size of a part for which the device's memory is too small.
+
+    Raises StudyError where that is one example, for which no other size of a training's batches makes room; on several
+    devices the error itself, for the other processes are in the middle of the same part.
+    """
+    if devices.count() > 1:
+        raise error
+    said = f"out of device memory in evaluation ({' '.join(str(error).split())[:120]})"
+    if len(part) == 1:
+        raise StudyError(f"{said}, by one example alone; lower the dataset's max_length, target_length or beams.")
+    half = (len(part) + 1) // 2
+    log.warning("%s; again with %d examples at a time", said, half)
+    return half
 
 
 def targets(task: Task, tokens: Tokens, index: np.ndarray, device: torch.device) -> Tensor:

@@ -168,16 +168,16 @@ def gather(
 ) -> Tokens:
     """Return the encodings of texts as Tokens. What is overflowing in them is lost, and counted."""
     tells_apart = "token_type_ids" in tokenizer.model_input_names
+    size = tokenizer.vocab_size + len(tokenizer.get_added_vocab())
+    kind = np.uint16 if size <= 2**16 else np.int32
     ids, lengths, second, truncated = [], [], [], []
     for encoding in encoded:
-        length = len(encoding.ids)
-        ids.extend(encoding.ids)
+        ids.append(np.array(encoding.ids, kind))  # as Python's own numbers they take some forty bytes each
+        length = len(ids[-1])
         lengths.append(length)
         types = encoding.type_ids if tells_apart else ()
         second.append(types.index(1) if 1 in types else length)
         truncated.append(bool(encoding.overflowing))
-    size = tokenizer.vocab_size + len(tokenizer.get_added_vocab())
-    input_ids = np.array(ids, dtype=np.uint16 if size <= 2**16 else np.int32)
     about = {
         "examples": len(lengths),
         "max_length": max_length,
@@ -187,7 +187,7 @@ def gather(
         "pad_id": int(tokenizer.pad_token_id),
     }
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(input_ids, offsets, np.array(second, np.int32), labels, about)
+    return Tokens(np.concatenate(ids), offsets, np.array(second, np.int32), labels, about)
 
 
 def write(examples: Path, backbone: Path, max_length: int, output: Path) -> None:

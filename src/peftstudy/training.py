@@ -16,6 +16,7 @@ from peftstudy.checkpoints import Checkpoints
 from peftstudy.engine import Engine
 from peftstudy.methods import Losses, Method, load_trained, trained_state
 from peftstudy.plans import Plan, schedule
+from peftstudy.provenance import peak_memory_bytes, reset_peak_memory
 from peftstudy.scoring import Scored, autocast, evaluate, targets
 from peftstudy.specs import Training
 from peftstudy.tasks import Task
@@ -48,6 +49,7 @@ class TrainingState:
     epoch_*: of the epoch under way; its loss is the sum over its items so far.
     joules: of devices and of processors, by all processes, as far as the run is over or was put back.
     engine: the tricks at work; those of all processes that worked on the run, if they differed.
+    peaks: the most memory of the process and of its GPU, in bytes, until it was put down; 0 where that is not known.
     """
 
     epoch: int = 0
@@ -64,6 +66,7 @@ class TrainingState:
     phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     joules: tuple[float, float] = (0.0, 0.0)
     engine: str = ""
+    peaks: tuple[int, int] = (0, 0)
 
     @property
     def is_finite(self) -> bool:
@@ -85,6 +88,12 @@ class Run:
         self._total = torch.zeros(())
         self._lapped = 0.0
 
+    @property
+    def part_size(self) -> int:
+        """How many examples go through the model together at the most, on each device."""
+        share = math.ceil(self.settings.batch_size / devices.count())
+        return min(self.settings.micro_batch_size, share, self.engine.largest_part or share)
+
     def fit(
         self,
         tokens: Tokens,
@@ -103,6 +112,8 @@ class Run:
         said = time.perf_counter()
         if not checkpoints.restore(self):
             self.method.prepare(self.model, plan.steps, self._losses(tokens, train))
+        elif any(self.progress.peaks):
+            reset_peaks(self.device)  # what was read of the checkpoint is no memory that the run needs
         while self.progress.epoch < plan.epochs and self.progress.is_finite:
             loss = self._epoch(tokens, train, plan, checkpoints)
             self.meter.tick()
@@ -125,12 +136,13 @@ class Run:
             "method": self.method.state(self.model),
             "optimizer": devices.whole_state(self.optimizer),
             "cpu_generator": torch.get_rng_state(),
-            "device_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "device_generators": devices.generators(self.device),
             "progress": {
                 **vars(self.progress),
                 "history": [asdict(row) for row in self.progress.history],
                 "epoch_loss": float(self._total) if self.progress.epoch_examples else 0.0,
                 "joules": self._joules(),
+                "peaks": self.peaks(),
             },
         }
 
@@ -140,19 +152,22 @@ class Run:
         self.method.restore(self.model, state.get("method", {}))
         self.optimizer.load_state_dict(devices.share_state(state["optimizer"], self.optimizer))
         torch.set_rng_state(state["cpu_generator"].cpu())
-        if state["device_generators"]:
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["device_generators"]])
+        devices.set_generator(self.device, state["device_generators"])
         history = [Epoch(**row) for row in state["progress"]["history"]]
         # Checkpoints from before there was a meter do not say what their run had taken.
-        self.progress = TrainingState(
-            **{"joules": (math.nan, math.nan), "engine": self.engine.name, **state["progress"], "history": history}
-        )
+        best = {name: tensor.cpu() for name, tensor in state["progress"]["best"].items()}
+        before = {"joules": (math.nan, math.nan), "engine": self.engine.name}
+        self.progress = TrainingState(**{**before, **state["progress"], "history": history, "best": best})
         log.info("going on from step %d", self.progress.step)
         if self.engine.name not in self.progress.engine.split(", "):
             log.warning(
                 "this process computes by %s, not by %s: numbers differ", self.engine.name, self.progress.engine
             )
             self.progress.engine += f", {self.engine.name}"
+
+    def peaks(self) -> tuple[int, int]:
+        """Return the most memory of the run's processes and of its GPU, in bytes."""
+        return tuple(map(max, self.progress.peaks, peaks(self.device)))
 
     def _joules(self) -> tuple[float, float]:
         taken = devices.add_up(torch.tensor(self.meter.joules(), dtype=torch.float64))
@@ -189,8 +204,8 @@ class Run:
         self.engine.begin_step(self.progress.step)
         self._lapped = time.perf_counter()
         items = self.task.items(tokens, batch)
-        size = min(self.settings.micro_batch_size, self.engine.largest_part or len(batch))
-        parts = list(micro_batches(tokens.sizes, batch, min(size, math.ceil(len(batch) / devices.count()))))
+        share = math.ceil(len(batch) / devices.count())
+        parts = list(micro_batches(tokens.sizes, batch, min(self.part_size, share)))
         for part, factor in devices.deal(parts):
             with autocast(self.device, self.settings.precision):
                 logits = self.task.logits(self.engine, tokens, part)
@@ -240,6 +255,17 @@ class Run:
             progress.best = {name: tensor.detach().clone() for name, tensor in trained_state(self.model).items()}
             progress.chosen_epoch = progress.epoch
         progress.history.append(row)
+
+
+def peaks(device: torch.device) -> tuple[int, int]:
+    """Return the most memory of this process and of its GPU, in bytes, since they were reset."""
+    return peak_memory_bytes(), torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+
+
+def reset_peaks(device: torch.device) -> None:
+    reset_peak_memory()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
 
 
 def engine_of(model: nn.Module, method: Method, task: Task, settings: Training, seed: int) -> Engine:

@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from peftstudy import devices, origins, sampling, tokens, training
+from peftstudy import devices, mishaps, origins, sampling, tokens, training
 from peftstudy.building import Fit, Inputs, build
 from peftstudy.checkpoints import Checkpoints
 from peftstudy.records import Place, finite, run_key
@@ -52,23 +53,40 @@ class Trials:
         with place.lock():
             found = place.holds("search.json", key)
             if found is None:
-                attempt = lambda rate: self.trial(spec, rate)  # noqa: E731
+                attempt = lambda rate: self._attempt(spec, rate, place, f"{key} {self.micro_batch_size}")  # noqa: E731
                 trials = sampling.tried(spec.training.learning_rate, spec.search, attempt)
                 rate = sampling.best(trials)["learning_rate"]
                 found = place.seal("search.json", {"key": key, "trials": trials, "learning_rate": rate})
+                for path in (place.folder / "trials.json", place.checkpoint):
+                    path.unlink(missing_ok=True)
                 names = [f"{trial['learning_rate']:g}" for trial in trials]
                 log.info("%s: learning rate %g of %s", place.folder.name, rate, names)
         return found["learning_rate"]
 
-    def trial(self, spec: RunSpec, rate: float) -> dict[str, Any]:
+    def _attempt(self, spec: RunSpec, rate: float, place: Place, key: str) -> Mapping[str, Any]:
+        """Return what came of a rate in a search that was interrupted, or do its trial and keep that until the end.
+
+        key: of the cell, and of the size of parts, for trials are held against each other.
+        """
+        kept = place.holds("trials.json", key)
+        done = kept["trials"] if kept else []
+        same = next((trial for trial in done if trial["learning_rate"] == rate), None)
+        if same is None:
+            checkpoints = Checkpoints(place.checkpoint, f"{key} {rate!r}", self.inputs.checkpoint_seconds)
+            same = self.trial(spec, rate, checkpoints)
+            place.seal("trials.json", {"key": key, "trials": [*done, same]})
+        return same
+
+    def trial(self, spec: RunSpec, rate: float, checkpoints: Checkpoints) -> dict[str, Any]:
         """Return what comes of a short training with a rate; one that diverged has no score, whatever it answers."""
         search = spec.search
         settings = replace(
             spec.training, learning_rate=rate, epochs=search.epochs, steps=None, minimum_steps=0, select="last"
         )
         train, validation = self.parts[0][: search.examples], self.parts[1]
-        run = self._run(spec, settings, train, validation)
-        last = run.fit(self.data, train, validation, Checkpoints()).history[-1]
+        run = self._run(spec, settings, train, validation, checkpoints)
+        with self._halving(spec, run):
+            last = run.fit(self.data, train, validation, checkpoints).history[-1]
         diverged = None in (finite(last.training_loss), finite(last.validation_loss))
         return {
             "learning_rate": rate,
@@ -96,9 +114,11 @@ class Trials:
     def seconds(self, spec: RunSpec, steps: int) -> float:
         """Return the seconds of a training of so many steps, with what is done once for all of them."""
         train, validation = self.parts[0], self.parts[1][:0]
-        run = self._run(spec, replace(spec.training, steps=steps, select="last"), train, validation)
+        none = Checkpoints()
+        run = self._run(spec, replace(spec.training, steps=steps, select="last"), train, validation, none)
         begin = time.perf_counter()
-        run.fit(self.data, train, validation, Checkpoints())
+        with self._halving(spec, run):
+            run.fit(self.data, train, validation, none)
         if self.inputs.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - begin
@@ -112,13 +132,18 @@ class Trials:
         key = run_key(asked, {**self.checksums, **origins.checksums(asked, self.inputs)})
         return Place((self.inputs.state / spec.path).parent), key
 
-    def _run(self, spec: RunSpec, settings: Training, train: np.ndarray, validation: np.ndarray) -> training.Run:
+    def _run(
+        self, spec: RunSpec, settings: Training, train: np.ndarray, validation: np.ndarray, checkpoints: Checkpoints
+    ) -> training.Run:
         settings = replace(settings, micro_batch_size=self.micro_batch_size)
         asked = replace(spec.with_seed(spec.search.seed), training=settings)
         place = Place(self.inputs.state / spec.path)
-        devices.tell(Fit(asked, len(train), len(validation), place, self.key))
+        devices.tell(Fit(asked, len(train), len(validation), place, self.key, checkpoints))
         adapted, method, task = build(asked, self.inputs, self.data)
         return training.Run(adapted.model, method, task, settings, asked.seed)
+
+    def _halving(self, spec: RunSpec, run: training.Run) -> AbstractContextManager[None]:
+        return mishaps.halving(Place(self.inputs.state / spec.path), self.key, run.part_size)
 
 
 def _costs(steps: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:

@@ -29,7 +29,10 @@ try:
     study = check(config, CONFIG)
     # Who starts the workflow decides how jobs are cut; the jobs, and a second one beside it, take it as it is.
     is_first = workflow.is_main_process and not REBUILDS and not leftovers.is_locked(study.name)
-    study = (cutting.decided if is_first else cutting.kept)(study, Path("results") / study.name)
+    # A dry run changes nothing, nor does a --summary; that it is one, Snakemake itself knows later than here.
+    is_dry = is_first and leftovers.only_reads(sys.argv[1:])
+    place = Path("results") / study.name
+    study = cutting.decided(study, place, is_dry) if is_first else cutting.kept(study, place)
 except StudyError as error:
     sys.exit(str(error))
 
@@ -38,8 +41,6 @@ RAW = expand(f"{FOLDER}/{{top}}", top=archive.UNPACKED) if REBUILDS else study.r
 
 # There from the first job until all are done: what an interrupted start leaves is looked through by the next.
 UNFINISHED = Path(FOLDER, "state/unfinished")
-# A dry run changes nothing; that it is one, Snakemake itself knows later than here.
-is_dry = any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", argument) for argument in sys.argv)
 if is_first and UNFINISHED.exists():
     stale = list(leftovers.stale(study, Path(FOLDER)))
     if not is_dry:
@@ -75,10 +76,10 @@ ENVIRONMENT = "../../envs/peftstudy.yaml"
 # `python` is the one that runs the workflow, also where its environment is not activated; with
 # --software-deployment-method conda it is that environment's. The package is this folder's.
 # A shell that is asked to stop waits for its command, which puts a checkpoint down first (src/peftstudy/stopping.py).
-exports = [f"PYTHONPATH='{workflow.basedir}/src'"]
+exports = f"PYTHONPATH={shlex.quote(f'{workflow.basedir}/src')}"
 if not workflow.deployment_settings.deployment_method:
-    exports.append(f"PATH='{Path(sys.executable).parent}':\"$PATH\"")
-shell.prefix(f"set -euo pipefail; trap : TERM INT; export {' '.join(exports)}; ")
+    exports += f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+shell.prefix(f"set -euo pipefail; trap : TERM INT; export {exports}; ")
 
 TABLES = list(COLUMNS)
 STATISTICS = ["scores", "differences", "predictions", "overall", "ranks", "efficiency", "spread", "claims"]
