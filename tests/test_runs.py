@@ -559,6 +559,21 @@ def test_a_run_that_cannot_be_scored_keeps_no_other_from_it(inputs):
     assert [(inputs.output / run.path / "test.json").exists() for run in asked] == [True, False, True]
 
 
+def test_scoring_that_is_asked_to_stop_stops(inputs, monkeypatch):
+    asked = [spec(seed=seed) for seed in (0, 1)]
+    train(asked, inputs)
+    told = []
+
+    def held(path, what):
+        told.append(what)
+        raise stopping.Stopped(f"{what}: SIGTERM while process 4711 was at it.")
+
+    monkeypatch.setattr(locks, "held", held)
+    with pytest.raises(stopping.Stopped, match="SIGTERM while process 4711"):
+        evaluate(asked, inputs)
+    assert len(told) == 1
+
+
 def test_memory_that_is_really_full_is_tried_again(inputs):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")

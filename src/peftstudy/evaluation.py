@@ -40,6 +40,8 @@ def evaluate_pack(
     for spec in runs:
         try:
             results.append(_scored(spec, inputs, data, index, digest, spec.method in kept))
+        except mishaps.ENDS:
+            raise
         except mishaps.FAILURES as error:
             missed.append(f"{spec.path}: {mishaps.reason(error)}")
             log.error("%s", missed[-1])
