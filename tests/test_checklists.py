@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from synthetic import METHODS, course_study, default_study, write_metrics, write_statistics
+from synthetic import course_study, default_study, write_metrics, write_statistics
 from test_tables import REPORTED
 
 from peftstudy import tables
@@ -60,5 +60,5 @@ def test_what_a_study_lacks_is_not_claimed(load):
 
 def test_it_points_at_tables_that_the_study_has(default, load):
     for study, data in [(default_study(), default), (course_study(), load(course_study()))]:
-        pointed = set(re.findall(r"ref\{tab:(.+?)\}", checklists.table(data, study, METHODS)))
+        pointed = set(re.findall(r"ref\{tab:(.+?)\}", checklists.table(data, study)))
         assert pointed and pointed <= set(tables.kinds(study))

@@ -116,7 +116,7 @@ def test_the_table_lists_the_pairs_that_change_places_and_counts_the_others(runs
     small = (runs.method == "houlsby") & runs.split.isin(["size-300", "size-900"])
     runs.loc[small, "test_score"] -= 0.2  # below prompt and bitfit there, and at its place after
     found = efficiency.efficiency(runs, study)
-    text = efficiency_tables.crossings(SimpleNamespace(efficiency=found, runs=runs), study, {})
+    text = efficiency_tables.crossings(SimpleNamespace(efficiency=found, runs=runs), study)
     turned = found[(found.kind == "overtakes") & found.examples.notna()]
     assert f"{len(turned)} of 28 pairs change places" in text
     lines = [line for line in text.splitlines() if line.startswith("houlsby &")]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from synthetic import METHODS, default_study, write_metrics, write_statistics
+from synthetic import default_study, write_metrics, write_statistics
 from test_training import SETTINGS, TRAIN, VALIDATION, a_run
 
 from peftstudy import devices, energy, estimates, statistics, status, tables, training
@@ -239,21 +239,21 @@ def test_energy_is_a_cost_like_others_where_it_is_known(counted):
     found = load(with_joules)
     cells = bargains.costed(found.scores)
     assert cells.joules.to_numpy() == pytest.approx(50 * cells.training_seconds)
-    costs = tables.MADE["costs"](found, study, METHODS)
+    costs = tables.MADE["costs"](found, study)
     assert "energy" in costs and "& kJ" in costs and costs.count(r"\multicolumn{11}") == 2
     assert "Energy: of training and evaluation, by the counters of the processors" in costs
-    assert "energy at most 90" in tables.MADE["best-under"](found, study, METHODS)
+    assert "energy at most 90" in tables.MADE["best-under"](found, study)
     assert "kWh. Energy: of training" in checklists.compute(found, study)[1]
 
 
 def test_without_a_counter_the_tables_say_so(counted):
     study, load = counted
     found = load(lambda runs: None)
-    costs = tables.MADE["costs"](found, study, METHODS)
+    costs = tables.MADE["costs"](found, study)
     assert "Energy is not known (no counter)." in costs and "kJ" not in costs
-    assert "energy" not in tables.MADE["best-under"](found, study, METHODS)
+    assert "energy" not in tables.MADE["best-under"](found, study)
     older = load(lambda runs: runs.isetitem(runs.columns.get_loc("energy_absent"), None))
-    assert "Energy is not known (the records do not say why)." in tables.MADE["costs"](older, study, METHODS)
+    assert "Energy is not known (the records do not say why)." in tables.MADE["costs"](older, study)
 
 
 def test_on_a_device_it_is_the_device_s_joules_and_never_the_processors():

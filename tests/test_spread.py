@@ -222,7 +222,7 @@ def test_a_negative_estimate_is_zero_and_said_so():
     grid = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.5], [0.5, 0.5, 0.4], [0.4, 0.5, 0.7]])
     row = spread.spread(scored(0.5 + grid.ravel() / 10), crossed()).iloc[0]
     assert row.initialization == row.order == 0 and row.below_zero == "initialization, order"
-    table = spread_tables.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed(), {})
+    table = spread_tables.table(SimpleNamespace(spread=spread.spread(scored(grid.ravel()), crossed())), crossed())
     assert table.count("& (0.000) &") == 2 and "(0.000): a negative estimate, taken for 0" in table
 
 
@@ -257,7 +257,7 @@ def test_too_few_levels_are_a_sentence_and_no_number():
                 reference=None)  # fmt: skip
     found = spread.spread(scored(0.5 + np.arange(6) / 100, [str(seed) for seed in few.seeds]), few)
     assert found[["initialization", "order", "rest"]].isna().all(axis=None) and found.sd.notna().all()
-    table = spread_tables.table(SimpleNamespace(spread=found), few, {})
+    table = spread_tables.table(SimpleNamespace(spread=found), few)
     assert "that takes 3 or more of each, and the study crosses 2 with 3." in table
     assert "initialisation & interval" not in table
 
@@ -277,5 +277,5 @@ def test_draws_of_the_data_are_told_from_initialisation_and_order():
         variances.append([row[name] ** 2 for name in ("draw", "initialization", "order", "rest")])
     found = np.mean(variances, axis=0)
     assert found == pytest.approx([0.05**2, 0.03**2 + 0.01**2, 0.02**2, 0.01**2], rel=0.15)
-    table = spread_tables.table(SimpleNamespace(spread=spread.spread(pd.concat(frames), study)), study, {})
+    table = spread_tables.table(SimpleNamespace(spread=spread.spread(pd.concat(frames), study)), study)
     assert "initialisation & order & rest & draw & test part" in table and r"\multicolumn{7}" in table

@@ -180,13 +180,13 @@ def test_published_figures_stand_beside_those_of_the_same_dataset_and_method(mad
     ]
     columns = ["dataset", "backbone", "method", "metric", "figure", "unit"]
     found.published = SimpleNamespace(figures=pd.DataFrame(figures, columns=columns))
-    text = replication.figures(found, study, METHODS)
+    text = replication.figures(found, study)
     here = found.runs[(found.runs.split == "90-10") & (found.runs.method == "lora") & (found.runs.status == "finished")]
     mean = here[here.backbone == "bert-tiny"].test_accuracy.mean()
     assert "lora & bert-base & published & 0.915" in text and f"bert-tiny & here, 3 runs & {mean:.3f}" in text
     assert "BLEU" not in text and "unheard-of" not in text and "0.780" not in text and "another" not in text
     found.published = SimpleNamespace(figures=pd.DataFrame(figures[-1:], columns=columns))
-    assert replication.figures(found, study, METHODS).startswith("Nothing that the publication has figures of")
+    assert replication.figures(found, study).startswith("Nothing that the publication has figures of")
 
 
 def writing_study(**changes):
@@ -211,11 +211,11 @@ def test_published_figures_of_another_metric_of_that_name_stand_beside_nothing(m
     ]
     columns = ["dataset", "backbone", "method", "metric", "figure", "unit"]
     found.published = SimpleNamespace(figures=pd.DataFrame(figures, columns=columns))
-    text = replication.figures(found, writing_study(), METHODS)
+    text = replication.figures(found, writing_study())
     assert "method & backbone &  & chrF\\\\" in text
     assert "left out: METEOR (by the Java program" in text and "and ROUGE-L (as for image captions" in text
     found.published.figures = found.published.figures.assign(metric=["chrf", "meteor", "rouge_l"])
-    text = replication.figures(found, writing_study(), METHODS)
+    text = replication.figures(found, writing_study())
     assert "& chrF & METEOR & ROUGE-L\\\\" in text and "left out" not in text
 
 
@@ -224,7 +224,7 @@ def test_signatures_stand_in_the_report_of_a_study_that_writes(made):
     usual = text_scores.signatures([["a"]])
     found = scored_texts(made["default"], [json.dumps(usual)] * 3)
     assert "signatures" in tables.kinds(writing_study()) and "signatures" not in tables.kinds(default_study())
-    text = result_tables.signatures(found, writing_study(), METHODS)
+    text = result_tables.signatures(found, writing_study())
     [read] = floats.read(text)
     rows = [[cell.latex for cell in row] for group in read.groups for row in group.rows]
     known = tasks.create("generation").comparable
@@ -233,17 +233,17 @@ def test_signatures_stand_in_the_report_of_a_study_that_writes(made):
     assert "English alone" in rows[-1][3] and "nrefs:1" in rows[0][2]
     assert "signatures" not in mixtures.of(found.runs)
     found = scored_texts(made["default"], [json.dumps(usual), json.dumps(usual | {"nist": "another"}), None])
-    text = result_tables.signatures(found, writing_study(), METHODS)
+    text = result_tables.signatures(found, writing_study())
     assert text.count("NIST & libraries") == 2 and text.count("BLEU & libraries") == 1
     assert mixtures.in_words(mixtures.of(found.runs)) == "signatures"
 
 
 def test_runs_of_before_signatures_were_kept_have_a_table_that_says_so(made):
     found = scored_texts(made["default"], [None] * 3)
-    [read] = floats.read(result_tables.signatures(found, writing_study(), METHODS))
+    [read] = floats.read(result_tables.signatures(found, writing_study()))
     assert (read.label, read.sentence) == ("signatures", "No run has left the signatures of its metrics.")
     found.runs = found.runs.drop(columns="signatures")
-    assert floats.read(result_tables.signatures(found, writing_study(), METHODS)) == [read]
+    assert floats.read(result_tables.signatures(found, writing_study())) == [read]
     assert "signatures" not in mixtures.of(found.runs)
 
 
@@ -331,10 +331,11 @@ def test_a_study_that_writes_has_no_head(made):
     block = {"source": "docstrings", "text": "text", "label": "summary"}
     writes, reads = {**block, "task": "generation"}, {**block, "task": "classification"}
     found = tables.load(made["default"] / "metrics", made["default"] / "statistics", default_study(), REPORTED)
+    found.cited = METHODS
 
     def said(**datasets):
         study = default_study(datasets=datasets, splits=["90-10"], methods={"full": {}, "lora": {}})
-        parts = tables.method_table(found, study, METHODS), paper.the_head(study), paper.what_seeds_fix(study)
+        parts = tables.method_table(found, study), paper.the_head(study), paper.what_seeds_fix(study)
         return [bool(re.search("(the|The) head", part)) for part in parts]
 
     assert said(a=reads) == said(a=reads, b=writes) == [True] * 3
@@ -443,18 +444,18 @@ def test_cells_of_mixed_runs_are_marked_and_the_mixture_is_named(made, tmp_path)
     runs.loc[(runs.method == "lora") & (runs.seed == 1), "device"] = "A-GPU"
     runs.to_csv(metrics / "runs.csv", index=False)
     found = tables.load(metrics, write_statistics(tmp_path, study), study, REPORTED)
-    text = result_tables.scores(found, study, METHODS)
+    text = result_tables.scores(found, study)
     assert r"m: \textbf{mixed} runs, device (A-GPU, cpu)." in text
     assert text.count("3, m") == 7 and re.search(r"lora & [^\n]*& 3, m", text)
-    assert "lora (m) &" in cost_tables.costs(found, study, METHODS)
+    assert "lora (m) &" in cost_tables.costs(found, study)
 
 
 def test_where_the_seconds_go_is_said_or_that_it_was_not_measured(made):
     study = default_study()
     found = tables.load(made["default"] / "metrics", made["default"] / "statistics", study, REPORTED)
-    assert r"lora & " in cost_tables.seconds(found, study, METHODS)
+    assert r"lora & " in cost_tables.seconds(found, study)
     found.scores = found.scores.assign(forward_seconds=None)
-    assert cost_tables.seconds(found, study, METHODS).startswith("What the seconds of training went to was not")
+    assert cost_tables.seconds(found, study).startswith("What the seconds of training went to was not")
 
 
 def test_the_best_under_a_limit_is_sound_and_within_it(made):

@@ -33,7 +33,7 @@ Citations = Mapping[str, tuple[str, str]]
 PARTS = ["train", "validation", "test"]
 
 
-def data(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+def data(tables: SimpleNamespace, study: Study) -> str:
     """Return the table of splits: examples by part, classes, and the duplicates that were kept out."""
     rows = []
     for (dataset, split), parts in tables.splits.groupby(["dataset", "split"], sort=False):
@@ -54,7 +54,7 @@ def data(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     return floating(tabular("llrrrrlr", header, rows), caption, "data")
 
 
-def tokens(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+def tokens(tables: SimpleNamespace, study: Study) -> str:
     """Return the table of how long the texts are for each tokenizer, and how many were cut."""
     rows = [
         [escape(row.dataset), escape(row.backbone), count(row.examples), amount(row.mean_tokens),
@@ -66,7 +66,7 @@ def tokens(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     return floating(tabular("llrrrr", header, rows), caption, "tokens")
 
 
-def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+def backbones(tables: SimpleNamespace, study: Study) -> str:
     """Return the table of the backbones: shape, origin and pre-training."""
     rows, asked = [], {name: spec.pretrain for name, spec in study.backbones.items() if spec.pretrain}
     held_out = any(own.validation for own in asked.values())
@@ -101,11 +101,11 @@ def backbones(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
     return floating(tabular(alignment, header, rows, rule), caption, "backbones")
 
 
-def method_table(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+def method_table(tables: SimpleNamespace, study: Study) -> str:
     """Return the table of methods: what each trains, its source, and how its learning rate came about."""
     rows = []
     for name, spec in study.methods.items():
-        citation, description = methods.get(spec.method, ("", ""))
+        citation, description = tables.cited.get(spec.method, ("", ""))
         used = sorted(tables.runs[tables.runs.method == name].learning_rate.dropna().unique())
         options = "; ".join(f"{key} {value}" for key, value in spec.settings.items())
         rows.append([
@@ -129,7 +129,7 @@ def writing(study: Study) -> set[bool]:
     return {tasks.create(dataset.task).writes for dataset in study.datasets.values()}
 
 
-def settings(tables: SimpleNamespace, study: Study, methods: Citations) -> str:
+def settings(tables: SimpleNamespace, study: Study) -> str:
     """Return the table of the budget, which is one for all methods."""
     shape = study.training
     own = [name for name, dataset in study.datasets.items() if dataset.training]
@@ -243,5 +243,6 @@ def write(
     of replicated studies lie, a folder each.
     """
     tables = load(metrics, statistics_folder, study, reported)
+    tables.cited = methods
     for kind in kinds(study):
-        write_text(output / f"{kind}.tex", MADE[kind](tables, study, methods))
+        write_text(output / f"{kind}.tex", MADE[kind](tables, study))

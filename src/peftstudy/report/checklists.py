@@ -212,7 +212,7 @@ CHECKLISTS: dict[str, tuple[str, tuple[Item, ...]]] = {
 }  # fmt: skip
 
 
-def table(tables: SimpleNamespace, study: Study, methods) -> str:
+def table(tables: SimpleNamespace, study: Study) -> str:
     """Return the checklists, a float each: item, answer, and where the answer rests."""
     floats = []
     columns = r"l>{\raggedright}p{1.45in}l>{\raggedright\arraybackslash}p{3.4in}"

@@ -12,7 +12,7 @@ from peftstudy.report.latex import NONE, absent, amount, bounds, count, escape, 
 from peftstudy.study import Study
 
 
-def costs(tables: SimpleNamespace, study: Study, methods) -> str:
+def costs(tables: SimpleNamespace, study: Study) -> str:
     """Return what a run of each method costs on its dataset's first split, means over the runs that finished."""
     has_energy = bool(bargains.joules(tables.scores).notna().any())
     rows: list[list[str] | str] = []
@@ -59,7 +59,7 @@ def costs(tables: SimpleNamespace, study: Study, methods) -> str:
     return floating(tabular("lrrrrrrrrr" + "r" * has_energy, header, rows, lines), caption, "costs")
 
 
-def seconds(tables: SimpleNamespace, study: Study, methods) -> str:
+def seconds(tables: SimpleNamespace, study: Study) -> str:
     """Return what the seconds of a run went to on its dataset's first split, where that was measured."""
     parts = ["forward_seconds", "backward_seconds", "optimizer_seconds"]
     rows: list[list[str] | str] = []
@@ -105,7 +105,7 @@ def energy(runs: pd.DataFrame) -> str:
     return f"Energy: of training and evaluation, by the counters of {whose}{of}."
 
 
-def best_under(tables: SimpleNamespace, study: Study, methods) -> str:
+def best_under(tables: SimpleNamespace, study: Study) -> str:
     """Return which method to take under which limit, on their first split, a column for each dataset and backbone."""
     splits = {dataset: study.first_split(dataset) for dataset in study.datasets}
     places = [(dataset, backbone) for dataset, split in splits.items() for backbone in backbones(study, split, dataset)]

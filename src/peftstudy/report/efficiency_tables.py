@@ -13,7 +13,7 @@ from peftstudy.report.views import measure
 from peftstudy.study import Study
 
 
-def table(tables: SimpleNamespace, study: Study, methods) -> str:
+def table(tables: SimpleNamespace, study: Study) -> str:
     """Return how many examples each method needs, a group of rows for each dataset and backbone."""
     rows: list[list[str] | str] = []
     for (dataset, backbone), found in tables.efficiency.groupby(["dataset", "backbone"], sort=False):
@@ -40,7 +40,7 @@ def table(tables: SimpleNamespace, study: Study, methods) -> str:
     return floating(tabular("lllll", header, rows), caption, "efficiency")
 
 
-def crossings(tables: SimpleNamespace, study: Study, methods) -> str:
+def crossings(tables: SimpleNamespace, study: Study) -> str:
     """Return which method overtakes which other one, and where: the pairs that change places, the others counted."""
     rows: list[list[str] | str] = []
     for (dataset, backbone), found in of(tables.efficiency, kind="overtakes").groupby(

@@ -17,7 +17,7 @@ RATES = 10
 """So many learning rates have a column of their own."""
 
 
-def searches(tables: SimpleNamespace, study: Study, methods) -> str:
+def searches(tables: SimpleNamespace, study: Study) -> str:
     """Return the validation score of every learning rate tried, the chosen one in bold.
 
     A column a rate; where the cells' rates are too many for that, a column a trial, with its rate above its score.
@@ -66,7 +66,7 @@ def trial(validation_score: float, chosen: bool, edge: bool) -> str:
     return rf"\textbf{{{text}}}{mark}" if chosen else text
 
 
-def epochs(tables: SimpleNamespace, study: Study, methods) -> str:
+def epochs(tables: SimpleNamespace, study: Study) -> str:
     """Return loss, scores and seconds after each epoch on each dataset's first split, a table for each backbone."""
     floats = []
     finished = finished_epochs(tables.runs, tables.epochs)

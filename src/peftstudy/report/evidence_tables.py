@@ -32,7 +32,7 @@ from peftstudy.study import Study
 CLAIMS_A_PAGE = 20
 
 
-def power(tables: SimpleNamespace, study: Study, methods) -> str:
+def power(tables: SimpleNamespace, study: Study) -> str:
     """Return how probably each method improves on the reference, what could be seen, and what telling apart takes."""
     found = of(tables.differences, kind="reference")
 
@@ -64,7 +64,7 @@ def needed(row) -> str:
     return rf"$>${count(MOST_SEEDS)}" if absent(row.seeds_needed) else count(row.seeds_needed)
 
 
-def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
+def predictions(tables: SimpleNamespace, study: Study) -> str:
     """Return each method's answers beside the reference's: who alone is right, and exact tests of that."""
     if not len(tables.predictions):
         why = "No finished run has answers to compare: the reference lost its runs, or answers are not graded."
@@ -92,7 +92,7 @@ def predictions(tables: SimpleNamespace, study: Study, methods) -> str:
     return grid(study, caption, "predictions", heads, "rrrr", 3, cell, lambda dataset, split: [])
 
 
-def losses(tables: SimpleNamespace, study: Study, methods) -> str:
+def losses(tables: SimpleNamespace, study: Study) -> str:
     """Return the cells that lost runs: how many, how often that may happen, and the scores with and without them."""
     found = tables.scores[(tables.scores.finished < tables.scores.asked) | (tables.scores.collapsed > 0)]
     if not len(found):
@@ -117,7 +117,7 @@ def losses(tables: SimpleNamespace, study: Study, methods) -> str:
     return floating(tabular("llllrlll", header, rows), caption, "losses", size="scriptsize")
 
 
-def overall(tables: SimpleNamespace, study: Study, methods) -> str:
+def overall(tables: SimpleNamespace, study: Study) -> str:
     """Return each method over all settings: interquartile mean, and how probably it improves on the reference."""
     found = tables.overall.sort_values("iqm", ascending=False, kind="stable")
     if not len(found):
@@ -173,7 +173,7 @@ def ranking(tables: SimpleNamespace, study: Study) -> str:
     )
 
 
-def claims(tables: SimpleNamespace, study: Study, methods) -> str:
+def claims(tables: SimpleNamespace, study: Study) -> str:
     """Return each claim in a sentence, with what the intervals say of it: the study's own, then the published ones."""
     found = tables.claims
     if not len(found):

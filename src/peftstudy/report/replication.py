@@ -47,7 +47,7 @@ def kinds(study: Study, folder: Path = statistics.REPORTED) -> list[str]:
     return [kind for kind, file in TABLES.items() if (folder / str(study.replicates) / f"{file}.csv").is_file()]
 
 
-def scores(tables: SimpleNamespace, study: Study, methods) -> str:
+def scores(tables: SimpleNamespace, study: Study) -> str:
     """Return published accuracies beside ours with their intervals, for each backbone, method and split."""
     published = tables.published.splits
     splits = [split for split in study.splits if split in set(published.split)]
@@ -84,7 +84,7 @@ def beside(theirs, ours) -> list[str]:
     return [score(value, 2), score(row.test_score) + mark, bounds(row.low, row.high)]
 
 
-def figures(tables: SimpleNamespace, study: Study, methods) -> str:
+def figures(tables: SimpleNamespace, study: Study) -> str:
     """Return published figures of the datasets, methods and metrics that were measured here, beside ours.
 
     A row for each method on each backbone, the published ones first.
@@ -130,7 +130,7 @@ def _published(rows: pd.DataFrame, metrics: list[str]) -> list[str]:
     return [score(found.figure[name] / found.unit[name]) if name in found.index else NONE for name in metrics]
 
 
-def parameters(tables: SimpleNamespace, study: Study, methods) -> str:
+def parameters(tables: SimpleNamespace, study: Study) -> str:
     """Return published counts of trained parameters beside ours; the head is left out of both."""
     rows = []
     for row in tables.published.parameters.itertuples():

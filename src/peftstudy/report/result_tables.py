@@ -28,7 +28,7 @@ BASELINES = {
 }
 
 
-def scores(tables: SimpleNamespace, study: Study, methods) -> str:
+def scores(tables: SimpleNamespace, study: Study) -> str:
     """Return the scores with intervals; the best is bold, and what is not told apart from it is marked."""
 
     def cell(dataset, split, backbone, method):
@@ -74,7 +74,7 @@ def scores(tables: SimpleNamespace, study: Study, methods) -> str:
     return grid(study, caption, "scores", ["mean", "interval", "$n$"], "rll", 3, cell, below)
 
 
-def differences(tables: SimpleNamespace, study: Study, methods) -> str:
+def differences(tables: SimpleNamespace, study: Study) -> str:
     """Return each method's difference to the reference, paired by seed, with interval and adjusted p value."""
     found = of(tables.differences, kind="reference")
 
@@ -95,7 +95,7 @@ def differences(tables: SimpleNamespace, study: Study, methods) -> str:
     return grid(study, caption, "differences", heads, "rlr", 2, cell, lambda dataset, split: [])
 
 
-def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
+def pretraining(tables: SimpleNamespace, study: Study) -> str:
     """Return what pre-training gives each method: scores from trained and from random weights, and their difference."""
     rows = []
     found = of(tables.differences, kind="pretraining")
@@ -115,7 +115,7 @@ def pretraining(tables: SimpleNamespace, study: Study, methods) -> str:
     return floating(tabular("lllrrrlr", header, rows), caption, "pretraining")
 
 
-def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
+def every_metric(tables: SimpleNamespace, study: Study) -> str:
     """Return all metrics of each method and baseline on a dataset's first split, means over the runs that finished."""
     floats = []
     for dataset in study.datasets:
@@ -144,7 +144,7 @@ def every_metric(tables: SimpleNamespace, study: Study, methods) -> str:
     return "\n".join(floats) or "No run has finished.\n"
 
 
-def signatures(tables: SimpleNamespace, study: Study, methods) -> str:
+def signatures(tables: SimpleNamespace, study: Study) -> str:
     """Return how metrics were computed that can be in several ways, and which values elsewhere stand for the same."""
     comparable = {k: v for dataset in study.datasets.values() for k, v in tasks.create(dataset.task).comparable.items()}
     on: dict[tuple[str, str], list[str]] = {}
@@ -180,7 +180,7 @@ def metric_rows(
     return [[escape(written.get(name, name)), *map(score, means.loc[name])] for name in names if name in means.index]
 
 
-def failures(tables: SimpleNamespace, study: Study, methods) -> str:
+def failures(tables: SimpleNamespace, study: Study) -> str:
     """Return the runs that did not finish, or collapsed; a sentence when there are none."""
     runs = tables.runs
     bad = runs[(runs.status != "finished") | runs.collapsed]

@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     cells: Callable[[pd.Series], list[str]]
 
 
-def table(tables: SimpleNamespace, study: Study, methods) -> str:
+def table(tables: SimpleNamespace, study: Study) -> str:
     """Return where the spread of each method comes from, on the splits that are compared as such."""
     found = on_splits(tables.spread, study, main_splits)
     layout = (_crossed if min(apart.levels(study)) > 1 else _together)(found, study)
