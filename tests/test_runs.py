@@ -118,6 +118,18 @@ def test_a_test_curve_scores_every_epoch_and_ends_at_the_reported_score(inputs):
     assert result["curve"][0] != result["curve"][-1]
 
 
+def test_the_curve_is_of_the_weights_after_each_epoch_and_none_is_scored_twice(inputs, monkeypatch):
+    asked = spec("full", learning_rate=5e-3, epochs=3, test_curve=True)
+    [record] = train([asked], inputs)
+    place = Place(inputs.state / asked.path)
+    assert files.sha256(place.epoch_weights(record["measured"]["chosen_epoch"])) == files.sha256(place.weights)
+    taken, score = [], evaluation._score
+    monkeypatch.setattr(evaluation, "_score", lambda *given: taken.append(given[4]) or score(*given))
+    [result] = evaluate([asked], inputs)
+    assert len(taken) == len(result["curve"]) == 3
+    assert result["curve"][record["measured"]["chosen_epoch"] - 1] == result["scores"]["accuracy"]
+
+
 def test_finished_runs_are_not_done_again(inputs, monkeypatch):
     first = train([spec()], inputs)
     evaluate([spec()], inputs)

@@ -79,25 +79,26 @@ def _evaluate(spec: RunSpec, inputs: Inputs, data: tokens.Tokens, index: np.ndar
         )
     if record.get("weights_sha256") not in (None, files.sha256(place.weights)):
         raise StudyError(f"{place.weights}: damaged (its checksum differs); delete {place.folder} to train it again.")
-    rate = record["measured"]["learning_rate"]
-    adapted, method, task = build(replace(spec, training=replace(spec.training, learning_rate=rate)), inputs, data)
+    measured = record["measured"]
+    trained = replace(spec, training=replace(spec.training, learning_rate=measured["learning_rate"]))
+    adapted, method, task = build(trained, inputs, data)
     engine = training.engine_of(adapted.model, method, task, spec.training, seeds.order(spec.seed))
     begin = time.perf_counter()
     scored = _score(engine, task, data, index, place.weights, spec)
     seconds = time.perf_counter() - begin
     write_predictions(place.folder / "predictions.parquet", index, scored.answers)
     predicted, targets = (scored.answers[name].to_pylist() for name in ("predicted", "label"))
-    curve = [
-        _score(engine, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
-        for epoch in range(1, record["measured"]["epochs"] + 1)
-        if spec.training.test_curve
-    ]
+    epochs = range(1, measured["epochs"] + 1) if spec.training.test_curve else ()
+    curve = {measured["chosen_epoch"]: scored.scores[task.metric]}  # its weights are those that were scored above
+    for epoch in epochs:
+        if epoch not in curve:
+            curve[epoch] = _score(engine, task, data, index, place.epoch_weights(epoch), spec).scores[task.metric]
     return {
         "metric": task.metric,
         "scores": {name: finite(value) for name, value in scored.scores.items()},
         "loss": finite(scored.loss),
         "is_collapsed": task.collapsed(predicted, targets),
-        "curve": curve,
+        "curve": [curve[epoch] for epoch in epochs],
         "test_examples": len(index),
         "test_seconds": seconds,
         **({"signatures": signatures} if (signatures := task.signatures(targets)) else {}),
