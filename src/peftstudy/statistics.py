@@ -6,15 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from peftstudy.errors import StudyError
-from peftstudy.evidence import (
-    efficiency,
-    mixtures,
-    overall,
-    predictions,
-    spread,
-    summaries,
-    verdicts,
-)
+from peftstudy.evidence import efficiency, mixtures, overall, predictions, spread, summaries, verdicts
 from peftstudy.files import whole
 from peftstudy.study import Study
 
