@@ -5,8 +5,8 @@ where factors are 0 with probability rate, else 1 / (1 - rate). A block of rows 
 the processor's cache. What backward needs is the weights, kept with a minus where they were dropped.
 
 Matrices are row by row; a text's rows of query, key and value are `width` floats apart, a head's columns `depth` of
-them. Rows of weights are padded to whole vectors. Vectors are GCC's and Clang's (vector_size): the compiler makes of
-them what the processor has.
+them. Rows of weights are padded to multiples of PADDED. Vectors are GCC's and Clang's (vector_size), as wide as the
+processor's registers: of wider ones both compilers make detours through memory.
 */
 
 #include <math.h>
@@ -14,15 +14,28 @@ them what the processor has.
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES 16 /* floats of a vector */
-#define ROWS 6   /* rows of a tile, with BAND vectors of columns each: sums that stay in registers */
+#define PADDED 16 /* on any processor, so that the same numbers are drawn for the same weights */
+#define ROWS 6    /* rows of a tile, with BAND vectors of columns each: sums that stay in registers */
+
+#if defined __AVX512F__ /* 32 registers of 16 floats */
+#define LANES 16        /* floats of a vector */
 #define BAND 4
+#elif defined __AVX__ /* 16 of 8 */
+#define LANES 8
+#define BAND 2
+#elif defined __aarch64__ /* 32 of 4 */
+#define LANES 4
+#define BAND 4
+#else /* 16 of 4, or whatever the compiler makes of them */
+#define LANES 4
+#define BAND 2
+#endif
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef float loose_floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-typedef uint64_t words __attribute__((vector_size(64)));
+typedef uint64_t words __attribute__((vector_size(4 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -59,22 +72,31 @@ INLINE floats exponential(floats x) {
 }
 
 /* SFC64 of Chris Doty-Humphrey (PractRand), eight generators side by side: 32 numbers of 16 bits at a time. */
-typedef struct { words a, b, c, count; } Generator;
+#define PARTS (16 / LANES) /* vectors that the state of eight takes */
 
-INLINE words next(Generator *g) {
-    words out = g->a + g->b + g->count;
+typedef struct { words a[PARTS], b[PARTS], c[PARTS], count; } Generator;
+
+typedef union { words drawn[PARTS]; halves numbers[32 / LANES]; } Bits;
+
+INLINE Bits next(Generator *g) {
+    Bits out;
+    for (int n = 0; n < PARTS; n++) {
+        out.drawn[n] = g->a[n] + g->b[n] + g->count;
+        g->a[n] = g->b[n] ^ (g->b[n] >> 11);
+        g->b[n] = g->c[n] + (g->c[n] << 3);
+        g->c[n] = ((g->c[n] << 24) | (g->c[n] >> 40)) + out.drawn[n];
+    }
     g->count += 1;
-    g->a = g->b ^ (g->b >> 11);
-    g->b = g->c + (g->c << 3);
-    g->c = ((g->c << 24) | (g->c >> 40)) + out;
     return out;
 }
 
 static Generator seeded(uint64_t seed, uint64_t stream) {
     Generator g;
-    g.a = seed - (words){};
-    g.b = stream - (words){};
-    g.c = (words){0, 1, 2, 3, 4, 5, 6, 7};
+    for (int n = 0; n < PARTS; n++) {
+        g.a[n] = seed - (words){};
+        g.b[n] = stream - (words){};
+        for (int lane = 0; lane < LANES / 2; lane++) g.c[n][lane] = n * (LANES / 2) + lane;
+    }
     g.count = 1 - (words){};
     for (int round = 0; round < 18; round++) next(&g);
     return g;
@@ -106,10 +128,16 @@ INLINE void tile(int rows, int vectors, long depth, const float *left, long down
 }
 
 #define TILE(R, V) tile(R, V, depth, left, down, along, right, right_width, out, out_width, factor)
+#if BAND == 4
+#define WIDER(R) \
+    case 4: TILE(R, 4); break; \
+    case 3: TILE(R, 3); break;
+#else
+#define WIDER(R)
+#endif
 #define TILES(R) \
     switch (vectors) { \
-        case 4: TILE(R, 4); break; \
-        case 3: TILE(R, 3); break; \
+        WIDER(R) \
         case 2: TILE(R, 2); break; \
         default: TILE(R, 1); \
     }
@@ -152,7 +180,7 @@ static void transpose(long length, long padded, long depth, const float *rows, l
     }
 }
 
-static long padded_to_vectors(long length) { return (length + LANES - 1) / LANES * LANES; }
+static long padded_length(long length) { return (length + PADDED - 1) / PADDED * PADDED; }
 
 static float *room(long count) { return aligned_alloc(64, (sizeof(float) * count + 63) / 64 * 64); }
 
@@ -179,7 +207,7 @@ static Head head_of(const Batch *b, long text, long head, const float *query, co
 /* answer: as the head's matrices. kept: its weights, or NULL. turned, used: room for its keys, a block's weights. */
 static void forward_head(Head h, const Batch *b, Generator *noise, float *answer, float *kept, float *turned,
                          float *used) {
-    long length = h.length, depth = h.depth, width = h.width, padded = padded_to_vectors(length);
+    long length = h.length, depth = h.depth, width = h.width, padded = padded_length(length);
     transpose(length, padded, depth, h.key, width, turned);
     for (long first = 0; first < length; first += ROWS) {
         long rows = length - first < ROWS ? length - first : ROWS;
@@ -208,10 +236,10 @@ static void forward_head(Head h, const Batch *b, Generator *noise, float *answer
                 for (long j = 0; j < padded / LANES; j++) out[j] = vectors[j] = vectors[j] * share;
                 continue;
             }
-            for (long j = 0; j < padded / LANES; j += 2) {
-                union { words drawn; halves half[2]; } bits = {next(noise)};
-                for (long n = 0; n < 2 && j + n < padded / LANES; n++) {
-                    ints stays = __builtin_convertvector(bits.half[n], ints) >= (int32_t)b->threshold;
+            for (long j = 0; j < padded / LANES; j += 32 / LANES) {
+                Bits bits = next(noise);
+                for (long n = 0; n < 32 / LANES && j + n < padded / LANES; n++) {
+                    ints stays = __builtin_convertvector(bits.numbers[n], ints) >= (int32_t)b->threshold;
                     floats weight = vectors[j + n] * share;
                     vectors[j + n] = (floats)((ints)weight | (~stays & INT32_MIN));
                     out[j + n] = where(stays, weight); /* after it: where nothing is kept, both are one place */
@@ -225,7 +253,7 @@ static void forward_head(Head h, const Batch *b, Generator *noise, float *answer
 /* of_*: the gradients of a head, as its matrices. used, of_scores: room for all its weights, and for their gradient. */
 static void backward_head(Head h, float factor, const float *kept, const float *of_answer, float *of_query,
                           float *of_key, float *of_value, float *turned, float *used, float *of_scores) {
-    long length = h.length, depth = h.depth, width = h.width, padded = padded_to_vectors(length);
+    long length = h.length, depth = h.depth, width = h.width, padded = padded_length(length);
     transpose(length, padded, depth, h.value, width, turned);
     for (long first = 0; first < length; first += ROWS) {
         long rows = length - first < ROWS ? length - first : ROWS;
@@ -264,7 +292,7 @@ static long longest_of(const Batch *b, long first, long last) {
 /* Both return 0, or 1 where there is no memory. */
 int forward(const Batch *b, long first, long last, const float *query, const float *key, const float *value,
             float *answer, float *kept) {
-    long longest = longest_of(b, first, last), padded = padded_to_vectors(longest);
+    long longest = longest_of(b, first, last), padded = padded_length(longest);
     float *scratch = room((b->depth + ROWS) * padded);
     if (!scratch) return 1;
     float *turned = scratch, *used = scratch + b->depth * padded;
@@ -272,7 +300,7 @@ int forward(const Batch *b, long first, long last, const float *query, const flo
         for (long head = 0; head < b->heads; head++) {
             Head h = head_of(b, t, head, query, key, value);
             Generator noise = seeded(b->seed, t * b->heads + head);
-            float *weights = kept ? kept + b->places[t] + head * h.length * padded_to_vectors(h.length) : NULL;
+            float *weights = kept ? kept + b->places[t] + head * h.length * padded_length(h.length) : NULL;
             forward_head(h, b, &noise, answer + (h.query - query), weights, turned, used);
         }
     free(scratch);
@@ -281,7 +309,7 @@ int forward(const Batch *b, long first, long last, const float *query, const flo
 
 int backward(const Batch *b, long first, long last, const float *query, const float *key, const float *value,
              const float *kept, const float *of_answer, float *of_query, float *of_key, float *of_value) {
-    long longest = longest_of(b, first, last), padded = padded_to_vectors(longest);
+    long longest = longest_of(b, first, last), padded = padded_length(longest);
     float *scratch = room((b->depth + 2 * longest) * padded);
     if (!scratch) return 1;
     float *turned = scratch, *used = scratch + b->depth * padded, *of_scores = used + longest * padded;
@@ -289,7 +317,7 @@ int backward(const Batch *b, long first, long last, const float *query, const fl
         for (long head = 0; head < b->heads; head++) {
             Head h = head_of(b, t, head, query, key, value);
             long at = h.query - query;
-            const float *weights = kept + b->places[t] + head * h.length * padded_to_vectors(h.length);
+            const float *weights = kept + b->places[t] + head * h.length * padded_length(h.length);
             backward_head(h, b->factor, weights, of_answer + at, of_query + at, of_key + at, of_value + at, turned,
                           used, of_scores);
         }
