@@ -1,6 +1,7 @@
 """Attention in one pass, by C that is compiled on first use, against the same by torch's operators."""
 
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -43,7 +44,7 @@ def factors(layout, heads, rate, seed, causal=False):
 
     Queries of zero ask all tokens alike, and a value that is one in a column of its own shows each weight there.
     """
-    found, depth = [], -(-int(layout.lengths.max()) // fused.LANES) * fused.LANES
+    found, depth = [], -(-int(layout.lengths.max()) // fused.PADDED) * fused.PADDED
     value = torch.zeros(layout.tokens, heads, depth)
     for begin, length in zip(layout.offsets, layout.lengths, strict=False):
         value[begin : begin + length, :, :length] = torch.eye(length)[:, None]
@@ -129,6 +130,28 @@ def test_without_gradients_the_answer_is_the_same(monkeypatch):
     texts = layout.tokens - layout.tail
     expected = with_gradients(lambda *x: fused.Fused.apply(*x, layout, 2, 0.3, True, 5), layout, inputs)[0]
     assert torch.equal(alone[:texts], expected) and not alone[texts:].any()
+
+
+@compiles
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the registers left out are x86's")
+@pytest.mark.parametrize("without", ["-mno-avx512f", "-mno-avx"])
+def test_narrower_registers_drop_the_same_weights_and_give_the_same(without, monkeypatch, tmp_path):
+    """A study that moves to another processor differs by rounding alone."""
+    layout = Layout(np.array(LENGTHS))
+
+    def found():
+        ours = with_gradients(lambda *x: fused.Fused.apply(*x, layout, 2, 0.1, False, 3), layout, states(layout, 64))
+        return ours, factors(layout, 2, 0.1, seed=3)
+
+    widest, of_widest = found()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled, "FLAGS", (*compiled.FLAGS, without))
+    monkeypatch.setattr(compiled, "library", compiled.library.__wrapped__)
+    monkeypatch.setattr(fused, "_functions", fused._functions.__wrapped__)
+    narrow, of_narrow = found()
+    assert_same(narrow, widest)
+    assert all(torch.equal(one == 0, other == 0) for one, other in zip(of_narrow, of_widest, strict=True))
+    assert len(list((tmp_path / "peftstudy").iterdir())) == 1
 
 
 IN_BOUNDS = """

@@ -22,7 +22,7 @@ from peftstudy.tricks.packing import Attention, Layout
 from peftstudy.tricks.step import Step
 
 TYPES = (torch.float32, torch.bfloat16)
-LANES = 16  # floats of a vector in attention.c: heads are whole vectors wide, rows of weights are padded to them
+PADDED = 16  # as in attention.c: rows of weights are padded to multiples of it, and heads have to be such
 
 
 def possible() -> bool:
@@ -34,7 +34,7 @@ def fits(model: nn.Module) -> bool:
     """Whether a model's heads are whole vectors wide, its weights of a type that is taken, and the C is there."""
     config = writing.library_model(model).config
     depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return depth % LANES == 0 and next(model.parameters()).dtype in TYPES and possible()
+    return depth % PADDED == 0 and next(model.parameters()).dtype in TYPES and possible()
 
 
 def attend(
@@ -87,7 +87,7 @@ class Fused(torch.autograd.Function):
         seed: int,
     ) -> Tensor:
         query, key, value = (states.contiguous() for states in (query, key, value))
-        padded = -(-layout.lengths // LANES) * LANES
+        padded = -(-layout.lengths // PADDED) * PADDED
         ctx.layout = layout
         ctx.offsets = layout.offsets.astype(np.int64)
         ctx.places = np.concatenate([[0], np.cumsum(heads * layout.lengths * padded)]).astype(np.int64)
