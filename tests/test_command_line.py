@@ -48,6 +48,16 @@ def test_it_starts_without_the_heavy_libraries():
     assert done.stdout.strip() == "[]"
 
 
+def test_training_starts_without_the_libraries_that_no_backbone_uses():
+    """Transformers would load two of them with any model, and they take a fifth of the start."""
+    code = (
+        "import sys; from peftstudy import runs; from transformers import BertModel; "
+        "print([x for x in ('scipy', 'sklearn', 'peft', 'adapters') if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_subcommand_says_what_it_is_for():
     for name, (_, text, _) in __main__.COMMANDS.items():
         assert text and text[0].islower() and not text.endswith("."), name

@@ -18,7 +18,7 @@ from peftstudy.records import Place
 log = logging.getLogger(__name__)
 
 FAULTS = (AttributeError, LookupError, TypeError, ValueError)
-"""Errors of the code, such as a method's of one's own: the log has where they arose."""
+"""Errors of the code, such as those of a user's own method: the log has where they arose."""
 FAILURES = (StudyError, RuntimeError, ArithmeticError, MemoryError, *FAULTS)
 """What sinks one run and not its neighbours: what the user must mend, torch's errors (memory among them), arithmetic
 ones and the code's."""

@@ -142,7 +142,8 @@ def _marks(family: str, tokenizer: Any) -> dict[str, int | None]:
 class PretrainingRun:
     """A model on its way through its steps, with what is needed to stop and go on.
 
-    loss: the mean of the last steps, in nats a token that is to be foretold. seconds: of training, over all processes.
+    loss: the mean of the last steps, in nats for each token that is to be predicted.
+    seconds: of training, over all processes.
     """
 
     def __init__(self, model: Any, tokenizer: Any, settings: Pretraining) -> None:

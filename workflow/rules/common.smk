@@ -25,7 +25,7 @@ try:
         ARCHIVE = archive.find(str(config["rebuild"]))
         CONFIG, config = f"{ARCHIVE}/study.json", archive.configuration(ARCHIVE)
     else:
-        load(CONFIG)  # what Snakemake's own reading lets pass, such as a key that stands there twice
+        load(CONFIG)  # what Snakemake's own reading lets pass, such as a key given twice
     study = check(config, CONFIG)
     # Who starts the workflow decides how jobs are cut; the jobs, and a second one beside it, take it as it is.
     is_first = workflow.is_main_process and not REBUILDS and not leftovers.is_locked(study.name)

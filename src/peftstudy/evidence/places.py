@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from peftstudy.evidence import summaries
@@ -10,9 +11,10 @@ from peftstudy.study import Study
 
 def of(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     """Return the rows whose columns have the wanted values."""
+    chosen = np.ones(len(frame), dtype=bool)
     for column, value in wanted.items():
-        frame = frame[frame[column] == value]
-    return frame
+        chosen &= (frame[column] == value).to_numpy(dtype=bool)
+    return frame[chosen]
 
 
 def one(frame: pd.DataFrame, **wanted: str) -> pd.Series | None:

@@ -88,7 +88,6 @@ def expected_score_by_trials(data: SimpleNamespace, study: Study, dataset: str) 
                 ends.setdefault(here, []).append((len(curve), curve[-1], method, look[method].ink))
         entitle(here, f"{backbone}, {split}")
         here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    for here, names in ends.items():
-        label_ends(here, names)
+    label_ends(figure, ends)
     figure.supxlabel("trials", fontsize=8)
     return figure

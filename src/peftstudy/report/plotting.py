@@ -1,6 +1,6 @@
 """How figures look on paper: sizes, inks, marks, and labels that keep out of each other's way."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -188,14 +188,21 @@ def spread(wanted: Sequence[float], gap: float) -> np.ndarray:
     return positions
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 7) -> None:
+Label = tuple[float, float, str, str]
+"""What a name is written at, in data units, and the name: x, y, text, ink."""
+
+
+def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[Label]], size: float = 7) -> None:
     """Write a name beside the right end of each line, moved apart where they would collide.
 
-    ends: (x, y, text, ink) in data units. The axes' limits must be final. Lays the figure out.
+    ends: those of each panel, whose limits must be final. Lays the figure out.
     """
-    if not ends:
-        return
-    axes.figure.draw_without_rendering()
+    figure.draw_without_rendering()
+    for axes, here in ends.items():
+        _label_ends(axes, here, size)
+
+
+def _label_ends(axes: Axes, ends: Sequence[Label], size: float) -> None:
     height = axes.get_window_extent().height / axes.figure.dpi * 72
     low, high = axes.get_ylim()
     gap = (high - low) * (size + 1.0) / height
@@ -211,12 +218,18 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: 
     axes.set_xlim(right=right if axes.get_xscale() == "linear" else right * 1.02)
 
 
-def label_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str, str]], size: float = 7) -> None:
+def label_points(figure: Figure, points: Mapping[Axes, Sequence[Label]], size: float = 7) -> None:
     """Write a name beside each point, at the first of many places that hides no mark and no other name.
 
-    points: (x, y, text, ink) in data units. Lays the figure out, so everything else must be drawn before.
+    points: those of each panel. Lays the figure out, so everything else must be drawn before.
     """
-    figure.canvas.draw()
+    figure.draw_without_rendering()
+    for axes, here in points.items():
+        _label_points(axes, here, size)
+
+
+def _label_points(axes: Axes, points: Sequence[Label], size: float) -> None:
+    figure = axes.figure
     renderer = figure.canvas.get_renderer()
     scale = figure.dpi / 72
     frame = axes.get_window_extent(renderer)

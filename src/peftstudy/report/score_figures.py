@@ -80,7 +80,7 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
         raise NothingToDraw("no run has finished an epoch")
     ends = {}
     for i, (column, name, some) in enumerate(rows):
-        for j, (here, backbone) in enumerate(zip_longest(axes[i], some)):
+        for here, backbone in zip_longest(axes[i], some):
             if backbone is None:
                 here.set_axis_off()
                 continue
@@ -90,11 +90,10 @@ def learning_curves(data: SimpleNamespace, study: Study, dataset: str) -> Figure
                 here.plot(curve.index, curve, ls=look[method].dashes, color=look[method].colour,
                           url=f"{dataset}/{split}/{backbone}/{method}")  # fmt: skip
                 end = (curve.index[-1], curve.iloc[-1], method, look[method].ink)
-                ends.setdefault((i, j), []).append(end)
+                ends.setdefault(here, []).append(end)
             entitle(here, named(study, dataset, f"{backbone}, {split}: {name}"))
             here.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    for (i, j), names in ends.items():
-        label_ends(axes[i, j], names)
+    label_ends(figure, ends)
     label_outermost(axes)
     figure.supxlabel("epoch", fontsize=8)
     figure.supylabel(measure(data, dataset), fontsize=8)
@@ -126,8 +125,7 @@ def score_by(column: Callable[[pd.DataFrame], pd.Series], title: str):
                 here.set_xticks([])
         fit(dict(axes), "y", shown(data, dataset, [split], columns, baselines=False))
         figure.supxlabel(title, fontsize=8)
-        for here, names in points.items():
-            label_points(figure, here, names)
+        label_points(figure, points)
         return figure
 
     return draw
@@ -166,8 +164,7 @@ def score_by_training_examples(data: SimpleNamespace, study: Study, dataset: str
         entitle(here, named(study, dataset, backbone))
         logarithmic(here, sizes, sizes)
     fit(dict(axes), "y", [*scores.test_score, *lines])
-    for here, names in ends.items():
-        label_ends(here, names)
+    label_ends(figure, ends)
     figure.supxlabel("training examples", fontsize=8)
     return figure
 
