@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic import METHODS, course_study, default_study, write_metrics, write_numbers, write_statistics
 
 from peftstudy import figures, paper, tables
 from peftstudy.errors import StudyError
+from peftstudy.report import plotting
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "paper"
@@ -121,9 +123,16 @@ AWKWARD = {
 }
 
 
+def blank(*_):
+    """Draw a figure's place, where it matters how many there are and not what they show."""
+    return Figure(figsize=(plotting.TEXT_WIDTH, 2.5))
+
+
 @needs_latex
 @pytest.mark.parametrize("name", AWKWARD)
-def test_awkward_studies_read_properly_too(name, tmp_path):
+def test_awkward_studies_read_properly_too(name, tmp_path, monkeypatch):
+    if len(AWKWARD[name].datasets) > 2:
+        monkeypatch.setattr(figures, "DRAWN", dict.fromkeys(figures.DRAWN, blank))
     results = make(tmp_path / "results", AWKWARD[name])
     paper.typeset(PAPER, results, results / "paper" / "report.pdf", AWKWARD[name])
     assert "undefined" not in (results / "paper" / "build" / "report.log").read_text(errors="replace")
