@@ -1,9 +1,11 @@
 """Tiny random bodies of each family, with tokenizers: what methods are held against the contract on."""
 
 import copy
+import functools
+import io
+import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +74,12 @@ FRAMES: Mapping[str, tuple[str, str]] = {
 """Family -> how its tokenizers frame a text, and two; the other families' are BERT's."""
 
 
-@cache
+@functools.cache
 def _folders() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory()
 
 
-@cache
+@functools.cache
 def folder(backbone: str) -> Path:
     """Return the folder of the body of that name, which is made once."""
     family, sizes = BACKBONES[backbone]
@@ -92,7 +94,7 @@ def folder(backbone: str) -> Path:
     return path
 
 
-@cache
+@functools.cache
 def tokenizer(backbone: str) -> transformers.PreTrainedTokenizerFast:
     """Return one of words, w5 to w199 by their numbers, which frames texts as the family has them."""
     family = BACKBONES[backbone][0]
@@ -116,9 +118,37 @@ def load(
     backbone: str, seed: int = 1, attention: str = "sdpa", task: Task = TASK, labels: Sequence[str] = NAMES
 ) -> backbones.Loaded:
     """Return the body under a task's head: a copy of its own, for methods change what they are given."""
-    return copy.deepcopy(_loaded(backbone, seed, attention, task.name, tuple(labels)))
+    return _loaded(backbone, seed, attention, task.name, tuple(labels)).copy()
 
 
-@lru_cache(maxsize=64)
-def _loaded(backbone: str, seed: int, attention: str, task: str, labels: tuple[str, ...]) -> backbones.Loaded:
-    return backbones.load(folder(backbone), tasks.create(task), len(labels), seed, attention, labels)
+@functools.lru_cache(maxsize=64)
+def _loaded(backbone: str, seed: int, attention: str, task: str, labels: tuple[str, ...]) -> "_Kept":
+    return _Kept(backbones.load(folder(backbone), tasks.create(task), len(labels), seed, attention, labels))
+
+
+class _Kept:
+    """Something with tensors in it, pickled without them, of which copies take a quarter of what deepcopy does."""
+
+    def __init__(self, thing: Any) -> None:
+        self.tensors: list[torch.Tensor] = []
+        numbers: dict[int, int] = {}
+
+        def number(part: Any) -> int | None:
+            if not isinstance(part, torch.Tensor):
+                return None
+            if id(part) not in numbers:
+                numbers[id(part)] = len(self.tensors)
+                self.tensors.append(part)
+            return numbers[id(part)]
+
+        file = io.BytesIO()
+        pickler = pickle.Pickler(file)
+        pickler.persistent_id = number
+        pickler.dump(thing)
+        self.rest = file.getvalue()
+
+    def copy(self) -> Any:
+        copied = functools.cache(lambda number: copy.deepcopy(self.tensors[number]))  # tied weights stay tied
+        unpickler = pickle.Unpickler(io.BytesIO(self.rest))
+        unpickler.persistent_load = copied
+        return unpickler.load()

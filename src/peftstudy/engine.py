@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peftstudy import writing
+from peftstudy import lean, writing  # noqa: F401 -- lean: before any model
 from peftstudy.tokens import Tokens
 from peftstudy.tricks import (
     allocation,

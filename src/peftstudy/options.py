@@ -1,5 +1,6 @@
 """Options: what a configuration says of a method, held to the fields of its class."""
 
+import functools
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -14,6 +15,8 @@ USUAL: Mapping[str, str] = {
 }  # fmt: skip
 """What options are called elsewhere, where the nearest spelling would be another one."""
 
+_hints = functools.cache(typing.get_type_hints)
+
 
 def arguments(
     kind: type, options: Mapping[str, Any] | Iterable[tuple[str, Any]], where: str, beside: Iterable[str]
@@ -23,7 +26,7 @@ def arguments(
     where: opens the sentence of a StudyError. beside: what else may stand there, and is known for errors.
     """
     values = {key: freeze(value) for key, value in dict(options).items()}
-    known, hints = [field.name for field in fields(kind)], typing.get_type_hints(kind)
+    known, hints = [field.name for field in fields(kind)], _hints(kind)
     for key, value in values.items():
         if key not in known:
             raise unknown(where, "option", key, [*known, *beside], usual=USUAL)
