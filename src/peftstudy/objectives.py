@@ -87,9 +87,12 @@ class Masked(Objective):
             with autocast(device, self.settings.precision):
                 logits = vocabulary_logits(model, leaf[part]).float()
             targets = torch.from_numpy(ids[read][part][is_hidden]).to(device, torch.long)
-            of_hidden = torch.from_numpy(is_hidden).to(device)
-            loss = F.cross_entropy(logits[of_hidden], targets, reduction="sum") / max(1, chosen.sum())
-            bags = bag_of_words_loss(logits[~of_hidden], blocks[~is_hidden], self.special.values()) if weight else 0.0
+            bags = 0.0
+            if weight:  # else all are hidden, and a choice among them would copy the logits twice
+                of_hidden = torch.from_numpy(is_hidden).to(device)
+                bags = bag_of_words_loss(logits[~of_hidden], blocks[~is_hidden], self.special.values())
+                logits = logits[of_hidden]
+            loss = F.cross_entropy(logits, targets, reduction="sum") / max(1, chosen.sum())
             yield loss, weight * bags / len(ids)
         if leaf.grad is not None:
             states.backward(leaf.grad)

@@ -6,7 +6,7 @@ the processor's cache. What backward needs is the weights, kept with a minus whe
 
 Matrices are row by row; a text's rows of query, key and value are `width` floats apart, a head's columns `depth` of
 them. Rows of weights are padded to multiples of PADDED. Vectors are GCC's and Clang's (vector_size), as wide as the
-processor's registers: of wider ones both compilers make detours through memory.
+processor's registers: of wider ones GCC makes detours through memory.
 */
 
 #include <math.h>

@@ -17,10 +17,14 @@ from peftstudy.tricks.wrapping import wrap
 SMALL = 2**19  # multiplications: a smaller product takes less time than oneDNN's preparations
 
 
+def available() -> bool:
+    """Whether torch has what computes them here."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def possible() -> bool:
-    """Whether torch has what computes them here, and the processor has registers that MKL may leave idle."""
-    has_operator = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return has_operator and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    """Whether it is there, and the processor has registers that MKL may leave idle."""
+    return available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def replace(model: nn.Module) -> None:
