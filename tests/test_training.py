@@ -199,6 +199,16 @@ def test_a_head_learns_from_states_of_the_precision_that_it_is_scored_in(bert, d
     assert not torch.equal(found["bfloat16"], found["float32"])
 
 
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_a_processor_without_instructions_for_bfloat16_is_told_of_once(monkeypatch, caplog, has_instructions):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_instructions)
+    scoring._tell_of_detours.cache_clear()
+    for precision in ("float32", "bfloat16", "bfloat16"):
+        scoring.autocast(torch.device("cpu"), precision)
+    assert len(caplog.messages) == (0 if has_instructions else 1)
+    assert all("no instructions for bfloat16" in message for message in caplog.messages)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(bert, data):
     run = a_run(bert, dataclasses.replace(SETTINGS, epochs=9, learning_rate=1e30, gradient_norm=1e30))
     history = run.fit(data, TRAIN, VALIDATION, Checkpoints()).history

@@ -1,5 +1,6 @@
 """A model's answers to some examples, and their scores."""
 
+import functools
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -80,4 +81,16 @@ def targets(task: Task, tokens: Tokens, index: np.ndarray, device: torch.device)
 
 def autocast(device: torch.device, precision: str) -> Any:
     """Return the context of a forward pass: bfloat16 where the settings ask for it, else nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    if precision != "bfloat16":
+        return nullcontext()
+    if device.type == "cpu":
+        _tell_of_detours()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@functools.cache
+def _tell_of_detours() -> None:
+    """Say once that a processor has no instructions for bfloat16, where oneDNN, which would use them, knows."""
+    knows = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    if knows is not None and not knows():
+        log.warning("precision: this processor has no instructions for bfloat16; float32 takes a fraction of the time")
