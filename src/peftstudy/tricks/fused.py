@@ -31,7 +31,7 @@ def possible() -> bool:
 
 
 def fits(model: nn.Module) -> bool:
-    """Whether a model's heads are whole vectors wide, its weights of a type that is taken, and the C is there."""
+    """Whether a model's heads are multiples of PADDED wide, its weights of a type that is taken, and the C is there."""
     config = writing.library_model(model).config
     depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return depth % PADDED == 0 and next(model.parameters()).dtype in TYPES and possible()
